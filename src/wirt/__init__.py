@@ -1,0 +1,3 @@
+"""wirt: one host for every kind of guest."""
+
+__version__ = "0.1.0"

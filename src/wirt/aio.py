@@ -1,0 +1,111 @@
+"""The missing pieces of asyncio: owned tasks, and clean-up that a cancellation cannot cut short.
+
+This is the only place that calls ``create_task`` (ruff TID251 forbids it elsewhere): a task that
+nobody owns is collected by accident and its failure is heard by nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+log = logging.getLogger("wirt.aio")
+
+
+class Nursery:
+    """Owns tasks. A child's failure is recorded and reported; its siblings go on.
+
+    A plain TaskGroup would cancel every guest's watcher because one failed.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self.failures = 0
+
+    def start(self, work: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T]:
+        """Run ``work`` as an owned task."""
+        task = asyncio.create_task(work, name=f"{self.name}: {name}")  # noqa: TID251 - the door
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.failures += 1
+            log.error("task %s failed", task.get_name(), exc_info=error)
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    async def close(self) -> None:
+        """Cancel all tasks and wait until they have ended."""
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def shielded(work: Awaitable[T], *, deadline: float = 30.0) -> T:
+    """Finish ``work`` even when the caller is cancelled meanwhile; then be cancelled.
+
+    Raises TimeoutError when it takes longer than ``deadline`` seconds.
+    """
+    inner: asyncio.Future[T] = asyncio.ensure_future(  # noqa: TID251 - awaited right below
+        asyncio.wait_for(work, deadline)
+    )
+    try:
+        return await asyncio.shield(inner)
+    except asyncio.CancelledError:
+        if not inner.done():
+            await asyncio.wait({inner})
+        if not inner.cancelled() and inner.exception() is not None:
+            log.warning("clean-up after cancellation failed", exc_info=inner.exception())
+        raise
+
+
+class Locks:
+    """One lock per key, made on first use and dropped after the last."""
+
+    def __init__(self) -> None:
+        self._locks: dict[str, tuple[asyncio.Lock, int]] = {}
+
+    def hold(self, key: str) -> _Hold:
+        """``async with locks.hold(guest_id):``"""
+        return _Hold(self._locks, key)
+
+
+class _Hold:
+    def __init__(self, locks: dict[str, tuple[asyncio.Lock, int]], key: str) -> None:
+        self._locks = locks
+        self._key = key
+
+    async def __aenter__(self) -> None:
+        lock, users = self._locks.get(self._key, (None, 0))
+        lock = lock or asyncio.Lock()
+        self._locks[self._key] = (lock, users + 1)
+        try:
+            await lock.acquire()
+        except BaseException:
+            self._leave(lock)
+            raise
+
+    async def __aexit__(self, *error: object) -> None:
+        lock, _ = self._locks[self._key]
+        lock.release()
+        self._leave(lock)
+
+    def _leave(self, lock: asyncio.Lock) -> None:
+        _, users = self._locks[self._key]
+        if users == 1:
+            del self._locks[self._key]
+        else:
+            self._locks[self._key] = (lock, users - 1)
+
+
+Undoing = Callable[[], Awaitable[object]]

@@ -1,0 +1,160 @@
+"""What every kind of guest offers. Two small protocols; all else is optional and separate.
+
+An engine turns values into a plan without side effects; the helper carries the plan out; a handle
+speaks to the running guest. Engines do not know images, networks or volumes: they get plain values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from wirt.guest.keeper import KeeperLink
+from wirt.model.guest import ExecSpec, Guest, GuestSpec, Isolation
+from wirt.model.image import Image
+from wirt.model.resources import Resources, Usage
+from wirt.model.volume import MountKind
+from wirt.privileged.protocol import LaunchGuest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """The guest's main process after merging the image's configuration with the user's wish."""
+
+    argv: tuple[str, ...]
+    env: tuple[str, ...]
+    working_dir: str
+    user: str
+    stop_signal: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvedMount:
+    """A mount with its source found: ``source`` is a host path (volume or bind), "" for tmpfs.
+
+    ``volume`` is the volume's name for MountKind.VOLUME. ``fill``: copy the image's content at
+    ``target`` into the volume first. ``make``: create a missing bind source.
+    """
+
+    kind: MountKind
+    target: str
+    source: str = ""
+    volume: str = ""
+    read_only: bool = False
+    fill: bool = False
+    make: bool = False
+    propagation: str = "rprivate"
+    size: int | None = None
+    mode: int | None = None
+    options: tuple[str, ...] = ()
+    is_file: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """Everything an engine needs to plan one start, already looked up.
+
+    ``network``: ``private``, ``host`` or ``guest:<id>``. ``files``: ``hosts``, ``hostname``,
+    ``resolv.conf``. ``guest.endpoints`` are its places on networks, ``bridges`` their interface
+    names by network id, ``mtus`` likewise.
+    """
+
+    guest: Guest
+    image: Image
+    process: Process
+    network: str
+    mounts: tuple[ResolvedMount, ...] = ()
+    bridges: dict[str, str] = field(default_factory=dict)
+    mtus: dict[str, int] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What the helper shall do, and what the user should know. ``accelerator``: kvm, tcg or ""."""
+
+    launch: LaunchGuest
+    warnings: tuple[str, ...] = ()
+    accelerator: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Support:
+    """Whether an engine works here; ``reason`` and ``cure`` are sentences when it does not."""
+
+    works: bool
+    reason: str = ""
+    cure: str = ""
+    detail: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exit:
+    """How a process ended. ``time``: Unix nanoseconds."""
+
+    code: int
+    signal: int = 0
+    oom_killed: bool = False
+    time: int = 0
+    error: str = ""
+
+
+class Engine(Protocol):
+    """One kind of guest. Its layout and host facts are given to the constructor."""
+
+    isolation: Isolation
+
+    def probe(self) -> Support:
+        """Whether this kind can run here."""
+        ...
+
+    def check(self, spec: GuestSpec) -> None:
+        """Raise :class:`~wirt.errors.Unsupported` for any wish this kind cannot fulfil,
+        :class:`~wirt.errors.Invalid` for an impossible one. Called at create."""
+        ...
+
+    def plan(self, start: Start) -> Plan:
+        """What to do to start the guest. Pure."""
+        ...
+
+    def handle(self, guest: Guest, keeper: KeeperLink) -> Handle:
+        """The live guest behind this record, spoken to through its keeper."""
+        ...
+
+
+class Handle(Protocol):
+    """One running guest. Every method raises :class:`~wirt.errors.Unavailable` when it is gone."""
+
+    async def attach(
+        self, descriptor: int, *, stdin: bool, stdout: bool, stderr: bool, mux: bool, detach: bytes
+    ) -> None:
+        """Give the keeper a client's stream socket (the caller closes its own copy)."""
+        ...
+
+    async def start(self) -> tuple[int, int]:
+        """Run the main process; returns (pid, started in Unix ns). Raises WirtError whose
+        ``facts["exit"]`` is 125, 126 or 127 when it cannot be run."""
+        ...
+
+    async def signal(self, number: int, *, target: str = "main") -> None: ...
+
+    async def resize(self, rows: int, columns: int, *, target: str = "main") -> None: ...
+
+    async def execute(self, exec_id: str, spec: ExecSpec, descriptor: int | None) -> int:
+        """Run a further process; returns its pid. Its end comes as an exit event of the keeper."""
+        ...
+
+    async def usage(self) -> Usage: ...
+
+    async def processes(self, ps_args: str) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
+        """Titles and rows, as ``top`` shows them."""
+        ...
+
+    async def limit(self, resources: Resources) -> None:
+        """Apply new limits to the running guest; raises Unsupported naming what can't change."""
+        ...
+
+    async def freeze(self, frozen: bool) -> None:
+        """Pause or resume."""
+        ...

@@ -1,0 +1,1 @@
+"""A running guest as seen from outside, the same for every engine: keeper, frames, log."""

@@ -1,0 +1,110 @@
+"""Where everything lives: one value made from the instance's name and its two directories.
+
+State (survives a reboot) is below ``state``; what runs is below ``run`` (a tmpfs). Kernel objects
+carry the instance's name, so that several instances share a host and leftovers are recognisable.
+The daemon owns blobs and the database; the helper (root) owns layers, disks, guests and volumes.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from wirt.errors import Invalid
+
+_NAME = re.compile(r"[a-z][a-z0-9]{0,9}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """Paths and names of one instance. ``name``: lower-case letters and digits, at most 10."""
+
+    name: str
+    state: Path
+    run: Path
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise Invalid(
+                f"invalid instance name {self.name!r}",
+                hint="an instance name has at most 10 lower-case letters and digits",
+            )
+
+    # state, owned by the daemon's user
+    @property
+    def database(self) -> Path:
+        return self.state / "wirt.db"
+
+    @property
+    def blobs(self) -> Path:
+        return self.state / "blobs"
+
+    @property
+    def uploads(self) -> Path:
+        """Half-written files; emptied at start."""
+        return self.state / "uploads"
+
+    # state, owned by root
+    @property
+    def layers(self) -> Path:
+        """``layers/<chain id hex>/diff``: one unpacked layer as an overlay lower directory."""
+        return self.state / "layers"
+
+    @property
+    def disks(self) -> Path:
+        """``disks/<image id hex>.erofs``: an image's root as one read-only file system."""
+        return self.state / "disks"
+
+    @property
+    def volumes(self) -> Path:
+        """``volumes/<name>/_data``."""
+        return self.state / "volumes"
+
+    def guest_state(self, guest_id: str) -> Path:
+        """``upper work etc log disk.img`` of one guest."""
+        return self.state / "guests" / guest_id
+
+    def guest_log(self, guest_id: str) -> Path:
+        return self.guest_state(guest_id) / "log"
+
+    # run
+    @property
+    def socket(self) -> Path:
+        return self.run / "wirt.sock"
+
+    @property
+    def helper_socket(self) -> Path:
+        return self.run / "helper.sock"
+
+    @property
+    def crun_root(self) -> Path:
+        return self.run / "crun"
+
+    def guest_run(self, guest_id: str) -> Path:
+        """``keeper.conf keeper.sock exit pid net.json config.json root/`` of one running guest."""
+        return self.run / "g" / guest_id
+
+    def keeper_socket(self, guest_id: str) -> Path:
+        return self.guest_run(guest_id) / "keeper.sock"
+
+    # kernel objects
+    @property
+    def nft_table(self) -> str:
+        return self.name
+
+    @property
+    def default_bridge(self) -> str:
+        return f"{self.name}0"
+
+    def cgroup(self, guest_id: str) -> str:
+        """The guest's cgroup, the same path in every hierarchy."""
+        return f"/{self.name}/{guest_id}"
+
+    @property
+    def keeper_cgroup(self) -> str:
+        return f"/{self.name}/keepers"
+
+    def link_alias(self, guest_id: str) -> str:
+        """IFLA_IFALIAS of a guest's veth or tap, by which leftovers are found."""
+        return f"{self.name}:{guest_id}"

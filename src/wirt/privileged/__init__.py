@@ -1,0 +1,1 @@
+"""Everything that needs root, behind a closed list of verbs in one helper process."""

@@ -1,0 +1,443 @@
+"""The verbs of the root helper as typed messages. This list is closed: adding one needs a review.
+
+A request is ``u32 length (big endian), u32 id, JSON`` on a unix stream socket; file descriptors
+travel as SCM_RIGHTS with the first byte. The answer has the same id. A verb that takes long
+(``slow = True``) runs in a child process of the helper, so answers may come out of order.
+Every path in a message is derived from the instance's :class:`~wirt.layout.Layout` by the helper:
+messages carry ids and names, never paths, except bind sources and paths inside a guest.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import msgspec
+
+from wirt.model.network import PortMap
+from wirt.model.resources import Resources
+
+
+class Verb(msgspec.Struct, frozen=True, kw_only=True, tag_field="verb", forbid_unknown_fields=True):
+    """A request. ``slow``: answered from a child process. ``fds``: descriptors sent along."""
+
+    slow: ClassVar[bool] = False
+
+
+# --- guests ---------------------------------------------------------------------------------
+
+
+class LinkPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """A network card to make: ``veth`` into the keeper's netns, or ``tap`` handed to QEMU.
+
+    ``address`` is CIDR; ``gateway`` empty means no default route; ``interface`` is the guest's name
+    for it (containers). ``isolated`` bridge ports cannot reach each other. ``mtu`` in bytes.
+    """
+
+    bridge: str
+    address: str
+    mac: str
+    gateway: str = ""
+    interface: str = "eth0"
+    mtu: int = 1500
+
+
+class Overlay(msgspec.Struct, frozen=True, kw_only=True):
+    """The container's root: layers (chain ids, base first) below the guest's own ``upper``.
+
+    ``idmap``: first host uid and gid of a private user namespace of 65536 ids, or None.
+    """
+
+    layers: tuple[str, ...]
+    idmap: int | None = None
+
+
+class VolumeFill(msgspec.Struct, frozen=True, kw_only=True):
+    """Fill an empty volume from the image's directory at ``target`` before the start."""
+
+    volume: str
+    target: str
+
+
+class Share(msgspec.Struct, frozen=True, kw_only=True):
+    """A host directory given to a machine by virtiofs under ``tag``; volume name or bind source."""
+
+    tag: str
+    volume: str = ""
+    source: str = ""
+    read_only: bool = False
+
+
+class ContainerPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """How to start a container.
+
+    ``config``: the OCI ``config.json`` as text; the helper fills in ``process.user`` from ``user``
+    (docker's ``USER[:GROUP]`` form, looked up in the container's own passwd and group files), and
+    ``HOME`` when the environment has none. ``binds_to_make``: missing bind sources to create.
+    """
+
+    config: str
+    overlay: Overlay
+    user: str = ""
+    fills: tuple[VolumeFill, ...] = ()
+    binds_to_make: tuple[str, ...] = ()
+
+
+class MachinePlan(msgspec.Struct, frozen=True, kw_only=True):
+    """How to start a microVM or VM.
+
+    ``argv``: QEMU's arguments, in which ``{agent}``, ``{qmp}``, ``{tap0}``... stand for descriptor
+    numbers, ``{disk}`` for the guest's writable disk, ``{root}`` for the image's erofs, ``{run}``
+    for the guest's run directory. ``agent_config``: the CONFIG record for the agent (see
+    ``docs/reference/keeper-protocol.md``), base64. ``disk_size``: bytes, made when missing.
+    ``shares``: one virtiofsd each, at ``{run}/fs<N>.sock``.
+    """
+
+    argv: tuple[str, ...]
+    image_id: str
+    agent_config: str
+    disk_size: int
+    shares: tuple[Share, ...] = ()
+    fills: tuple[VolumeFill, ...] = ()
+    kvm: bool = False
+
+
+class LaunchGuest(Verb, frozen=True, kw_only=True, tag="launch"):
+    """Make all kernel objects of a guest and start its keeper, which waits for START.
+
+    Exactly one of ``container`` and ``machine`` is set. ``network``: ``private``, ``host`` or
+    ``guest:<id>``. ``files``: contents of ``hosts``, ``hostname`` and ``resolv.conf``.
+    ``ports``: reserved by listening sockets that the keeper inherits, then published in nft.
+    Answer: :class:`Launched` with one descriptor, the keeper's pidfd. On failure everything made
+    so far is undone.
+    """
+
+    id: str
+    tty: bool
+    stdin: bool
+    stdin_once: bool
+    network: str
+    log_size: int
+    log_files: int
+    links: tuple[LinkPlan, ...] = ()
+    ports: tuple[PortMap, ...] = ()
+    files: dict[str, str] = {}
+    resources: Resources = Resources()
+    container: ContainerPlan | None = None
+    machine: MachinePlan | None = None
+    plan: str = ""
+
+
+class Launched(msgspec.Struct, frozen=True, kw_only=True):
+    """``keeper_start``: field 22 of /proc/PID/stat. ``ports`` are those really reserved.
+
+    ``uid``/``gid``: what ``user`` was resolved to (containers).
+    """
+
+    keeper_pid: int
+    keeper_start: int
+    ports: tuple[PortMap, ...] = ()
+    uid: int = 0
+    gid: int = 0
+
+
+class KillGuest(Verb, frozen=True, kw_only=True, tag="kill"):
+    """SIGKILL everything in the guest's cgroup; with ``keeper`` the keeper too. Idempotent."""
+
+    id: str
+    keeper: bool = False
+
+
+class FreezeGuest(Verb, frozen=True, kw_only=True, tag="freeze"):
+    """Freeze or thaw all processes of a guest (cgroup freezer)."""
+
+    id: str
+    frozen: bool
+
+
+class LimitGuest(Verb, frozen=True, kw_only=True, tag="limit"):
+    """Write new limits into a running guest's cgroup. None leaves a value as it is."""
+
+    id: str
+    resources: Resources
+    machine: bool = False
+
+
+class ReleaseGuest(Verb, frozen=True, kw_only=True, tag="release"):
+    """Remove all that exists only while a guest runs. Idempotent; kills what is left first."""
+
+    id: str
+
+
+class ForgetGuest(Verb, frozen=True, kw_only=True, tag="forget"):
+    """Release, then delete the guest's state directory. Idempotent."""
+
+    slow: ClassVar[bool] = True
+    id: str
+
+
+class ConnectGuest(Verb, frozen=True, kw_only=True, tag="connect"):
+    """Give a running container one more network card."""
+
+    id: str
+    link: LinkPlan
+
+
+class DisconnectGuest(Verb, frozen=True, kw_only=True, tag="disconnect"):
+    """Take a network card away from a running container."""
+
+    id: str
+    interface: str
+
+
+class UpdateFiles(Verb, frozen=True, kw_only=True, tag="files"):
+    """Rewrite a guest's ``hosts``, ``hostname`` or ``resolv.conf`` in place."""
+
+    id: str
+    files: dict[str, str]
+
+
+class ResolveUser(Verb, frozen=True, kw_only=True, tag="user"):
+    """Look up ``USER[:GROUP]`` in a running container. Answer: :class:`ResolvedUser`."""
+
+    id: str
+    user: str
+
+
+class ResolvedUser(msgspec.Struct, frozen=True, kw_only=True):
+    """Numeric ids, supplementary groups and home directory of a user."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...] = ()
+    home: str = "/"
+
+
+class ListProcesses(Verb, frozen=True, kw_only=True, tag="processes"):
+    """The host pids in a guest's cgroup. Answer: :class:`Processes`."""
+
+    id: str
+
+
+class Processes(msgspec.Struct, frozen=True, kw_only=True):
+    """Host pids."""
+
+    pids: tuple[int, ...]
+
+
+# --- images, trees, volumes -----------------------------------------------------------------
+
+
+class ApplyLayer(Verb, frozen=True, kw_only=True, tag="apply-layer"):
+    """Unpack one layer as ``chain_id`` on top of ``parents`` (chain ids, base first).
+
+    Descriptor 0: the blob, compressed or not (recognised by content). Runs chrooted, with few
+    capabilities and limits: ``max_bytes`` and ``max_entries`` of the unpacked layer.
+    Answer: :class:`AppliedLayer`; nothing is left behind on failure. Already there: success.
+    ``expected``: diff id the uncompressed bytes must have, or empty.
+    """
+
+    slow: ClassVar[bool] = True
+    chain_id: str
+    parents: tuple[str, ...]
+    expected: str
+    max_bytes: int
+    max_entries: int
+
+
+class AppliedLayer(msgspec.Struct, frozen=True, kw_only=True):
+    """``size``: bytes of file contents; ``entries``: number of tar members."""
+
+    diff_id: str
+    size: int
+    entries: int
+
+
+class DropLayers(Verb, frozen=True, kw_only=True, tag="drop-layers"):
+    """Delete unpacked layers and image disks that nothing uses. Idempotent."""
+
+    slow: ClassVar[bool] = True
+    chain_ids: tuple[str, ...] = ()
+    image_ids: tuple[str, ...] = ()
+
+
+class MakeImageDisk(Verb, frozen=True, kw_only=True, tag="image-disk"):
+    """Make ``disks/<image id>.erofs`` (lz4) of an image's layers. Already there: success."""
+
+    slow: ClassVar[bool] = True
+    image_id: str
+    layers: tuple[str, ...]
+
+
+class TreeSource(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose files: a guest (running or not) as it sees them, with its volumes, or plain layers.
+
+    ``binds``: (volume name or host path, target) pairs to show for a guest that does not run.
+    """
+
+    guest: str = ""
+    layers: tuple[str, ...] = ()
+    binds: tuple[tuple[str, str, bool], ...] = ()
+
+
+class ReadTree(Verb, frozen=True, kw_only=True, tag="read-tree"):
+    """Write ``path`` as a tar stream into descriptor 0 (docker's archive semantics)."""
+
+    slow: ClassVar[bool] = True
+    source: TreeSource
+    path: str
+
+
+class WriteTree(Verb, frozen=True, kw_only=True, tag="write-tree"):
+    """Unpack the tar stream of descriptor 0 into the directory ``path``.
+
+    ``no_overwrite_dir_non_dir``: a directory may not replace a non-directory, nor the reverse.
+    """
+
+    slow: ClassVar[bool] = True
+    source: TreeSource
+    path: str
+    no_overwrite_dir_non_dir: bool = False
+    copy_uid_gid: bool = False
+
+
+class StatTree(Verb, frozen=True, kw_only=True, tag="stat-tree"):
+    """lstat of a path as the guest sees it. Answer: :class:`TreeStat`."""
+
+    slow: ClassVar[bool] = True
+    source: TreeSource
+    path: str
+
+
+class TreeStat(msgspec.Struct, frozen=True, kw_only=True):
+    """``mode``: st_mode; ``mtime``: Unix nanoseconds; ``link_target``: empty unless a symlink."""
+
+    name: str
+    size: int
+    mode: int
+    mtime: int
+    link_target: str = ""
+
+
+class TreeUsage(Verb, frozen=True, kw_only=True, tag="tree-usage"):
+    """Bytes on disk of volumes, layers and guests' own layers. Answer: :class:`Usages`."""
+
+    slow: ClassVar[bool] = True
+    volumes: tuple[str, ...] = ()
+    layers: tuple[str, ...] = ()
+    guests: tuple[str, ...] = ()
+
+
+class Usages(msgspec.Struct, frozen=True, kw_only=True):
+    """Bytes by name; -1 for what is not there."""
+
+    volumes: dict[str, int] = {}
+    layers: dict[str, int] = {}
+    guests: dict[str, int] = {}
+
+
+class MakeVolume(Verb, frozen=True, kw_only=True, tag="make-volume"):
+    """Make a volume's directory. Idempotent."""
+
+    name: str
+
+
+class DropVolume(Verb, frozen=True, kw_only=True, tag="drop-volume"):
+    """Delete a volume with its files. Idempotent."""
+
+    slow: ClassVar[bool] = True
+    name: str
+
+
+# --- networks -------------------------------------------------------------------------------
+
+
+class BridgePlan(msgspec.Struct, frozen=True, kw_only=True):
+    """A network's bridge: interface name, ``address`` in CIDR form, way out or not."""
+
+    bridge: str
+    address: str
+    internal: bool = False
+    mtu: int = 1500
+
+
+class SetNetworks(Verb, frozen=True, kw_only=True, tag="set-networks"):
+    """Make exactly these bridges exist, and the nft table with its chains and empty maps.
+
+    Published ports of running guests are put back from their run directories. Idempotent.
+    """
+
+    bridges: tuple[BridgePlan, ...]
+
+
+class PublishPorts(Verb, frozen=True, kw_only=True, tag="publish"):
+    """Make exactly ``ports`` the published ones of a running guest, at ``address``."""
+
+    id: str
+    address: str
+    ports: tuple[PortMap, ...]
+
+
+class Listen(Verb, frozen=True, kw_only=True, tag="listen"):
+    """Bind a UDP or TCP socket on a bridge's address (DNS). Answer: one descriptor."""
+
+    address: str
+    port: int
+    udp: bool
+
+
+class HostRoutes(Verb, frozen=True, kw_only=True, tag="routes"):
+    """The IPv4 networks that this host has routes to, as CIDR. Answer: :class:`Routes`."""
+
+
+class Routes(msgspec.Struct, frozen=True, kw_only=True):
+    """CIDR networks."""
+
+    networks: tuple[str, ...]
+
+
+# --- the whole ------------------------------------------------------------------------------
+
+
+class Sweep(Verb, frozen=True, kw_only=True, tag="sweep"):
+    """Remove every object of this instance that belongs to none of these. Answer: :class:`Swept`.
+
+    ``running``: guests whose keeper lives; ``guests``: all that have a row; likewise the others.
+    """
+
+    slow: ClassVar[bool] = True
+    running: tuple[str, ...]
+    guests: tuple[str, ...]
+    volumes: tuple[str, ...]
+    layers: tuple[str, ...]
+    images: tuple[str, ...]
+
+
+class Swept(msgspec.Struct, frozen=True, kw_only=True):
+    """What was removed, one readable line each."""
+
+    removed: tuple[str, ...]
+
+
+class Ping(Verb, frozen=True, kw_only=True, tag="ping"):
+    """Answer: :class:`Pong`."""
+
+
+class Pong(msgspec.Struct, frozen=True, kw_only=True):
+    """Pid of the helper and its version."""
+
+    pid: int
+    version: str
+
+
+class Done(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer of verbs that have nothing to tell."""
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """An error: ``kind`` of :class:`wirt.errors.Kind`, or an ``errno`` with call and path."""
+
+    kind: str
+    message: str
+    hint: str = ""
+    code: str = ""
+    errno: int = 0
