@@ -30,7 +30,6 @@ def _try(*argv: str) -> str | None:
     try:
         done = subprocess.run(
             argv,
-            input=feed,
             capture_output=True,
             text=True,
             timeout=30,
