@@ -95,10 +95,11 @@ class GuestSpec:
     """What the user asked for. None and empty mean "as the image says" or "the default".
 
     ``command`` replaces the image's Cmd, ``entrypoint`` its Entrypoint (an empty tuple clears it).
-    ``env`` entries are ``NAME=value``. ``network_mode``: ``""`` (use ``attachments``, or the default
-    network when there are none), ``"none"``, ``"host"``, or ``"guest:ID"``. ``user``: docker's
-    ``USER[:GROUP]``. ``stop_timeout``: seconds. ``userns``: ``""`` (the host's) or ``"private"``.
-    ``security_opt``: ``no-new-privileges``, ``seccomp=unconfined``, ``seccomp=<JSON profile text>``.
+    ``env`` entries are ``NAME=value``. ``network_mode``: ``""`` (use ``attachments``, or the
+    default network when there are none), ``"none"``, ``"host"``, or ``"guest:ID"``. ``user``:
+    docker's ``USER[:GROUP]``. ``stop_timeout``: seconds. ``userns``: ``""`` (the host's) or
+    ``"private"``. ``security_opt``: ``no-new-privileges``, ``seccomp=unconfined``,
+    ``seccomp=<JSON profile text>``.
     ``capabilities`` are names without ``CAP_``, upper case, or ``ALL``. ``extra_hosts``:
     ``name:address``; the address may be ``host-gateway``. ``disk_size``: bytes of a machine's
     writable layer.

@@ -1,6 +1,7 @@
 """Images: references, digests, configuration, and the root a guest boots from.
 
-References follow docker's rules for short names; digests the OCI image specification (descriptor.md).
+References follow docker's rules for short names; digests the OCI image specification
+(descriptor.md).
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
             body=msgspec.json.encode(body),
             content_type="application/problem+json",
         )
-    except Exception as error:  # noqa: BLE001 - the outermost edge: everything becomes an answer
+    except Exception as error:
         known = primary(error)
         if not isinstance(known, WirtError) or known.kind is Kind.INTERNAL:
             log.error("request %s %s failed", request_id, request.rel_url, exc_info=error)
