@@ -14,12 +14,9 @@ ROOT = Path(__file__).resolve().parent.parent
 @functools.cache
 def files(*patterns: str) -> tuple[Path, ...]:
     """Files that git tracks, and new ones that it does not ignore."""
+    listing = "git -c safe.directory=* ls-files --cached --others --exclude-standard -z --"
     done = subprocess.run(
-        ["git", "-c", "safe.directory=*", "ls-files", "--cached", "--others", "--exclude-standard", "-z", "--", *patterns],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
+        [*listing.split(), *patterns], cwd=ROOT, capture_output=True, text=True, check=True
     )
     paths = {ROOT / name for name in done.stdout.split("\0") if name}
     return tuple(sorted(path for path in paths if path.is_file()))

@@ -7,8 +7,8 @@ import importlib
 import re
 
 import pytest
-import source
 
+import source
 from wirt.errors import BY_KIND, Kind
 
 EDGES = [
