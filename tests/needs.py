@@ -65,7 +65,7 @@ def _kvm() -> str | None:
     That the device can be opened proves nothing: nested KVM may emulate a kernel's instructions
     one by one, or abort QEMU.
     """
-    kernel = GUEST / "vmlinuz"
+    kernel = GUEST / "vmlinux"
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return "/dev/kvm cannot be opened"
     if not kernel.exists():
@@ -112,7 +112,7 @@ PROBES: Mapping[str, Probe] = {
     "podman": _runs("podman", "--version"),
     "keeper": _built(NATIVE / "wirt-keeper", "make native"),
     "agent": _built(NATIVE / "wirt-agent", "make native"),
-    "guest-kernel": _built(GUEST / "vmlinuz", "make setup"),
+    "guest-kernel": _built(GUEST / "vmlinux", "make setup"),
 }
 
 PROMISED = frozenset(

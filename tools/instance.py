@@ -1,0 +1,393 @@
+#!/usr/bin/env python3
+"""Start and stop one wirt of this checkout: the helper, the daemon, and a loop that keeps them up.
+
+    tools/instance.py up|down|status [--name wirtdev] [--state DIR] [--run DIR] [--user wirt]
+
+Nothing here is needed for a clean end: everything may be killed at any moment, and the next ``up``
+puts it right. Only processes whose command line names this very instance are touched. Standard
+library only, since it also runs before anything is installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import json
+import os
+import pwd
+import select
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BACK_OFF = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+"""Seconds before the next start of something that ended by itself; the last one repeats."""
+STEADY = 10.0
+"""Seconds after which a process counts as started well, so that the back-off begins anew."""
+READY = 30.0
+"""Seconds that helper and daemon have to answer."""
+
+
+class Trouble(Exception):
+    """What went wrong, in one sentence, and what would help."""
+
+    def __init__(self, message: str, *, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instance:
+    """Names and places of one instance."""
+
+    name: str
+    state: Path
+    run: Path
+    user: str
+
+    @property
+    def socket(self) -> Path:
+        return self.run / "wirt.sock"
+
+    @property
+    def log(self) -> Path:
+        return self.state / "wirt.log"
+
+    def argv(self, module: str) -> list[str]:
+        """The command of the helper (``wirt.privileged``) or the daemon (``wirt.daemon``)."""
+        who = ["--name", self.name, "--state", str(self.state), "--run", str(self.run)]
+        argv = [str(ROOT / ".venv/bin/python"), "-m", module, *who, "--user", self.user]
+        if module == "wirt.privileged":
+            keeper, guest = ROOT / "build/native/wirt-keeper", ROOT / "build/guest"
+            argv += ["--keeper", str(keeper), "--guest-dir", str(guest)]
+        return argv
+
+    def supervisor(self) -> list[str]:
+        return [
+            sys.executable, __file__, "supervise", "--name", self.name, "--state", str(self.state),
+            "--run", str(self.run), "--user", self.user,
+        ]  # fmt: skip
+
+
+# --- asking ---------------------------------------------------------------------------------
+
+
+def request(path: Path, verb: str, target: str, *, timeout: float = 5.0) -> tuple[int, bytes]:
+    """One HTTP request on a unix socket: (status, body). Raises OSError when nobody answers."""
+    with socket.socket(socket.AF_UNIX) as link:
+        link.settimeout(timeout)
+        link.connect(str(path))
+        head = f"{verb} {target} HTTP/1.1\r\nHost: wirt\r\nContent-Length: 0\r\n"
+        link.sendall(f"{head}Connection: close\r\n\r\n".encode())
+        answer = b"".join(iter(lambda: link.recv(65536), b""))
+    start, _, body = answer.partition(b"\r\n\r\n")
+    fields = start.split()
+    if len(fields) < 2:
+        raise ConnectionResetError(f"{path}: the connection ended without an answer")
+    if b"transfer-encoding: chunked" in start.lower():
+        body = b"".join(_chunks(body))
+    return int(fields[1]), body
+
+
+def _chunks(body: bytes) -> Iterator[bytes]:
+    while body:
+        size, _, body = body.partition(b"\r\n")
+        length = int(size, 16)
+        yield body[:length]
+        body = body[length + 2 :]
+
+
+def answers(instance: Instance) -> bool:
+    """Whether the daemon answers."""
+    try:
+        return request(instance.socket, "GET", "/v1/ping", timeout=2.0)[0] == 200
+    except OSError:
+        return False
+
+
+def processes(instance: Instance) -> dict[int, str]:
+    """This instance's processes by pid: ``supervise``, ``wirt.privileged`` or ``wirt.daemon``."""
+    found: dict[int, str] = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            argv = (entry / "cmdline").read_bytes().decode().split("\0")
+        except (OSError, UnicodeDecodeError):
+            continue
+        if "--name" not in argv or argv[argv.index("--name") + 1] != instance.name:
+            continue
+        roles = {"supervise", "wirt.privileged", "wirt.daemon"} & set(argv[:4])
+        if roles and int(entry.name) != os.getpid():
+            found[int(entry.name)] = roles.pop()
+    return found
+
+
+# --- the loop -------------------------------------------------------------------------------
+
+
+class Loop:
+    """Keeps the helper and the daemon running until SIGTERM."""
+
+    def __init__(self, instance: Instance) -> None:
+        self._instance = instance
+        self._running: dict[str, subprocess.Popen[bytes]] = {}
+        self._since: dict[str, float] = {}
+        self._failures: dict[str, int] = {}
+        self._due = {"wirt.privileged": 0.0, "wirt.daemon": 0.0}
+
+    def run(self) -> None:
+        """Return after SIGTERM or SIGINT, with both processes killed."""
+        signals = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT}
+        signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+        while True:
+            self._start_what_is_due()
+            wait = min((due - time.monotonic() for due in self._due.values()), default=3600.0)
+            heard = signal.sigtimedwait(signals, max(wait, 0.0))
+            if heard is not None and heard.si_signo != signal.SIGCHLD:
+                break
+            self._note_what_ended()
+        for role in ("wirt.daemon", "wirt.privileged"):
+            if role in self._running:
+                self._running[role].kill()
+                self._running[role].wait()
+
+    def _start_what_is_due(self) -> None:
+        for role, due in tuple(self._due.items()):
+            if due > time.monotonic():
+                continue
+            del self._due[role]
+            self._since[role] = time.monotonic()
+            environment = {"PATH": os.environ["PATH"] + ":/usr/sbin:/sbin", "LC_ALL": "C.UTF-8"}
+            self._running[role] = subprocess.Popen(
+                self._instance.argv(role),
+                cwd="/",
+                env=environment,
+                preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, ()),
+            )
+
+    def _note_what_ended(self) -> None:
+        for role, process in tuple(self._running.items()):
+            if process.poll() is None:
+                continue
+            del self._running[role]
+            steady = time.monotonic() - self._since[role] > STEADY
+            failures = 0 if steady else self._failures.get(role, 0)
+            pause = BACK_OFF[min(failures, len(BACK_OFF) - 1)]
+            self._failures[role] = failures + 1
+            self._due[role] = time.monotonic() + pause
+            print(f"{role} ended ({process.returncode}), again in {pause} s", flush=True)
+
+
+def supervise(instance: Instance) -> None:
+    """Be the loop. Only one per instance: the lock in the state directory says so."""
+    lock = os.open(instance.state / "supervisor.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    Loop(instance).run()
+
+
+# --- up and down ----------------------------------------------------------------------------
+
+
+def up(instance: Instance) -> None:
+    """Start what is not running and wait until it answers. Raises :class:`Trouble`."""
+    running = processes(instance)
+    if "supervise" in running.values() and answers(instance):
+        return
+    kill(instance)  # what is half there cannot be trusted; guests live on with their keepers
+    instance.state.mkdir(parents=True, exist_ok=True)
+    instance.run.mkdir(parents=True, exist_ok=True)
+    with instance.log.open("ab") as log:
+        mark = log.tell()
+        loop = subprocess.Popen(
+            instance.supervisor(),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + READY
+    while not answers(instance):
+        if loop.poll() is not None or time.monotonic() > deadline:
+            kill(instance)
+            raise Trouble(
+                f"wirt {instance.name} did not start within {READY:.0f} s:\n{tail(instance, mark)}",
+                hint=f"all of it is in {instance.log}",
+            )
+        time.sleep(0.02)
+
+
+def tail(instance: Instance, mark: int) -> str:
+    """The last lines of the log since ``mark``."""
+    with instance.log.open("rb") as log:
+        log.seek(mark)
+        return "\n".join(log.read().decode(errors="replace").splitlines()[-25:])
+
+
+def down(instance: Instance) -> None:
+    """Stop all guests, then daemon, helper and loop, and remove what they made in the kernel."""
+    if processes(instance) or instance.run.exists():
+        up(instance)  # a half-dead instance is first made whole: then it knows its guests
+        stop_guests(instance)
+        kill(instance, "supervise", "wirt.daemon")
+        sweep(instance)
+    kill(instance)
+    remove_roots(instance)
+
+
+def stop_guests(instance: Instance, *, patience: int = 2) -> None:
+    """Ask every running guest to stop, all at once; after ``patience`` seconds they are killed."""
+    status, body = request(instance.socket, "GET", "/v1/guests")
+    ids = [guest["id"] for guest in json.loads(body)] if status == 200 else []
+
+    def stop(guest: str) -> None:
+        request(instance.socket, "POST", f"/v1/guests/{guest}/stop?timeout={patience}", timeout=60)
+
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        for ended in [pool.submit(stop, guest) for guest in ids]:
+            ended.result()
+
+
+def kill(instance: Instance, *roles: str) -> None:
+    """End the loop, then the daemon, then the helper, by pid, and wait until they are gone."""
+    for role in roles or ("supervise", "wirt.daemon", "wirt.privileged"):
+        for pid, has in processes(instance).items():
+            if has != role:
+                continue
+            try:
+                gone = os.pidfd_open(pid)
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+            select.select([gone], [], [], 10.0)
+            os.close(gone)
+
+
+def sweep(instance: Instance) -> None:
+    """Let the helper undo what is left of guests and networks, then remove what held them.
+
+    The state stays: everything that lies in the state directory is named as in use.
+    """
+
+    def names(directory: str) -> list[str]:
+        path = instance.state / directory
+        return [entry.name.partition(".")[0] for entry in path.iterdir()] if path.is_dir() else []
+
+    everything = {"guests": "guests", "volumes": "volumes", "layers": "layers", "images": "disks"}
+    kept = {field: names(directory) for field, directory in everything.items()}
+    ask_helper(instance, {"verb": "sweep", "running": [], **kept})
+    ask_helper(instance, {"verb": "set-networks", "bridges": []})
+
+
+def remove_roots(instance: Instance) -> None:
+    """The nft table, the empty cgroups and the run directory; by now nothing is in them."""
+    subprocess.run(
+        ["nft", "delete", "table", "inet", instance.name], capture_output=True, check=False
+    )
+    roots = [Path("/sys/fs/cgroup"), *Path("/sys/fs/cgroup").iterdir()]
+    for root in roots:
+        for group, _, _ in os.walk(root / instance.name, topdown=False):
+            with contextlib.suppress(OSError):
+                Path(group).rmdir()
+    shutil.rmtree(instance.run, ignore_errors=True)
+
+
+def ask_helper(instance: Instance, message: dict[str, object]) -> dict[str, object]:
+    """One request to the helper: ``u32 length, u32 id, JSON`` both ways."""
+    body = json.dumps(message).encode()
+    with socket.socket(socket.AF_UNIX) as link:
+        link.settimeout(60)
+        link.connect(str(instance.run / "helper.sock"))
+        link.sendall(struct.pack(">II", len(body), 1) + body)
+        with link.makefile("rb") as stream:
+            length, _ = struct.unpack(">II", stream.read(8))
+            answer = json.loads(stream.read(length))
+    if answer.get("kind"):
+        raise Trouble(f"the helper: {answer.get('message')}", hint=f"see {instance.log}")
+    return answer  # type: ignore[no-any-return]
+
+
+def readable_by(user: str) -> bool:
+    """Whether that user can read this checkout and its Python."""
+    done = subprocess.run(
+        ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups",
+         str(ROOT / ".venv/bin/python"), "-c", "import wirt.errors"],
+        cwd="/", capture_output=True, check=False,
+    )  # fmt: skip
+    return done.returncode == 0
+
+
+# --- the command line -----------------------------------------------------------------------
+
+
+def choose_user(wish: str) -> str:
+    """The wished user if there is one that can read this checkout, else root, and say why."""
+    try:
+        pwd.getpwnam(wish)
+    except KeyError:
+        print(f"note: there is no user {wish}; the daemon runs as root (make setup makes the user)")
+        return "root"
+    if wish != "root" and not readable_by(wish):
+        print(f"note: the user {wish} cannot read {ROOT}; the daemon runs as root")
+        return "root"
+    return wish
+
+
+def images(instance: Instance) -> None:
+    """Make sure that the two images are there."""
+    status, body = request(instance.socket, "GET", "/v1/images", timeout=30)
+    have = body.decode() if status == 200 else ""
+    for reference in ("busybox:latest", "debian:12"):
+        if reference not in have:
+            print(f"importing {reference}", flush=True)
+            subprocess.run([str(ROOT / "tools/images"), reference], check=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="start and stop one wirt of this checkout")
+    parser.add_argument("verb", choices=("up", "down", "status", "supervise"))
+    parser.add_argument("--name", default="wirtdev")
+    parser.add_argument("--state", type=Path, default=ROOT / ".wirt")
+    parser.add_argument("--run", type=Path)
+    parser.add_argument("--user", default="wirt")
+    parser.add_argument("--no-images", action="store_true")
+    args = parser.parse_args()
+    instance = Instance(
+        name=args.name,
+        state=args.state.resolve(),
+        run=args.run or Path("/run") / args.name,
+        user=args.user,
+    )
+    if args.verb == "supervise":
+        supervise(instance)
+        return 0
+    if args.verb == "status":
+        print(f"{instance.name} {'answers' if answers(instance) else 'does not answer'}")
+        return 0 if answers(instance) else 1
+    try:
+        if os.geteuid() != 0:
+            raise Trouble("starting wirt needs root, for the helper", hint=f"sudo make {args.verb}")
+        if args.verb == "down":
+            down(instance)
+            print(f"wirt {instance.name} is down; its state is in {instance.state}")
+            return 0
+        up(replace(instance, user=choose_user(args.user)))
+        if not args.no_images:
+            images(instance)
+        print(f"wirt {instance.name} is up: try '{ROOT}/bin/wirt run --rm busybox uname -a'")
+    except Trouble as trouble:
+        print(f"instance: {trouble}\nhint: {trouble.hint}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
