@@ -9,16 +9,25 @@ messages carry ids and names, never paths, except bind sources and paths inside 
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Generic, TypeVar
 
 import msgspec
 
 from wirt.model.network import PortMap
 from wirt.model.resources import Resources
 
+A = TypeVar("A")
 
-class Verb(msgspec.Struct, frozen=True, kw_only=True, tag_field="verb", forbid_unknown_fields=True):
-    """A request. ``slow``: answered from a child process. ``fds``: descriptors sent along."""
+
+class Verb(
+    msgspec.Struct,
+    Generic[A],
+    frozen=True,
+    kw_only=True,
+    tag_field="verb",
+    forbid_unknown_fields=True,
+):
+    """A request whose answer is an ``A``. ``slow``: answered from a child process."""
 
     slow: ClassVar[bool] = False
 
@@ -101,7 +110,7 @@ class MachinePlan(msgspec.Struct, frozen=True, kw_only=True):
     kvm: bool = False
 
 
-class LaunchGuest(Verb, frozen=True, kw_only=True, tag="launch"):
+class LaunchGuest(Verb["Launched"], frozen=True, kw_only=True, tag="launch"):
     """Make all kernel objects of a guest and start its keeper, which waits for START.
 
     Exactly one of ``container`` and ``machine`` is set. ``network``: ``private``, ``host`` or
@@ -111,6 +120,7 @@ class LaunchGuest(Verb, frozen=True, kw_only=True, tag="launch"):
     so far is undone.
     """
 
+    slow: ClassVar[bool] = True
     id: str
     tty: bool
     stdin: bool
@@ -140,21 +150,23 @@ class Launched(msgspec.Struct, frozen=True, kw_only=True):
     gid: int = 0
 
 
-class KillGuest(Verb, frozen=True, kw_only=True, tag="kill"):
+class KillGuest(Verb["Done"], frozen=True, kw_only=True, tag="kill"):
     """SIGKILL everything in the guest's cgroup; with ``keeper`` the keeper too. Idempotent."""
 
+    slow: ClassVar[bool] = True
     id: str
     keeper: bool = False
 
 
-class FreezeGuest(Verb, frozen=True, kw_only=True, tag="freeze"):
+class FreezeGuest(Verb["Done"], frozen=True, kw_only=True, tag="freeze"):
     """Freeze or thaw all processes of a guest (cgroup freezer)."""
 
+    slow: ClassVar[bool] = True
     id: str
     frozen: bool
 
 
-class LimitGuest(Verb, frozen=True, kw_only=True, tag="limit"):
+class LimitGuest(Verb["Done"], frozen=True, kw_only=True, tag="limit"):
     """Write new limits into a running guest's cgroup. None leaves a value as it is."""
 
     id: str
@@ -162,43 +174,47 @@ class LimitGuest(Verb, frozen=True, kw_only=True, tag="limit"):
     machine: bool = False
 
 
-class ReleaseGuest(Verb, frozen=True, kw_only=True, tag="release"):
+class ReleaseGuest(Verb["Done"], frozen=True, kw_only=True, tag="release"):
     """Remove all that exists only while a guest runs. Idempotent; kills what is left first."""
 
+    slow: ClassVar[bool] = True
     id: str
 
 
-class ForgetGuest(Verb, frozen=True, kw_only=True, tag="forget"):
+class ForgetGuest(Verb["Done"], frozen=True, kw_only=True, tag="forget"):
     """Release, then delete the guest's state directory. Idempotent."""
 
     slow: ClassVar[bool] = True
     id: str
 
 
-class ConnectGuest(Verb, frozen=True, kw_only=True, tag="connect"):
+class ConnectGuest(Verb["Done"], frozen=True, kw_only=True, tag="connect"):
     """Give a running container one more network card."""
 
+    slow: ClassVar[bool] = True
     id: str
     link: LinkPlan
 
 
-class DisconnectGuest(Verb, frozen=True, kw_only=True, tag="disconnect"):
+class DisconnectGuest(Verb["Done"], frozen=True, kw_only=True, tag="disconnect"):
     """Take a network card away from a running container."""
 
+    slow: ClassVar[bool] = True
     id: str
     interface: str
 
 
-class UpdateFiles(Verb, frozen=True, kw_only=True, tag="files"):
+class UpdateFiles(Verb["Done"], frozen=True, kw_only=True, tag="files"):
     """Rewrite a guest's ``hosts``, ``hostname`` or ``resolv.conf`` in place."""
 
     id: str
     files: dict[str, str]
 
 
-class ResolveUser(Verb, frozen=True, kw_only=True, tag="user"):
+class ResolveUser(Verb["ResolvedUser"], frozen=True, kw_only=True, tag="user"):
     """Look up ``USER[:GROUP]`` in a running container. Answer: :class:`ResolvedUser`."""
 
+    slow: ClassVar[bool] = True
     id: str
     user: str
 
@@ -212,7 +228,7 @@ class ResolvedUser(msgspec.Struct, frozen=True, kw_only=True):
     home: str = "/"
 
 
-class ListProcesses(Verb, frozen=True, kw_only=True, tag="processes"):
+class ListProcesses(Verb["Processes"], frozen=True, kw_only=True, tag="processes"):
     """The host pids in a guest's cgroup. Answer: :class:`Processes`."""
 
     id: str
@@ -227,7 +243,7 @@ class Processes(msgspec.Struct, frozen=True, kw_only=True):
 # --- images, trees, volumes -----------------------------------------------------------------
 
 
-class ApplyLayer(Verb, frozen=True, kw_only=True, tag="apply-layer"):
+class ApplyLayer(Verb["AppliedLayer"], frozen=True, kw_only=True, tag="apply-layer"):
     """Unpack one layer as ``chain_id`` on top of ``parents`` (chain ids, base first).
 
     Descriptor 0: the blob, compressed or not (recognised by content). Runs chrooted, with few
@@ -252,7 +268,7 @@ class AppliedLayer(msgspec.Struct, frozen=True, kw_only=True):
     entries: int
 
 
-class DropLayers(Verb, frozen=True, kw_only=True, tag="drop-layers"):
+class DropLayers(Verb["Done"], frozen=True, kw_only=True, tag="drop-layers"):
     """Delete unpacked layers and image disks that nothing uses. Idempotent."""
 
     slow: ClassVar[bool] = True
@@ -260,7 +276,7 @@ class DropLayers(Verb, frozen=True, kw_only=True, tag="drop-layers"):
     image_ids: tuple[str, ...] = ()
 
 
-class MakeImageDisk(Verb, frozen=True, kw_only=True, tag="image-disk"):
+class MakeImageDisk(Verb["Done"], frozen=True, kw_only=True, tag="image-disk"):
     """Make ``disks/<image id>.erofs`` (lz4) of an image's layers. Already there: success."""
 
     slow: ClassVar[bool] = True
@@ -279,7 +295,7 @@ class TreeSource(msgspec.Struct, frozen=True, kw_only=True):
     binds: tuple[tuple[str, str, bool], ...] = ()
 
 
-class ReadTree(Verb, frozen=True, kw_only=True, tag="read-tree"):
+class ReadTree(Verb["Done"], frozen=True, kw_only=True, tag="read-tree"):
     """Write ``path`` as a tar stream into descriptor 0 (docker's archive semantics)."""
 
     slow: ClassVar[bool] = True
@@ -287,7 +303,7 @@ class ReadTree(Verb, frozen=True, kw_only=True, tag="read-tree"):
     path: str
 
 
-class WriteTree(Verb, frozen=True, kw_only=True, tag="write-tree"):
+class WriteTree(Verb["Done"], frozen=True, kw_only=True, tag="write-tree"):
     """Unpack the tar stream of descriptor 0 into the directory ``path``.
 
     ``no_overwrite_dir_non_dir``: a directory may not replace a non-directory, nor the reverse.
@@ -300,7 +316,7 @@ class WriteTree(Verb, frozen=True, kw_only=True, tag="write-tree"):
     copy_uid_gid: bool = False
 
 
-class StatTree(Verb, frozen=True, kw_only=True, tag="stat-tree"):
+class StatTree(Verb["TreeStat"], frozen=True, kw_only=True, tag="stat-tree"):
     """lstat of a path as the guest sees it. Answer: :class:`TreeStat`."""
 
     slow: ClassVar[bool] = True
@@ -318,7 +334,7 @@ class TreeStat(msgspec.Struct, frozen=True, kw_only=True):
     link_target: str = ""
 
 
-class TreeUsage(Verb, frozen=True, kw_only=True, tag="tree-usage"):
+class TreeUsage(Verb["Usages"], frozen=True, kw_only=True, tag="tree-usage"):
     """Bytes on disk of volumes, layers and guests' own layers. Answer: :class:`Usages`."""
 
     slow: ClassVar[bool] = True
@@ -335,13 +351,13 @@ class Usages(msgspec.Struct, frozen=True, kw_only=True):
     guests: dict[str, int] = {}
 
 
-class MakeVolume(Verb, frozen=True, kw_only=True, tag="make-volume"):
+class MakeVolume(Verb["Done"], frozen=True, kw_only=True, tag="make-volume"):
     """Make a volume's directory. Idempotent."""
 
     name: str
 
 
-class DropVolume(Verb, frozen=True, kw_only=True, tag="drop-volume"):
+class DropVolume(Verb["Done"], frozen=True, kw_only=True, tag="drop-volume"):
     """Delete a volume with its files. Idempotent."""
 
     slow: ClassVar[bool] = True
@@ -360,7 +376,7 @@ class BridgePlan(msgspec.Struct, frozen=True, kw_only=True):
     mtu: int = 1500
 
 
-class SetNetworks(Verb, frozen=True, kw_only=True, tag="set-networks"):
+class SetNetworks(Verb["Done"], frozen=True, kw_only=True, tag="set-networks"):
     """Make exactly these bridges exist, and the nft table with its chains and empty maps.
 
     Published ports of running guests are put back from their run directories. Idempotent.
@@ -369,7 +385,7 @@ class SetNetworks(Verb, frozen=True, kw_only=True, tag="set-networks"):
     bridges: tuple[BridgePlan, ...]
 
 
-class PublishPorts(Verb, frozen=True, kw_only=True, tag="publish"):
+class PublishPorts(Verb["Done"], frozen=True, kw_only=True, tag="publish"):
     """Make exactly ``ports`` the published ones of a running guest, at ``address``."""
 
     id: str
@@ -377,7 +393,7 @@ class PublishPorts(Verb, frozen=True, kw_only=True, tag="publish"):
     ports: tuple[PortMap, ...]
 
 
-class Listen(Verb, frozen=True, kw_only=True, tag="listen"):
+class Listen(Verb["Done"], frozen=True, kw_only=True, tag="listen"):
     """Bind a UDP or TCP socket on a bridge's address (DNS). Answer: one descriptor."""
 
     address: str
@@ -385,7 +401,7 @@ class Listen(Verb, frozen=True, kw_only=True, tag="listen"):
     udp: bool
 
 
-class HostRoutes(Verb, frozen=True, kw_only=True, tag="routes"):
+class HostRoutes(Verb["Routes"], frozen=True, kw_only=True, tag="routes"):
     """The IPv4 networks that this host has routes to, as CIDR. Answer: :class:`Routes`."""
 
 
@@ -398,7 +414,7 @@ class Routes(msgspec.Struct, frozen=True, kw_only=True):
 # --- the whole ------------------------------------------------------------------------------
 
 
-class Sweep(Verb, frozen=True, kw_only=True, tag="sweep"):
+class Sweep(Verb["Swept"], frozen=True, kw_only=True, tag="sweep"):
     """Remove every object of this instance that belongs to none of these. Answer: :class:`Swept`.
 
     ``running``: guests whose keeper lives; ``guests``: all that have a row; likewise the others.
@@ -418,7 +434,7 @@ class Swept(msgspec.Struct, frozen=True, kw_only=True):
     removed: tuple[str, ...]
 
 
-class Ping(Verb, frozen=True, kw_only=True, tag="ping"):
+class Ping(Verb["Pong"], frozen=True, kw_only=True, tag="ping"):
     """Answer: :class:`Pong`."""
 
 
