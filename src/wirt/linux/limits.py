@@ -1,0 +1,138 @@
+"""Writing limits into a cgroup, in the order that the kernel demands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from wirt.errors import Conflict, Invalid, NotFound, Unsupported
+from wirt.linux.cgroup import Cgroups, Mode, read_file, write_file
+from wirt.model.resources import Resources
+
+PERIOD = 100_000
+"""Microseconds in which a CPU quota is counted, as docker's."""
+
+
+def write(cgroups: Cgroups, path: str, resources: Resources) -> None:
+    """Write the limits that are not None into group ``path``, which must exist.
+
+    Raises :class:`~wirt.errors.NotFound` when the group is gone, Unsupported when the host lacks
+    a controller, Conflict when the kernel refuses since more is in use already, Invalid for CPUs
+    that are not there.
+    """
+    if not any(directory.is_dir() for directory in cgroups.directories(path)):
+        raise NotFound(f"control group {path} does not exist", code="cgroup.missing")
+    writes = _v2(resources) if cgroups.mode is Mode.V2 else _v1(cgroups, path, resources)
+    for controller, name, value in writes:
+        directory = cgroups.directory(controller, path)
+        if directory is None:
+            raise Unsupported(
+                f"this host has no {controller} control group",
+                hint="the doctor command names what is missing",
+                code="cgroup.controller",
+            )
+        try:
+            write_file(directory / name, value)
+        except FileNotFoundError:
+            if "memsw" in name or "swap" in name:
+                continue  # a kernel without swap accounting; the engine has warned
+            raise
+        except OSError as error:
+            raise _refused(error, directory / name, value) from error
+
+
+def weight(shares: int) -> int:
+    """Version 2's cpu.weight (1..10000) for docker's shares (2..262144)."""
+    return 1 + (max(2, min(shares, 262_144)) - 2) * 9999 // 262_142
+
+
+def _v2(r: Resources) -> list[tuple[str, str, str]]:
+    writes: list[tuple[str, str, str]] = []
+    if r.cpu_millis is not None:
+        writes.append(("cpu", "cpu.max", f"{_quota(r.cpu_millis)} {PERIOD}"))
+    if r.cpu_shares is not None:
+        writes.append(("cpu", "cpu.weight", str(weight(r.cpu_shares))))
+    if r.cpuset is not None:
+        writes.append(("cpuset", "cpuset.cpus", r.cpuset))
+    if r.memory_reservation is not None:
+        writes.append(("memory", "memory.low", str(r.memory_reservation)))
+    if r.memory is not None:
+        writes.append(("memory", "memory.max", str(r.memory)))
+    if r.memory_swap is not None:
+        writes.append(("memory", "memory.swap.max", _swap(r)))
+    if r.pids is not None:
+        writes.append(("pids", "pids.max", _pids(r.pids)))
+    return writes
+
+
+def _swap(r: Resources) -> str:
+    """Version 2 counts swap alone, docker memory and swap together."""
+    assert r.memory_swap is not None
+    return "max" if r.memory_swap < 0 else str(max(0, r.memory_swap - (r.memory or 0)))
+
+
+def _v1(cgroups: Cgroups, path: str, r: Resources) -> list[tuple[str, str, str]]:
+    writes: list[tuple[str, str, str]] = []
+    if r.cpu_millis is not None:
+        writes.append(("cpu", "cpu.cfs_period_us", str(PERIOD)))
+        writes.append(("cpu", "cpu.cfs_quota_us", str(_quota(r.cpu_millis))))
+    if r.cpu_shares is not None:
+        writes.append(("cpu", "cpu.shares", str(r.cpu_shares)))
+    if r.cpuset is not None:
+        writes.append(("cpuset", "cpuset.cpus", r.cpuset))
+    if r.memory_reservation is not None:
+        writes.append(("memory", "memory.soft_limit_in_bytes", str(r.memory_reservation)))
+    writes.extend(_v1_memory(cgroups, path, r))
+    if r.pids is not None:
+        writes.append(("pids", "pids.max", _pids(r.pids)))
+    return writes
+
+
+def _v1_memory(cgroups: Cgroups, path: str, r: Resources) -> list[tuple[str, str, str]]:
+    """memory <= memory+swap must hold after each write: growing starts with the latter."""
+    memory: list[tuple[str, str, str]] = []
+    both: list[tuple[str, str, str]] = []
+    if r.memory is not None:
+        memory.append(("memory", "memory.limit_in_bytes", str(r.memory)))
+    if r.memory_swap is not None:
+        both.append(("memory", "memory.memsw.limit_in_bytes", str(r.memory_swap)))
+    elif r.memory is not None:
+        directory = cgroups.directory("memory", path) or Path("/nonexistent")
+        now = read_file(directory / "memory.memsw.limit_in_bytes").strip()
+        if now.isdecimal() and int(now) < r.memory:
+            raise Conflict(
+                f"the memory limit of {r.memory} bytes is above the limit of memory and swap, "
+                f"{now} bytes",
+                hint="give a new limit of memory and swap too",
+                code="limit.swap",
+            )
+    if not (memory and both):
+        return memory + both
+    directory = cgroups.directory("memory", path) or Path("/nonexistent")
+    now = read_file(directory / "memory.limit_in_bytes").strip()
+    growing = r.memory is not None and now.isdecimal() and int(now) < r.memory
+    return both + memory if growing else memory + both
+
+
+def _quota(millis: int) -> int:
+    return max(1000, millis * PERIOD // 1000)
+
+
+def _pids(pids: int) -> str:
+    return "max" if pids <= 0 else str(pids)
+
+
+def _refused(error: OSError, file: Path, value: str) -> Exception:
+    name = file.name
+    if name.startswith("cpuset."):
+        return Invalid(
+            f"CPUs {value!r} are not there",
+            hint=f"this host has {read_file(file.parent.parent / name).strip()}",
+            code="limit.cpuset",
+        )
+    if name.startswith("memory.") and error.errno is not None:
+        return Conflict(
+            f"the kernel refuses {name} = {value}: {error.strerror}",
+            hint="more than that is in use already",
+            code="limit.memory",
+        )
+    return Invalid(f"the kernel refuses {name} = {value}: {error.strerror}", code="limit.refused")
