@@ -1,0 +1,335 @@
+"""The helper's loop: one thread, quick verbs in place, slow ones in forked children.
+
+It keeps nothing that matters: all facts are in the kernel and in the run directories, so that it
+may be killed at any instant and started again. A child dies with the helper and with the
+connection that asked for its work; its route's ``then`` undoes what it left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import os
+import select
+import signal
+import socket
+import struct
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any, NoReturn, TypeAlias
+
+import msgspec
+
+from wirt.errors import Invalid, Unsupported
+from wirt.linux import libc, pidfd
+from wirt.privileged.answers import Answer, all_verbs, answer_type, to_failure
+from wirt.privileged.context import Become, Context, Ended, Route, Sent
+from wirt.privileged.protocol import Failure, Verb
+from wirt.privileged.wire import BrokenPacket, Channel, Packet, close_all
+
+log = logging.getLogger("wirt.privileged")
+
+MAX_CHILDREN = 32
+_KILL_SECONDS = 5.0
+_PEER = struct.Struct("3i")
+
+AnyVerb: TypeAlias = Verb[Any]
+AnyRoute: TypeAlias = Route[Any, Any]
+
+
+@dataclass(slots=True, eq=False)
+class _Connection:
+    """A client that may use the helper."""
+
+    channel: Channel
+    pid: int
+
+
+@dataclass(slots=True, eq=False)
+class _Work:
+    """A slow verb: waiting for its turn (``child`` None) or under way in a child."""
+
+    connection: _Connection
+    packet: Packet
+    verb: AnyVerb
+    pid: int = 0
+    child: Channel | None = None
+    replies: list[Packet] = field(default_factory=list)
+
+
+class Server:
+    """Serves one listening socket for ever. ``routes``: who carries out which verb."""
+
+    def __init__(
+        self, context: Context, listener: socket.socket, routes: dict[type[AnyVerb], AnyRoute]
+    ) -> None:
+        self._context = context
+        self._listener = listener
+        self._routes = routes
+        self._decode = msgspec.json.Decoder(_union()).decode
+        self._encode = msgspec.json.Encoder().encode
+        self._poll = select.poll()
+        self._connections: dict[int, _Connection] = {}
+        self._under_way: dict[int, _Work] = {}
+        self._waiting: deque[_Work] = deque()
+        self._left: set[int] = set()  # children whose work is done: keepers, or about to end
+        self._pid = os.getpid()
+        listener.setblocking(False)
+        self._poll.register(listener, select.POLLIN)
+        signals, self._wakeup = socket.socketpair()
+        for end in (signals, self._wakeup):
+            end.setblocking(False)
+        self._signals = signals
+        signal.set_wakeup_fd(self._wakeup.fileno(), warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+        self._poll.register(signals, select.POLLIN)
+
+    def serve(self) -> NoReturn:
+        """Run until killed."""
+        gc.freeze()  # children share these pages as long as nobody counts on them
+        while True:
+            self.step()
+
+    def step(self, timeout_ms: int | None = None) -> None:
+        """Wait for something to happen and do it."""
+        for fd, events in self._poll.poll(timeout_ms):
+            if fd == self._listener.fileno():
+                self._accept()
+            elif fd == self._signals.fileno():
+                self._reap()
+            elif fd in self._connections:
+                self._serve(self._connections[fd], events)
+            elif fd in self._under_way:
+                self._collect(self._under_way[fd])
+
+    # --- connections
+
+    def _accept(self) -> None:
+        try:
+            sock, _ = self._listener.accept()
+        except (BlockingIOError, ConnectionError):
+            return
+        raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
+        pid, uid, _gid = _PEER.unpack(raw)
+        if uid not in {0, self._context.uid}:
+            log.warning("refused a connection of process %d, uid %d", pid, uid)
+            sock.close()
+            return
+        connection = _Connection(Channel(sock), pid)
+        self._connections[sock.fileno()] = connection
+        self._poll.register(sock, select.POLLIN)
+
+    def _serve(self, connection: _Connection, events: int) -> None:
+        channel = connection.channel
+        try:
+            if events & select.POLLOUT:
+                channel.flush()
+            if events & (select.POLLIN | select.POLLHUP | select.POLLERR):
+                while (packet := channel.receive()) is not None:
+                    self._begin(connection, packet)
+        except (EOFError, BrokenPacket, OSError) as error:
+            if not isinstance(error, EOFError):
+                log.warning("connection of process %d: %s", connection.pid, error)
+            self._drop(connection)
+            return
+        self._watch(connection)
+
+    def _watch(self, connection: _Connection) -> None:
+        pending = select.POLLOUT if connection.channel.pending else 0
+        with contextlib.suppress(FileNotFoundError):
+            self._poll.modify(connection.channel.fileno(), select.POLLIN | pending)
+
+    def _drop(self, connection: _Connection) -> None:
+        """End a connection with all work it asked for, undone before anything else happens."""
+        self._poll.unregister(connection.channel.fileno())
+        del self._connections[connection.channel.fileno()]
+        for work in [w for w in self._waiting if w.connection is connection]:
+            self._waiting.remove(work)
+            close_all(work.packet.fds)
+        for work in [w for w in self._under_way.values() if w.connection is connection]:
+            self._give_up(work)
+        connection.channel.close()
+
+    def _give_up(self, work: _Work) -> None:
+        self._drain(work)
+        close_all([fd for packet in work.replies for fd in packet.fds])
+        fd = os.pidfd_open(work.pid)
+        pidfd.send(fd, signal.SIGKILL)
+        if not pidfd.wait(fd, _KILL_SECONDS):
+            log.error("child %d does not die", work.pid)
+        os.close(fd)
+        gone = Failure(kind="unavailable", message="the daemon went away meanwhile")
+        self._finish(work, Ended(pid=work.pid, answer=gone))
+
+    # --- requests
+
+    def _begin(self, connection: _Connection, packet: Packet) -> None:
+        try:
+            verb: AnyVerb = self._decode(packet.payload)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            close_all(packet.fds)
+            self._answer(connection, packet.id, to_failure(Invalid(f"malformed request: {error}")))
+            return
+        if verb.slow:
+            self._waiting.append(_Work(connection, packet, verb))
+            self._start_waiting()
+            return
+        answer, fds = self._run(verb, packet.fds)
+        close_all(packet.fds)
+        self._answer(connection, packet.id, answer, fds)
+
+    def _run(self, verb: AnyVerb, fds: tuple[int, ...]) -> tuple[Any, tuple[int, ...]]:
+        try:
+            outcome = self._route(verb).run(self._context, verb, fds)
+        except Exception as error:  # noqa: BLE001 - a verb's failure must not end the helper
+            return to_failure(error), ()
+        return (outcome.answer, outcome.fds) if isinstance(outcome, Sent) else (outcome, ())
+
+    def _route(self, verb: AnyVerb) -> AnyRoute:
+        try:
+            return self._routes[type(verb)]
+        except KeyError:
+            raise Unsupported(f"this helper does not know {type(verb).__name__}") from None
+
+    def _answer(
+        self, connection: _Connection, packet_id: int, answer: Any, fds: tuple[int, ...] = ()
+    ) -> None:
+        try:
+            connection.channel.send(packet_id, self._pack(answer), fds)
+        except OSError as error:
+            log.debug("answer to process %d: %s", connection.pid, error)
+            return
+        self._watch(connection)
+
+    def _pack(self, answer: Any) -> bytes:
+        if isinstance(answer, Failure):
+            return self._encode(Answer(failure=answer))
+        return self._encode(Answer(answer=msgspec.Raw(self._encode(answer))))
+
+    # --- children
+
+    def _start_waiting(self) -> None:
+        while self._waiting and len(self._under_way) < MAX_CHILDREN:
+            work = self._waiting.popleft()
+            ours, theirs = socket.socketpair()
+            try:
+                pid = os.fork()
+            except OSError as error:
+                ours.close()
+                theirs.close()
+                close_all(work.packet.fds)
+                self._answer(work.connection, work.packet.id, to_failure(error))
+                continue
+            if pid == 0:
+                self._child(work, theirs)
+            theirs.close()
+            close_all(work.packet.fds)
+            work.pid = pid
+            work.child = Channel(ours)
+            self._under_way[ours.fileno()] = work
+            self._poll.register(ours, select.POLLIN)
+
+    def _child(self, work: _Work, reply: socket.socket) -> NoReturn:
+        """Carry out a verb, tell the outcome, and end without any of the helper's clean-up."""
+        status = 1
+        try:
+            libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != self._pid:
+                os._exit(1)
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            libc.close_except((reply.fileno(), *work.packet.fds))
+            reply.setblocking(True)
+            self._carry_out(work, reply)
+            status = 0
+        except BaseException as error:
+            log.error("a child failed", exc_info=error)
+        finally:
+            os._exit(status)
+
+    def _carry_out(self, work: _Work, reply: socket.socket) -> None:
+        tell = Channel(reply)
+        reply.setblocking(True)
+        try:
+            run = self._route(work.verb).run
+            outcome = run(self._context, work.verb, work.packet.fds)
+            if isinstance(outcome, Become):
+                tell.send(0, self._pack(outcome.answer))
+                self._become(outcome, reply)
+            elif isinstance(outcome, Sent):
+                tell.send(0, self._pack(outcome.answer), outcome.fds)
+            else:
+                tell.send(0, self._pack(outcome))
+        except Exception as error:  # noqa: BLE001 - told to the daemon
+            tell.send(0, self._pack(to_failure(error)))
+
+    @staticmethod
+    def _become(outcome: Become[Any], reply: socket.socket) -> NoReturn:
+        # The reply socket closes by itself when the program has really been started.
+        libc.close_except((reply.fileno(), *outcome.keep))
+        for fd in outcome.keep:
+            os.set_inheritable(fd, True)
+        libc.prctl(libc.PR_SET_PDEATHSIG, 0)
+        for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD):
+            signal.signal(number, signal.SIG_DFL)
+        os.execve(outcome.argv[0], outcome.argv, outcome.env)  # noqa: S606 - becomes the keeper
+
+    def _collect(self, work: _Work) -> None:
+        if self._drain(work):
+            self._finish(work, self._ended(work))
+            self._start_waiting()
+
+    @staticmethod
+    def _drain(work: _Work) -> bool:
+        """Take what the child has told; whether it has nothing more to tell."""
+        assert work.child is not None
+        try:
+            while (packet := work.child.receive()) is not None:
+                work.replies.append(packet)
+        except (EOFError, BrokenPacket, OSError):
+            return True
+        return False
+
+    def _ended(self, work: _Work) -> Ended[Any]:
+        """What the last reply says: a failed ``execve`` is told after the answer."""
+        answer: Any = Failure(kind="internal", message="the helper's child crashed")
+        fds: tuple[int, ...] = ()
+        for packet in work.replies:
+            close_all(fds)
+            told = msgspec.json.decode(packet.payload, type=Answer)
+            answer = told.failure
+            if answer is None:
+                answer = msgspec.json.decode(told.answer, type=answer_type(type(work.verb)))
+            fds = packet.fds
+        return Ended(pid=work.pid, answer=answer, fds=fds)
+
+    def _finish(self, work: _Work, ended: Ended[Any]) -> None:
+        assert work.child is not None
+        self._poll.unregister(work.child.fileno())
+        del self._under_way[work.child.fileno()]
+        work.child.close()
+        route = self._routes.get(type(work.verb))
+        if route is not None and route.then is not None:
+            try:
+                ended = route.then(self._context, work.verb, ended)
+            except Exception as error:  # noqa: BLE001 - told to the daemon
+                ended = Ended(pid=ended.pid, answer=to_failure(error))
+        self._left.add(work.pid)
+        self._reap()
+        self._answer(work.connection, work.packet.id, ended.answer, ended.fds)
+
+    def _reap(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            self._signals.recv(4096)
+        for pid in tuple(self._left):
+            if os.waitpid(pid, os.WNOHANG)[0] == pid:
+                self._left.discard(pid)
+
+
+def _union() -> Any:
+    verbs = all_verbs()
+    union: Any = verbs[0]
+    for verb in verbs[1:]:
+        union = union | verb
+    return union

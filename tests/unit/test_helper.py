@@ -1,0 +1,270 @@
+"""The helper's loop and the daemon's client, in real processes with made-up verbs' handlers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import struct
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from wirt.errors import Conflict, Exhausted, Internal, Unavailable, Unsupported
+from wirt.layout import Layout
+from wirt.linux.cgroup import Cgroups
+from wirt.privileged import protocol as p
+from wirt.privileged.answers import all_verbs, answer_type
+from wirt.privileged.client import Helper
+from wirt.privileged.context import Become, Context, Ended, Route, Sent, on
+from wirt.privileged.server import Server
+from wirt.privileged.wire import Channel
+
+ID = "a" * 64
+
+
+def _context(tmp: Path) -> Context:
+    return Context(
+        layout=Layout(name="wt", state=tmp, run=tmp),
+        uid=os.getuid(),
+        gid=os.getgid(),
+        cgroups=Cgroups(v1={}, v2=None),
+        keeper=Path("/bin/true"),
+    )
+
+
+def _ping(_ctx: Context, _verb: p.Ping, _fds: Sequence[int]) -> p.Pong:
+    return p.Pong(pid=os.getpid(), version="test")
+
+
+def _kill(_ctx: Context, verb: p.KillGuest, _fds: Sequence[int]) -> p.Done:
+    """A slow verb with many ends, told by the id."""
+    if verb.id == "conflict":
+        raise Conflict("it runs", hint="stop it", code="guest.running")
+    if verb.id == "full":
+        raise OSError(28, "write: No space left on device", "/x")
+    if verb.id == "crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if verb.id == "bug":
+        raise ZeroDivisionError
+    if verb.id == "wait":
+        signal.pause()
+    return p.Done()
+
+
+def _read(_ctx: Context, _verb: p.ReadTree, fds: Sequence[int]) -> Sent[p.Done]:
+    os.write(fds[0], b"tree")
+    read, write = os.pipe()
+    os.write(write, b"back")
+    os.close(write)
+    return Sent(answer=p.Done(), fds=(read,))
+
+
+def _launch(_ctx: Context, verb: p.LaunchGuest, _fds: Sequence[int]) -> Become[p.Launched]:
+    program = "/nonexistent" if verb.id == "missing" else "/bin/sleep"
+    answer = p.Launched(keeper_pid=os.getpid(), keeper_start=1)
+    return Become(answer=answer, argv=(program, "100"), env={})
+
+
+def _launched(ctx: Context, verb: p.LaunchGuest, ended: Ended[p.Launched]) -> Ended[p.Launched]:
+    if isinstance(ended.answer, p.Failure):
+        (ctx.layout.run / f"undone-{verb.id}").touch()
+        return ended
+    return Ended(pid=ended.pid, answer=ended.answer, fds=(os.pidfd_open(ended.pid),))
+
+
+ROUTES: tuple[Route[Any, Any], ...] = (
+    on(p.Ping, _ping),
+    on(p.KillGuest, _kill),
+    on(p.ReadTree, _read),
+    on(p.LaunchGuest, _launch, then=_launched),
+)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Iterator[Path]:
+    """A helper in a forked process."""
+    path = tmp_path / "s"
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(os.fspath(path))
+    listener.listen()
+    pid = os.fork()
+    if pid == 0:
+        with contextlib.suppress(BaseException):
+            Server(_context(tmp_path), listener, {r.verb: r for r in ROUTES}).serve()
+        os._exit(1)
+    listener.close()
+    (tmp_path / "pid").write_text(str(pid))
+    yield path
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+
+def _story(path: Path, story: Callable[[Helper], Awaitable[None]]) -> None:
+    async def run() -> None:
+        helper = Helper(path, patience=0.2)
+        try:
+            await asyncio.wait_for(story(helper), 20)
+        finally:
+            await helper.close()
+
+    asyncio.run(run())
+
+
+def _text(path: str | Path) -> str:
+    return Path(path).read_text()
+
+
+def _launch_verb(name: str) -> p.LaunchGuest:
+    return p.LaunchGuest(
+        id=name, tty=False, stdin=False, stdin_once=False, network="private", log_size=1,
+        log_files=1,
+    )  # fmt: skip
+
+
+def test_quick_and_slow_verbs_answer(path: Path) -> None:
+    async def story(helper: Helper) -> None:
+        pong, fds = await helper.call(p.Ping())
+        assert (pong.version, fds) == ("test", [])
+        done, _ = await helper.call(p.KillGuest(id="x"))
+        assert done == p.Done()
+
+    _story(path, story)
+
+
+def test_failures_arrive_as_their_kind(path: Path) -> None:
+    async def story(helper: Helper) -> None:
+        with pytest.raises(Conflict, match="it runs") as conflict:
+            await helper.call(p.KillGuest(id="conflict"))
+        assert (conflict.value.hint, conflict.value.code) == ("stop it", "guest.running")
+        with pytest.raises(Exhausted, match="No space left on device: /x") as full:
+            await helper.call(p.KillGuest(id="full"))
+        assert full.value.facts == {"errno": 28}
+        with pytest.raises(Internal, match="crashed"):
+            await helper.call(p.KillGuest(id="crash"))
+        with pytest.raises(Internal, match="ZeroDivisionError"):
+            await helper.call(p.KillGuest(id="bug"))
+        with pytest.raises(Unsupported, match="FreezeGuest"):
+            await helper.call(p.FreezeGuest(id="x", frozen=True))
+        assert (await helper.call(p.Ping()))[0].version == "test"
+
+    _story(path, story)
+
+
+def test_many_slow_verbs_are_in_flight_beside_quick_ones(path: Path) -> None:
+    async def story(helper: Helper) -> None:
+        loop = asyncio.get_running_loop()
+        stuck = loop.create_task(helper.call(p.KillGuest(id="wait")))
+        await asyncio.gather(*(helper.call(p.KillGuest(id="x")) for _ in range(60)))
+        await helper.call(p.Ping())
+        assert not stuck.done()
+        stuck.cancel()
+
+    _story(path, story)
+
+
+def test_descriptors_go_both_ways(path: Path) -> None:
+    async def story(helper: Helper) -> None:
+        read, write = os.pipe()
+        source = p.TreeSource(guest=ID)
+        _, (back,) = await helper.call(p.ReadTree(source=source, path="/"), [write])
+        os.close(write)
+        assert os.read(read, 100) == b"tree"
+        assert os.read(read, 100) == b""
+        assert os.read(back, 100) == b"back"
+        os.close(read)
+        os.close(back)
+
+    _story(path, story)
+
+
+def test_a_child_becomes_a_program_and_lives_on(path: Path) -> None:
+    async def story(helper: Helper) -> None:
+        launched, (pidfd,) = await helper.call(_launch_verb("x"))
+        name = _text(f"/proc/{launched.keeper_pid}/comm")
+        assert name == "sleep\n", "answered before the program ran"
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        os.close(pidfd)
+
+    _story(path, story)
+
+
+def test_a_program_that_cannot_be_run_is_a_failure_and_undone(path: Path) -> None:
+    async def story(helper: Helper) -> None:
+        with pytest.raises(Internal, match="No such file"):
+            await helper.call(_launch_verb("missing"))
+        assert (path.parent / "undone-missing").exists()
+
+    _story(path, story)
+
+
+def test_work_of_a_client_that_went_away_is_ended(path: Path) -> None:
+    async def story(helper: Helper) -> None:
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(helper.call(p.KillGuest(id="wait")))
+        await helper.call(p.Ping())
+        server = int(_text(path.parent / "pid"))
+        await helper.close()
+        with pytest.raises(Unavailable):
+            await task
+        await helper.call(p.Ping())
+        assert _text(f"/proc/{server}/task/{server}/children").split() == []
+
+    _story(path, story)
+
+
+def test_the_client_reconnects_and_tells_when_nobody_is_there(path: Path) -> None:
+    async def story(helper: Helper) -> None:
+        await helper.call(p.Ping())
+        await helper.close()
+        await helper.call(p.Ping())
+        os.unlink(path)  # noqa: PTH108 - a test may block
+        await helper.close()
+        with pytest.raises(Unavailable, match="does not answer") as caught:
+            await helper.call(p.Ping())
+        assert "wirt-helper" in (caught.value.hint or "")
+
+    _story(path, story)
+
+
+def test_a_helper_killed_meanwhile_is_unavailable(path: Path) -> None:
+    async def story(helper: Helper) -> None:
+        loop = asyncio.get_running_loop()
+        task = loop.create_task(helper.call(p.KillGuest(id="wait")))
+        await helper.call(p.Ping())
+        os.kill(int(_text(path.parent / "pid")), signal.SIGKILL)
+        with pytest.raises(Unavailable, match="went away"):
+            await task
+
+    _story(path, story)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"[]", b"null", b'{"verb":"rm -rf"}', b'{"verb":"ping","x":1}', b"\xff\xfe",
+     b'{"verb":"kill","id":7}', b'{"verb":"kill"}', b"[" * 100_000],
+)  # fmt: skip
+def test_malformed_requests_are_refused_and_the_connection_lives(path: Path, body: bytes) -> None:
+    sock = socket.socket(socket.AF_UNIX)
+    sock.settimeout(5)
+    sock.connect(os.fspath(path))
+    sock.sendall(struct.pack("!II", len(body), 9) + body)
+    length, number = struct.unpack("!II", sock.recv(8))
+    told = msgspec.json.decode(sock.recv(length))
+    assert (number, told["failure"]["kind"]) == (9, "invalid")
+    Channel(sock).send(1, msgspec.json.encode(p.Ping()))
+    sock.settimeout(5)
+    assert b"version" in sock.recv(1000)
+    sock.close()
+
+
+def test_every_verb_names_an_answer_of_the_protocol() -> None:
+    verbs = all_verbs()
+    assert len(verbs) >= 25
+    for verb in verbs:
+        assert getattr(p, answer_type(verb).__name__) is answer_type(verb)
