@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+
 import source
 
 TEXTS = [p for p in source.files() if p.suffix not in {".png", ".ico", ".gz", ".zst", ".lock"}]
