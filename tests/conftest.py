@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 import leaks
+from live import Live, running
 from needs import require
 
 
@@ -31,6 +32,22 @@ def session_tag() -> str:
 def instance_name(session_tag: str) -> str:
     """A fresh instance name: ``wt``, the session's tag, four more hex digits."""
     return f"wt{session_tag}{secrets.token_hex(2)}"
+
+
+@pytest.fixture
+def instance(instance_name: str) -> Iterator[Live]:
+    """A whole wirt of this test alone, with the busybox image."""
+    require("root", "netns", "mountns", "overlay", "nft", "crun", "busybox", "keeper")
+    with running(instance_name) as live:
+        yield live
+
+
+@pytest.fixture(scope="session")
+def shared_instance(session_tag: str) -> Iterator[Live]:
+    """A whole wirt for tests that leave nothing behind in it; started once."""
+    require("root", "netns", "mountns", "overlay", "nft", "crun", "busybox", "keeper")
+    with running(f"wt{session_tag}") as live:
+        yield live
 
 
 @pytest.fixture(autouse=True)

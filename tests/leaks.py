@@ -17,6 +17,7 @@ from pathlib import Path
 _PR_SET_CHILD_SUBREAPER = 36
 _GRACE = 5.0
 _HIERARCHIES = Path("/sys/fs/cgroup")
+_TOPS = (Path("/run"), Path("/var/tmp"))
 
 
 def become_subreaper() -> None:
@@ -32,7 +33,7 @@ def look(*, tag: str, base: str) -> frozenset[str]:
     found: set[str] = set(_children())
     found.update(f"mount {m}" for m in _mounts() if base in m or ours.search(m))
     found.update(f"cgroup {g}" for g in _cgroups() if ours.match(g.name))
-    found.update(f"file {p}" for p in Path("/run").glob(f"{name}*"))
+    found.update(f"file {p}" for top in _TOPS for p in top.glob(f"{name}*"))
     found.update(f"network namespace {p}" for p in Path("/run/netns").glob(f"{name}*"))
     found.update(f"link {p.name}" for p in Path("/sys/class/net").glob(f"{name}*"))
     found.update(f"nft {t}" for t in _nft_tables() if ours.search(t))

@@ -48,12 +48,13 @@ class Trouble(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Instance:
-    """Names and places of one instance."""
+    """Names and places of one instance. ``enter``: words before its command, as ``unshare -n``."""
 
     name: str
     state: Path
     run: Path
     user: str
+    enter: tuple[str, ...] = ()
 
     @property
     def socket(self) -> Path:
@@ -67,9 +68,9 @@ class Instance:
         """The command of the helper (``wirt.privileged``) or the daemon (``wirt.daemon``)."""
         who = ["--name", self.name, "--state", str(self.state), "--run", str(self.run)]
         argv = [str(ROOT / ".venv/bin/python"), "-m", module, *who, "--user", self.user]
+        argv += ["--guest-dir", str(ROOT / "build/guest")]
         if module == "wirt.privileged":
-            keeper, guest = ROOT / "build/native/wirt-keeper", ROOT / "build/guest"
-            argv += ["--keeper", str(keeper), "--guest-dir", str(guest)]
+            argv += ["--keeper", str(ROOT / "build/native/wirt-keeper")]
         return argv
 
     def supervisor(self) -> list[str]:
@@ -208,7 +209,7 @@ def up(instance: Instance) -> None:
     with instance.log.open("ab") as log:
         mark = log.tell()
         loop = subprocess.Popen(
-            instance.supervisor(),
+            [*instance.enter, *instance.supervisor()],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -328,27 +329,31 @@ def readable_by(user: str) -> bool:
 # --- the command line -----------------------------------------------------------------------
 
 
-def choose_user(wish: str) -> str:
-    """The wished user if there is one that can read this checkout, else root, and say why."""
+def readable(instance: Instance) -> Instance:
+    """The instance with its wished user if that one can read this checkout, else with root."""
     try:
-        pwd.getpwnam(wish)
+        pwd.getpwnam(instance.user)
     except KeyError:
-        print(f"note: there is no user {wish}; the daemon runs as root (make setup makes the user)")
-        return "root"
-    if wish != "root" and not readable_by(wish):
-        print(f"note: the user {wish} cannot read {ROOT}; the daemon runs as root")
-        return "root"
-    return wish
+        print(f"note: there is no user {instance.user} ('make setup' makes it); wirtd runs as root")
+        return replace(instance, user="root")
+    if instance.user != "root" and not readable_by(instance.user):
+        print(f"note: the user {instance.user} cannot read {ROOT}; wirtd runs as root")
+        return replace(instance, user="root")
+    return instance
 
 
-def images(instance: Instance) -> None:
-    """Make sure that the two images are there."""
+def images(instance: Instance, *wanted: str) -> None:
+    """Make sure that these images are there."""
     status, body = request(instance.socket, "GET", "/v1/images", timeout=30)
     have = body.decode() if status == 200 else ""
-    for reference in ("busybox:latest", "debian:12"):
+    for reference in wanted:
         if reference not in have:
             print(f"importing {reference}", flush=True)
-            subprocess.run([str(ROOT / "tools/images"), reference], check=True)
+            subprocess.run(
+                [str(ROOT / "tools/images"), reference],
+                env={**os.environ, "WIRT_HOST": f"unix://{instance.socket}"},
+                check=True,
+            )
 
 
 def main() -> int:
@@ -379,9 +384,9 @@ def main() -> int:
             down(instance)
             print(f"wirt {instance.name} is down; its state is in {instance.state}")
             return 0
-        up(replace(instance, user=choose_user(args.user)))
+        up(readable(instance))
         if not args.no_images:
-            images(instance)
+            images(instance, "busybox:latest", "debian:12")
         print(f"wirt {instance.name} is up: try '{ROOT}/bin/wirt run --rm busybox uname -a'")
     except Trouble as trouble:
         print(f"instance: {trouble}\nhint: {trouble.hint}", file=sys.stderr)

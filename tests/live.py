@@ -1,0 +1,101 @@
+"""A whole wirt for tests: helper and daemon with a name of its own, in a network of its own.
+
+Its bridges, rules and mounts live in private namespaces, so the host's network is never touched;
+the sockets are reachable from outside, since ``/run`` is shared.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import instance as local
+
+ROOT = Path(__file__).resolve().parent.parent
+APART = (
+    "unshare", "-n", "-m", "--propagation", "slave",
+    "sh", "-c", 'ip link set lo up && exec "$@"', "sh",
+)  # fmt: skip
+"""Put before a command: its own network with a loopback, and its own mounts."""
+
+
+class Live:
+    """A running instance: ask it over its socket, use the client, kill its parts."""
+
+    def __init__(self, instance: local.Instance) -> None:
+        self.instance = instance
+
+    @property
+    def socket(self) -> Path:
+        return self.instance.socket
+
+    def wirt(
+        self, *words: str, code: int | None = 0, feed: str | None = None, timeout: float = 60
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the client as a user would. ``code``: the exit code to insist on; None: any."""
+        done = subprocess.run(
+            [ROOT / "bin" / "wirt", *words],
+            env={**os.environ, "WIRT_HOST": f"unix://{self.socket}"},
+            stdin=subprocess.DEVNULL if feed is None else None,
+            input=feed,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        if code is not None and done.returncode != code:
+            raise AssertionError(
+                f"wirt {' '.join(words)}: exit code {done.returncode}, not {code}\n"
+                f"{done.stdout}{done.stderr}\n{self.log()}"
+            )
+        return done
+
+    def ask(self, verb: str, target: str, *, timeout: float = 30) -> tuple[int, Any]:
+        """One API request without a body: status, and the decoded JSON (None when empty)."""
+        status, body = local.request(self.socket, verb, target, timeout=timeout)
+        return status, json.loads(body) if body else None
+
+    def inside(self, *argv: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in the instance's network and mount namespaces."""
+        target = ["nsenter", "-t", str(self.pid("supervise")), "-n", "-m", "--"]
+        return subprocess.run(
+            [*target, *argv], capture_output=True, text=True, check=False, timeout=60
+        )
+
+    def pid(self, role: str) -> int:
+        """The pid of ``supervise``, ``wirt.privileged`` or ``wirt.daemon``."""
+        pids = [p for p, has in local.processes(self.instance).items() if has == role]
+        assert len(pids) == 1, f"{role}: {pids}"
+        return pids[0]
+
+    def kill(self, role: str) -> None:
+        """``kill -9`` a part; the loop starts it again."""
+        os.kill(self.pid(role), signal.SIGKILL)
+
+    def log(self) -> str:
+        """The last lines that helper and daemon wrote."""
+        return local.tail(self.instance, 0)
+
+
+@contextmanager
+def running(name: str, *, apart: Sequence[str] = APART) -> Iterator[Live]:
+    """A fresh instance with the busybox image, gone without a trace afterwards."""
+    state = Path("/var/tmp") / name
+    wish = local.Instance(
+        name=name, state=state, run=Path("/run") / name, user="wirt", enter=tuple(apart)
+    )
+    instance = local.readable(wish)
+    try:
+        local.up(instance)
+        local.images(instance, "busybox:latest")
+        yield Live(instance)
+    finally:
+        local.down(instance)
+        shutil.rmtree(state, ignore_errors=True)
