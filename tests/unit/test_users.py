@@ -17,7 +17,7 @@ from wirt.privileged.users import MAX_FILE, MAX_GROUPS, resolve
 
 PASSWD = """root:x:0:0:root:/root:/bin/sh
 # web:x:1:1::/:
-web:x:1000:1001:Web:/home/web:/bin/sh
+web:x:1000:1001:Web:/srv/web:/bin/sh
 1234:x:55:66::/named:/bin/sh
 other:x:1234:1234::/other:/bin/sh
 broken:x:99999999999:5::/x:/bin/sh
@@ -51,12 +51,12 @@ def root(tmp_path: Path) -> Iterator[int]:
         ("", (0, 0, (), "/root")),
         ("root", (0, 0, (), "/root")),
         ("0", (0, 0, (), "/root")),
-        ("web", (1000, 1001, (44, 29), "/home/web")),
-        ("1000", (1000, 1001, (44, 29), "/home/web")),
-        ("web:", (1000, 1001, (44, 29), "/home/web")),
-        ("web:video", (1000, 44, (), "/home/web")),
-        ("web:5", (1000, 5, (), "/home/web")),
-        ("web:77", (1000, 78, (), "/home/web")),
+        ("web", (1000, 1001, (44, 29), "/srv/web")),
+        ("1000", (1000, 1001, (44, 29), "/srv/web")),
+        ("web:", (1000, 1001, (44, 29), "/srv/web")),
+        ("web:video", (1000, 44, (), "/srv/web")),
+        ("web:5", (1000, 5, (), "/srv/web")),
+        ("web:77", (1000, 78, (), "/srv/web")),
         ("1234", (55, 66, (), "/named")),
         ("4321", (4321, 0, (), "/")),
         ("4321:audio", (4321, 29, (), "/")),

@@ -1,7 +1,7 @@
-"""What the helper must know to undo a launch: written down before it acts, one file a guest.
+"""Which process is a guest's keeper: written down by the launch child before it acts.
 
-``<run>/g/<id>/net.json`` names the process that became the keeper, the guest's cards on the host
-and its ports. It is the only memory of the helper, and on a tmpfs, so it ends with the boot.
+``<run>/g/<id>/launch.json`` beside ``net.json`` (:mod:`wirt.privileged.netstate`) is all that the
+helper knows of a guest. It is on a tmpfs, so it ends with the boot.
 """
 
 from __future__ import annotations
@@ -16,38 +16,21 @@ import msgspec
 from wirt.layout import Layout
 from wirt.linux import pidfd
 from wirt.model.names import is_id
-from wirt.model.network import PortMap
 
-FILE = "net.json"
-
-
-class Card(msgspec.Struct, frozen=True, kw_only=True):
-    """A network card: ``host`` is the interface here, ``interface`` the guest's name for it.
-
-    ``address`` is CIDR. ``tap``: it belongs to a machine and vanishes with QEMU's descriptor.
-    """
-
-    host: str
-    interface: str
-    bridge: str
-    address: str
-    tap: bool = False
+FILE = "launch.json"
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """``pid`` and ``start`` (field 22 of its stat) are the launch child's, later the keeper's.
 
-    ``network``: as in LaunchGuest. ``ports``: what is published, at ``address`` (no prefix).
-    ``machine``: whether it is one.
+    ``network``: as in LaunchGuest. ``machine``: whether it is one. ``idmap``: as in Overlay.
     """
 
     pid: int
     start: int
     network: str
     machine: bool = False
-    cards: tuple[Card, ...] = ()
-    address: str = ""
-    ports: tuple[PortMap, ...] = ()
+    idmap: int | None = None
 
 
 def read(layout: Layout, guest_id: str) -> Facts | None:
