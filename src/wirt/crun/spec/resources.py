@@ -1,0 +1,150 @@
+"""Limits: the ``linux.resources`` object, and what can be asked for at all.
+
+The same object serves cgroup v1 and v2: crun converts shares to weight and swap plus memory to
+swap alone where the host has v2.
+"""
+
+from __future__ import annotations
+
+from wirt.crun.spec.devices import device_rules
+from wirt.crun.spec.process import Json
+from wirt.errors import Invalid, Unsupported
+from wirt.linux.features import HostFacts, parse_cpus
+from wirt.model.resources import Resources
+from wirt.model.units import format_size
+
+CPU_PERIOD = 100_000
+"""Microseconds; docker's period."""
+
+MIN_MEMORY = 6 * 1024 * 1024
+"""Docker's smallest limit: with less not even crun's own first process lives."""
+
+MIN_CPU_MILLIS = 10
+"""Thousandths of a core: the kernel's smallest quota is 1 ms in a period of 100 ms."""
+
+
+def check_resources(wish: Resources, facts: HostFacts) -> None:
+    """Raise :class:`Invalid` for an impossible limit, Unsupported for one this host lacks."""
+    _check_cpu(wish, facts)
+    _check_memory(wish)
+    if wish.pids is not None and (wish.pids < -1 or wish.pids > 2**22):
+        raise Invalid(
+            f"a limit of {wish.pids} processes is out of range",
+            hint="write -1 (unlimited) or a number up to 4194304",
+        )
+    _check_controllers(wish, facts)
+
+
+def _check_cpu(wish: Resources, facts: HostFacts) -> None:
+    if wish.cpu_millis is not None:
+        most = len(facts.cpus) * 1000
+        if not MIN_CPU_MILLIS <= wish.cpu_millis <= most:
+            raise Invalid(
+                f"--cpus {wish.cpu_millis / 1000:g} is out of range",
+                hint=f"this host has {len(facts.cpus)} CPUs: write 0.01 to {len(facts.cpus)}",
+            )
+    if wish.cpu_shares is not None and not 2 <= wish.cpu_shares <= 262_144:
+        raise Invalid(f"CPU shares of {wish.cpu_shares} are out of range", hint="write 2 to 262144")
+    if wish.cpuset is not None:
+        try:
+            wanted = parse_cpus(wish.cpuset)
+        except ValueError:
+            raise Invalid(
+                f"invalid list of CPUs {wish.cpuset[:60]!r}", hint="write a list such as 0-2,4"
+            ) from None
+        if not wanted <= facts.cpus:
+            raise Invalid(
+                f"this host has no CPU {min(wanted - facts.cpus)}",
+                hint=f"its CPUs are {', '.join(map(str, sorted(facts.cpus)))}",
+            )
+
+
+def _check_memory(wish: Resources) -> None:
+    memory, swap = wish.memory, wish.memory_swap
+    if memory is not None and memory < MIN_MEMORY:
+        raise Invalid(
+            f"a memory limit of {format_size(memory)} is too small",
+            hint=f"the smallest is {format_size(MIN_MEMORY)}",
+        )
+    if swap is not None and swap != -1:
+        if memory is None:
+            raise Invalid(
+                "a limit of memory and swap without one of memory", hint="give --memory too"
+            )
+        if swap < memory:
+            raise Invalid(
+                f"memory and swap together ({format_size(swap)}) are less than memory alone "
+                f"({format_size(memory)})",
+                hint="--memory-swap counts both; -1 is unlimited",
+            )
+    soft = wish.memory_reservation
+    if soft is not None and (soft < MIN_MEMORY or (memory is not None and soft > memory)):
+        raise Invalid(
+            f"a memory reservation of {format_size(max(soft, 0))} is out of range",
+            hint="write at least 6 MiB and no more than the memory limit",
+        )
+
+
+def _check_controllers(wish: Resources, facts: HostFacts) -> None:
+    wanted = {
+        "memory": wish.memory is not None or wish.memory_reservation is not None,
+        "pids": wish.pids not in (None, -1),
+        "cpu": wish.cpu_millis is not None or wish.cpu_shares is not None,
+        "cpuset": wish.cpuset is not None,
+    }
+    for controller, needed in wanted.items():
+        if needed and controller not in facts.controllers:
+            raise Unsupported(
+                f"this host cannot limit {controller}: the cgroup controller is not there",
+                hint="see wirt doctor",
+            )
+
+
+def effective(wish: Resources, facts: HostFacts) -> tuple[Resources, tuple[str, ...]]:
+    """The limits really set, with docker's default for swap (twice the memory), and warnings."""
+    if wish.memory is None:
+        return wish, ()
+    swap = wish.memory_swap if wish.memory_swap is not None else 2 * wish.memory
+    if not facts.swap_limit:
+        warning = "this kernel cannot limit swap: only memory is limited"
+        return _with_swap(wish, None), (warning,) if wish.memory_swap is not None else ()
+    return _with_swap(wish, swap), ()
+
+
+def _with_swap(wish: Resources, swap: int | None) -> Resources:
+    return Resources(
+        cpu_millis=wish.cpu_millis,
+        cpu_shares=wish.cpu_shares,
+        cpuset=wish.cpuset,
+        memory=wish.memory,
+        memory_swap=swap,
+        memory_reservation=wish.memory_reservation,
+        pids=wish.pids,
+    )
+
+
+def resources(limits: Resources) -> Json:
+    """OCI ``linux.resources`` (runtime-spec config-linux.md, "Control groups")."""
+    made: Json = {"devices": device_rules()}
+    cpu: Json = {}
+    if limits.cpu_millis is not None:
+        cpu["quota"] = limits.cpu_millis * CPU_PERIOD // 1000
+        cpu["period"] = CPU_PERIOD
+    if limits.cpu_shares is not None:
+        cpu["shares"] = limits.cpu_shares
+    if limits.cpuset is not None:
+        cpu["cpus"] = limits.cpuset
+    memory: Json = {}
+    if limits.memory is not None:
+        memory["limit"] = limits.memory
+    if limits.memory_swap is not None:
+        memory["swap"] = limits.memory_swap
+    if limits.memory_reservation is not None:
+        memory["reservation"] = limits.memory_reservation
+    if cpu:
+        made["cpu"] = cpu
+    if memory:
+        made["memory"] = memory
+    if limits.pids is not None:
+        made["pids"] = {"limit": limits.pids}
+    return made

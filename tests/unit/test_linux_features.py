@@ -1,0 +1,94 @@
+"""Reading what the host allows, from texts of several hosts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from wirt.linux import features
+from wirt.linux.features import UNLIMITED, CgroupMode, cgroup_mode
+
+LIMITS = """\
+Limit                     Soft Limit           Hard Limit           Units
+Max cpu time              unlimited            unlimited            seconds
+Max open files            1024                 20000                files
+Max processes             96365                96365                processes
+Max something new         1                    2                    things
+"""
+
+
+def test_limits() -> None:
+    assert features.parse_limits(LIMITS) == {"cpu": UNLIMITED, "nofile": 20000, "nproc": 96365}
+
+
+def test_capabilities() -> None:
+    names = features.parse_capabilities("000001fffeffffff")
+    assert len(names) == 40
+    assert "SYS_RESOURCE" not in names
+    assert features.parse_capabilities("ffffffffffffffff") == frozenset(features.CAPABILITIES)
+    assert features.parse_capabilities("0") == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("text", "cpus"),
+    [("0", {0}), ("0-2,4\n", {0, 1, 2, 4}), ("8191", {8191}), ("3, 5", {3, 5})],
+)
+def test_cpu_lists(text: str, cpus: set[int]) -> None:
+    assert features.parse_cpus(text) == cpus
+
+
+@pytest.mark.parametrize("text", ["", "a", "2-1", "0-", "-1", "0,,1", "8192", "0-99999", "٣"])
+def test_bad_cpu_lists(text: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - the type is the contract
+        features.parse_cpus(text)
+
+
+@pytest.mark.parametrize(
+    ("release", "version"),
+    [("6.1.0-40-amd64", (6, 1)), ("6.18.44", (6, 18)), ("7", (0, 0)), ("custom", (0, 0))],
+)
+def test_releases(release: str, version: tuple[int, int]) -> None:
+    assert features.parse_release(release) == version
+
+
+def test_meminfo() -> None:
+    found = features.parse_meminfo("MemTotal:  16 kB\nHugePages_Total:  0\nMemFree: 4 kB\n")
+    assert found == {"MemTotal": 16384, "MemFree": 4096}
+
+
+def mountinfo(tmp_path: Path, *mounts: str) -> Path:
+    (tmp_path / "self").mkdir()
+    lines = [f"30 20 0:{n} / {m}\n" for n, m in enumerate(mounts)]
+    (tmp_path / "self" / "mountinfo").write_text("".join(lines))
+    return tmp_path
+
+
+def test_version_one(tmp_path: Path) -> None:
+    proc = mountinfo(
+        tmp_path,
+        "/sys/fs/cgroup rw - tmpfs tmpfs rw",
+        "/sys/fs/cgroup/cpu,cpuacct rw,relatime shared:9 - cgroup cgroup rw,cpu,cpuacct",
+        "/sys/fs/cgroup/memory rw - cgroup cgroup rw,memory",
+        "/sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd",
+    )
+    assert cgroup_mode(proc=proc) == (CgroupMode.V1, frozenset({"cpu", "cpuacct", "memory"}))
+
+
+def test_version_two_elsewhere_is_not_version_two(tmp_path: Path) -> None:
+    proc = mountinfo(tmp_path, "/mnt rw - cgroup2 none rw")
+    assert cgroup_mode(proc=proc) == (CgroupMode.V1, frozenset())
+
+
+def test_version_two(tmp_path: Path) -> None:
+    proc = mountinfo(tmp_path, "/sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate")
+    mode, _ = cgroup_mode(proc=proc)
+    assert mode is CgroupMode.V2
+
+
+def test_the_facts_of_this_host() -> None:
+    facts = features.read_facts()
+    assert facts.cpus
+    assert facts.memory > 0
+    assert facts.rlimits["nofile"] > 0
+    assert facts.kernel > (4, 0)
