@@ -1,4 +1,4 @@
-"""Bridges, veth pairs, taps, addresses and routes: what the helper and the launch child do.
+"""Bridges, veth pairs, addresses and routes: what the helper and the launch child do.
 
 Every function takes a :class:`~wirt.privileged.netlink.Netlink` whose namespace it works in and
 raises :class:`OSError` naming what was asked for. Addresses are IPv4, in CIDR form where they have
@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
-import os
 import socket
 import struct
 import sys
@@ -32,6 +30,7 @@ _NEWLINK: Final = 16
 _DELLINK: Final = 17
 _GETLINK: Final = 18
 _NEWADDR: Final = 20
+_DELADDR: Final = 21
 _GETADDR: Final = 22
 _NEWROUTE: Final = 24
 _GETROUTE: Final = 26
@@ -67,11 +66,6 @@ _RTPROT_STATIC: Final = 4
 _RT_SCOPE_UNIVERSE: Final = 0
 _RTN_UNICAST: Final = 1
 
-_TUNSETIFF: Final = 0x400454CA
-_IFF_TAP: Final = 0x0002
-_IFF_NO_PI: Final = 0x1000
-_IFF_VNET_HDR: Final = 0x4000
-_TUN_EXCL: Final = 0x8000
 _IFNAMSIZ: Final = 16
 
 
@@ -102,7 +96,7 @@ class Route:
 def add_bridge(netlink: Netlink, *, name: str, mac: str, mtu: int, alias: str) -> None:
     """Make a bridge, down. Its MAC is fixed: otherwise it would change with its ports, and with it
     the guests' way out. Raises FileExistsError when the name is taken."""
-    body = _info() + attribute(_IFLA_IFNAME, _name(name)) + attribute(_IFLA_ADDRESS, _mac(mac))
+    body = _info() + attribute(_IFLA_IFNAME, check_name(name)) + attribute(_IFLA_ADDRESS, _mac(mac))
     body += attribute(_IFLA_MTU, mtu) + nested(_IFLA_LINKINFO, attribute(_INFO_KIND, "bridge"))
     _ask(netlink, _NEWLINK, body, f"add bridge {name}", NLM_F_CREATE | NLM_F_EXCL)
     set_link(netlink, name=name, alias=alias)
@@ -126,10 +120,12 @@ def add_veth(
     ``mac`` is the guest's. ``guest`` is still down (the kernel refuses to open it before its peer
     is known); :func:`configure` brings it up. On failure nothing is left behind.
     """
-    peer = _info() + attribute(_IFLA_IFNAME, _name(guest))
+    peer = _info() + attribute(_IFLA_IFNAME, check_name(guest))
     peer += attribute(_IFLA_ADDRESS, _mac(mac)) + attribute(_IFLA_MTU, mtu)
     peer += attribute(_IFLA_NET_NS_PID, pid)
-    body = _info(flags=_IFF_UP) + attribute(_IFLA_IFNAME, _name(host)) + attribute(_IFLA_MTU, mtu)
+    body = (
+        _info(flags=_IFF_UP) + attribute(_IFLA_IFNAME, check_name(host)) + attribute(_IFLA_MTU, mtu)
+    )
     body += attribute(_IFLA_MASTER, _index(netlink, bridge, f"add veth {host}"))
     body += nested(
         _IFLA_LINKINFO,
@@ -144,34 +140,6 @@ def add_veth(
         with contextlib.suppress(OSError):
             delete_link(netlink, name=host)
         raise
-
-
-def open_tap(
-    netlink: Netlink, *, name: str, bridge: str, mtu: int, alias: str, isolated: bool = False
-) -> int:
-    """A new tap interface as a port of ``bridge``, up; it vanishes with its last descriptor.
-
-    The descriptor is close-on-exec. Frames carry a virtio header (``IFF_VNET_HDR``), which QEMU
-    finds out by itself. ``netlink`` must belong to the caller's namespace (tun(4)).
-    """
-    asked = f"open tap {name} on bridge {bridge}"
-    try:
-        tap = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
-    except OSError as error:
-        raise OSError(error.errno, f"{asked}: /dev/net/tun: {error.strerror}") from error
-    try:
-        flags = _IFF_TAP | _IFF_NO_PI | _IFF_VNET_HDR | _TUN_EXCL
-        request = struct.pack(f"{_IFNAMSIZ}sH22x", _name(name).encode(), flags)
-        try:
-            fcntl.ioctl(tap, _TUNSETIFF, request)
-        except OSError as error:
-            raise OSError(error.errno, f"{asked}: {error.strerror}") from error
-        set_link(netlink, name=name, mtu=mtu, alias=alias, master=bridge)
-        set_link(netlink, name=name, up=True, hairpin=True, isolated=isolated)
-    except BaseException:
-        os.close(tap)
-        raise
-    return tap
 
 
 def set_link(
@@ -204,7 +172,7 @@ def set_link(
     if alias is not None:
         body += attribute(_IFLA_IFALIAS, alias.encode())
     if rename is not None:
-        body += attribute(_IFLA_IFNAME, _name(rename))
+        body += attribute(_IFLA_IFNAME, check_name(rename))
     if master is not None:
         body += attribute(_IFLA_MASTER, _index(netlink, master, asked) if master else 0)
     body += _port(hairpin, isolated)
@@ -215,7 +183,7 @@ def delete_link(netlink: Netlink, *, name: str) -> None:
     """Delete an interface (of a veth pair both ends). One that is not there is no error."""
     asked = f"delete interface {name}"
     try:
-        _ask(netlink, _DELLINK, _info() + attribute(_IFLA_IFNAME, _name(name)), asked)
+        _ask(netlink, _DELLINK, _info() + attribute(_IFLA_IFNAME, check_name(name)), asked)
     except OSError as error:
         if error.errno != errno.ENODEV:
             raise
@@ -232,6 +200,15 @@ def add_address(netlink: Netlink, *, interface: str, address: str) -> None:
     if value.network.prefixlen < 31:
         body += attribute(_IFA_BROADCAST, value.network.broadcast_address.packed)
     _ask(netlink, _NEWADDR, body, asked, NLM_F_CREATE | NLM_F_REPLACE)
+
+
+def delete_address(netlink: Netlink, *, interface: str, address: str) -> None:
+    """Take an IPv4 address (CIDR form) away from an interface."""
+    asked = f"delete address {address} of {interface}"
+    value = IPv4Interface(address)
+    index = _index(netlink, interface, asked)
+    body = _IFADDR.pack(socket.AF_INET, value.network.prefixlen, 0, 0, index)
+    _ask(netlink, _DELADDR, body + attribute(_IFA_LOCAL, value.packed), asked)
 
 
 def add_route(
@@ -346,11 +323,12 @@ def _info(*, index: int = 0, flags: int = 0, change: int | None = None) -> bytes
 def _index(netlink: Netlink, name: str, asked: str) -> int:
     """The number of an interface in the socket's namespace (which need not be the caller's)."""
     asked = f"{asked}: find interface {name}"
-    body = netlink.get(_GETLINK, _info() + attribute(_IFLA_IFNAME, _name(name)), asked=asked)
+    body = netlink.get(_GETLINK, _info() + attribute(_IFLA_IFNAME, check_name(name)), asked=asked)
     return _link(body).index
 
 
-def _name(text: str) -> str:
+def check_name(text: str) -> str:
+    """The interface name itself, or OSError(EINVAL): 1 to 15 bytes, no ``/``, not ``.``."""
     if not 0 < len(text.encode()) < _IFNAMSIZ or "/" in text or text in {".", ".."}:
         raise OSError(errno.EINVAL, f"invalid interface name {text!r}: 1 to 15 characters")
     return text
