@@ -1,0 +1,43 @@
+/* What CONFIG says, put into effect in its order. */
+#include "agent.h"
+#include "confine.h"
+#include "files.h"
+#include "identity.h"
+#include "module.h"
+#include "mounts.h"
+#include "net.h"
+#include "root.h"
+
+int configure(struct agent *agent, struct failure *why)
+{
+    const struct wire_record *config = &agent->config;
+    int error = set_clock(config, why);
+    if (error == 0)
+        error = seed_random(config, why);
+    if (error == 0)
+        error = agent->root = enter_root(config, why);
+    if (error < 0)
+        return error;
+    /* Before any share is mounted: the files must end on the guest's own disk. */
+    error = write_files(config, agent->root, why);
+    if (error == 0)
+        error = set_hostname(config, why);
+    if (error == 0 && has_shares(config))
+        error = load_modules(agent->initramfs, "share", why);
+    if (error == 0)
+        error = mount_all(config, why);
+    if (error == 0)
+        error = confine_prepare(config, why);
+    if (error == 0)
+        error = loopback_up(why);
+    if (error == 0 && wire_count(config, "interface") > 0) {
+        error = load_modules(agent->initramfs, "net", why);
+        if (error == 0)
+            error = configure_cards(config, why);
+    }
+    if (error == 0)
+        error = set_sysctls(config, why);
+    if (error == 0 && wire_flag(config, "read_only"))
+        error = seal_root(why);
+    return error;
+}

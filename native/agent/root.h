@@ -1,0 +1,21 @@
+/* The guest's root file system. */
+#ifndef WIRT_AGENT_ROOT_H
+#define WIRT_AGENT_ROOT_H
+
+#include "../wire/wire.h"
+#include "failure.h"
+
+/* Mounts proc, sysfs and devtmpfs in the initramfs. */
+int mount_kernel_trees(struct failure *why);
+
+/*
+ * Mounts the image (`root`, `rootfs`) with the disk over it and makes that "/", with the kernel's
+ * trees and the usual temporary file systems in it. Returns a descriptor of the new root without
+ * the mounts upon it, for which a read-only guest stays writable; negative on failure.
+ */
+int enter_root(const struct wire_record *config, struct failure *why);
+
+/* Makes "/" read-only for the guest. */
+int seal_root(struct failure *why);
+
+#endif

@@ -1,0 +1,208 @@
+#include "../wire/cleanup.h"
+#include "files.h"
+#include "tar.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/xattr.h>
+
+enum { BUCKETS = 4096, LINKS_MAX = 65536, XATTRS_MAX = 65536 };
+
+/* A file with several names, by its first one. */
+struct seen {
+    struct seen *next;
+    dev_t device;
+    ino_t inode;
+    char path[];
+};
+
+struct packer {
+    int fd;
+    struct failure *why;
+    struct seen *bucket[BUCKETS];
+    size_t count;
+    struct tar_member member; /* too large for the stack of a deep walk */
+};
+
+/* The first name of this file, or NULL when this is it. Above a bound files become copies. */
+static const char *first_name(struct packer *packer, const struct stat *status, const char *path)
+{
+    struct seen **slot = &packer->bucket[(size_t)status->st_ino % BUCKETS];
+    for (struct seen *at = *slot; at != NULL; at = at->next)
+        if (at->inode == status->st_ino && at->device == status->st_dev)
+            return at->path;
+    struct seen *seen = packer->count < LINKS_MAX ? malloc(sizeof *seen + strlen(path) + 1) : NULL;
+    if (seen != NULL) {
+        seen->next = *slot;
+        seen->device = status->st_dev;
+        seen->inode = status->st_ino;
+        strcpy(seen->path, path);
+        *slot = seen;
+        packer->count++;
+    }
+    return NULL;
+}
+
+static void forget_names(struct packer *packer)
+{
+    for (size_t i = 0; i < BUCKETS; i++)
+        for (struct seen *at = packer->bucket[i], *next; at != NULL; at = next) {
+            next = at->next;
+            free(at);
+        }
+}
+
+static char type_of(mode_t mode)
+{
+    return S_ISREG(mode)    ? '0'
+           : S_ISLNK(mode)  ? '2'
+           : S_ISCHR(mode)  ? '3'
+           : S_ISBLK(mode)  ? '4'
+           : S_ISDIR(mode)  ? '5'
+           : S_ISFIFO(mode) ? '6'
+                            : 0;
+}
+
+static bool is_kept(const char *name)
+{
+    return strncmp(name, "user.", 5) == 0 || strcmp(name, "security.capability") == 0;
+}
+
+/* The extended attributes that belong to the file itself, as pax records. */
+static void read_xattrs(int fd, struct tar_member *member)
+{
+    static char names[XATTRS_MAX], value[XATTRS_MAX];
+    ssize_t length = flistxattr(fd, names, sizeof names);
+    for (ssize_t at = 0; at < length; at += (ssize_t)strlen(names + at) + 1) {
+        const char *name = names + at;
+        ssize_t size = is_kept(name) ? fgetxattr(fd, name, value, sizeof value) : -1;
+        if (size < 0)
+            continue;
+        size_t most = strlen(name) + (size_t)size + 64;
+        char *grown = realloc(member->xattrs, member->xattr_size + most);
+        if (grown == NULL)
+            return;
+        member->xattrs = grown;
+        member->xattr_size += tar_put_xattr(grown + member->xattr_size, name, value, (size_t)size);
+    }
+}
+
+static int write_content(struct packer *packer, int file, uint64_t size, const char *path)
+{
+    char chunk[65536];
+    uint64_t left = size;
+    while (left > 0) {
+        ssize_t count = read_all(file, chunk, left < sizeof chunk ? (size_t)left : sizeof chunk);
+        if (count < 0)
+            return fail(packer->why, (int)-count, "cannot read %s", path);
+        /* The file became shorter meanwhile: its header has promised more. */
+        if (count == 0)
+            memset(chunk, 0, (size_t)(count = left < sizeof chunk ? (ssize_t)left : 65536));
+        int error = write_all(packer->fd, chunk, (size_t)count);
+        if (error != 0)
+            return fail(packer->why, -error, "cannot send %s", path);
+        left -= (uint64_t)count;
+    }
+    int error = tar_write_padding(packer->fd, size);
+    return error == 0 ? 0 : fail(packer->why, -error, "cannot send %s", path);
+}
+
+static void describe(struct packer *packer, int directory, const char *entry, const char *name,
+                     int fd, const struct stat *status)
+{
+    struct tar_member *member = &packer->member;
+    bool is_directory = S_ISDIR(status->st_mode);
+    *member = (struct tar_member){
+        .type = type_of(status->st_mode),
+        .mode = status->st_mode & 07777,
+        .uid = status->st_uid,
+        .gid = status->st_gid,
+        .size = S_ISREG(status->st_mode) ? (uint64_t)status->st_size : 0,
+        .mtime = status->st_mtim.tv_sec,
+        .major = major(status->st_rdev),
+        .minor = minor(status->st_rdev),
+    };
+    snprintf(member->path, sizeof member->path, "%s%s", name, is_directory ? "/" : "");
+    if (S_ISLNK(status->st_mode)) {
+        ssize_t length = readlinkat(directory, entry, member->link, sizeof member->link - 1);
+        member->link[length < 0 ? 0 : length] = '\0';
+    } else if (S_ISREG(status->st_mode) && status->st_nlink > 1) {
+        const char *first = first_name(packer, status, name);
+        if (first != NULL) {
+            member->type = '1';
+            member->size = 0;
+            snprintf(member->link, sizeof member->link, "%s", first);
+        }
+    }
+    if (fd >= 0 && member->type != '1')
+        read_xattrs(fd, member);
+}
+
+static int pack(struct packer *packer, int directory, const char *entry, const char *name,
+                int depth);
+
+static int pack_entries(struct packer *packer, int fd, const char *name, int depth)
+{
+    DIR *entries = fdopendir(fd);
+    int error = 0;
+    if (entries == NULL) {
+        close(fd);
+        return fail(packer->why, errno, "cannot read %s", name);
+    }
+    for (struct dirent *e; error == 0 && (e = readdir(entries)) != NULL;) {
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+            continue;
+        char path[TAR_PATH_MAX];
+        if ((size_t)snprintf(path, sizeof path, "%s/%s", name, e->d_name) >= sizeof path - 1)
+            error = fail(packer->why, ENAMETOOLONG, "%s", name);
+        else
+            error = pack(packer, dirfd(entries), e->d_name, path, depth + 1);
+    }
+    closedir(entries);
+    return error;
+}
+
+static int pack(struct packer *packer, int directory, const char *entry, const char *name,
+                int depth)
+{
+    struct stat status;
+    if (depth > TAR_DEPTH_MAX)
+        return fail(packer->why, ELOOP, "%s is too deep", name);
+    if (fstatat(directory, entry, &status, AT_SYMLINK_NOFOLLOW) != 0)
+        return errno == ENOENT && depth > 0 ? 0 : fail(packer->why, errno, "cannot read %s", name);
+    if (type_of(status.st_mode) == 0) /* a socket: tar cannot hold it */
+        return 0;
+    int flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+    bool opens = S_ISDIR(status.st_mode) || S_ISREG(status.st_mode);
+    cleanup_close int fd = opens ? openat(directory, entry, flags) : -1;
+    if (opens && (fd < 0 || fstat(fd, &status) != 0))
+        return errno == ENOENT && depth > 0 ? 0 : fail(packer->why, errno, "cannot read %s", name);
+    describe(packer, directory, entry, name, fd, &status);
+    int error = tar_write_member(packer->fd, &packer->member);
+    free(packer->member.xattrs);
+    if (error != 0)
+        return fail(packer->why, -error, "cannot send %s", name);
+    if (packer->member.type == '0')
+        return write_content(packer, fd, packer->member.size, name);
+    return S_ISDIR(status.st_mode) ? pack_entries(packer, steal_fd(fd), name, depth) : 0;
+}
+
+int tar_pack(const char *path, const char *name, int fd, struct failure *why)
+{
+    struct packer *packer = calloc(1, sizeof *packer);
+    if (packer == NULL)
+        return fail(why, ENOMEM, "cannot read %s", path);
+    packer->fd = fd;
+    packer->why = why;
+    int error = pack(packer, AT_FDCWD, path, *name == '\0' ? "." : name, 0);
+    if (error == 0 && (error = tar_write_end(fd)) != 0)
+        error = fail(why, -error, "cannot send %s", path);
+    forget_names(packer);
+    free(packer);
+    return error;
+}
