@@ -307,6 +307,7 @@ class WriteTree(Verb["Done"], frozen=True, kw_only=True, tag="write-tree"):
     """Unpack the tar stream of descriptor 0 into the directory ``path``.
 
     ``no_overwrite_dir_non_dir``: a directory may not replace a non-directory, nor the reverse.
+    ``copy_uid_gid``: keep the archive's owners; otherwise everything belongs to the guest's root.
     """
 
     slow: ClassVar[bool] = True
@@ -332,6 +333,19 @@ class TreeStat(msgspec.Struct, frozen=True, kw_only=True):
     mode: int
     mtime: int
     link_target: str = ""
+
+
+class LookAtPaths(Verb["HostPaths"], frozen=True, kw_only=True, tag="look-at-paths"):
+    """What bind sources are; the daemon's user may not see them."""
+
+    slow: ClassVar[bool] = True
+    paths: tuple[str, ...]
+
+
+class HostPaths(msgspec.Struct, frozen=True, kw_only=True):
+    """By path as asked: ``missing``, ``directory`` or ``file``, links followed."""
+
+    paths: dict[str, str]
 
 
 class TreeUsage(Verb["Usages"], frozen=True, kw_only=True, tag="tree-usage"):
