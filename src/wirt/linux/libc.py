@@ -175,6 +175,11 @@ def openat2(
     raise OSError(errno.EAGAIN, "openat2: renamed again and again", os.fspath(path))
 
 
+def syncfs(fd: int) -> None:
+    """syncfs(2): write everything of the file system that ``fd`` is on to the disk."""
+    _check(_libc.syncfs(fd), "syncfs")
+
+
 def close_range(first: int, last: int) -> None:
     """close_range(2): close all descriptors from ``first`` to ``last``, both included."""
     _syscall("close_range", _CLOSE_RANGE, first, last, 0)
