@@ -1,0 +1,186 @@
+"""Entering a guest's files as the guest sees them: the ``enter`` functions for the jail.
+
+A running guest is entered through ``/proc/PID/root`` of its first process, so its volumes and
+tmpfs are there and the kernel resolves every link inside its root. The files of one that does not
+run are mounted for the moment, in a mount namespace that ends with the child.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from wirt.errors import Conflict, NotFound
+from wirt.layout import Layout
+from wirt.linux import libc
+from wirt.model.names import is_id
+from wirt.privileged.overlay import mount_overlay, pivot_into, private_mounts
+from wirt.privileged.paths import layer_diffs, volume_path
+from wirt.privileged.protocol import TreeSource
+from wirt.privileged.walk import Directories, clean
+
+_FLAGS = libc.MS_NODEV | libc.MS_NOSUID | libc.MS_NOEXEC
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """``enter`` for :func:`wirt.privileged.jail.run` and the descriptors that it needs."""
+
+    enter: Callable[[], None]
+    keep: tuple[int, ...] = ()
+
+
+@dataclass(slots=True)
+class Views:
+    """Opens views; a context manager that closes what they hold. ``mounts``: an empty directory
+    to mount on (in a private namespace)."""
+
+    layout: Layout
+    _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+
+    def __enter__(self) -> Views:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def open(self, source: TreeSource, *, write: bool) -> View:
+        """The view of a guest (running or not) or of plain layers.
+
+        Raises NotFound for layers that are gone, Conflict for writing to plain layers.
+        """
+        if source.guest:
+            if not is_id(source.guest):
+                raise NotFound(f"no such guest: {source.guest[:80]}")
+            running = self._running(source.guest)
+            if running is not None:
+                return running
+        elif write:
+            raise Conflict("an image cannot be written to", code="image.read-only")
+        return self._stopped(source, write=write)
+
+    def _keep(self, fd: int) -> int:
+        self._stack.callback(os.close, fd)
+        return fd
+
+    # --- running ----------------------------------------------------------------------------
+
+    def _running(self, guest: str) -> View | None:
+        """Through the first process of the guest; None when it does not run."""
+        flags = os.O_PATH | os.O_DIRECTORY
+        try:
+            pid = int((self.layout.guest_run(guest) / "pid").read_text())
+            process = self._keep(os.open(f"/proc/{pid}", flags))
+            if not self._belongs(process, guest):
+                return None
+            root = self._keep(os.open("root", flags, dir_fd=process))
+            users = self._keep(os.open("ns/user", os.O_RDONLY, dir_fd=process))
+        except (FileNotFoundError, ProcessLookupError, ValueError):
+            return None
+        foreign = os.fstat(users).st_ino != Path("/proc/self/ns/user").stat().st_ino
+
+        def enter() -> None:
+            os.fchdir(root)
+            os.chroot(".")
+            os.chdir("/")
+            if foreign:
+                libc.setns(users, libc.CLONE_NEWUSER)
+                os.setresgid(0, 0, 0)
+                os.setresuid(0, 0, 0)
+            os.close(root)
+            os.close(users)
+            os.close(process)
+
+        return View(enter=enter, keep=(root, users, process))
+
+    def _belongs(self, process: int, guest: str) -> bool:
+        """Whether this is not another process that got the same number."""
+        fd = os.open("cgroup", os.O_RDONLY, dir_fd=process)
+        with os.fdopen(fd, "rb") as file:
+            return guest.encode() in file.read(65_536)
+
+    # --- stopped ----------------------------------------------------------------------------
+
+    def _stopped(self, source: TreeSource, *, write: bool) -> View:
+        layers = layer_diffs(self.layout, source.layers)
+        upper = work = None
+        if source.guest:
+            state = self.layout.guest_state(source.guest)
+            upper, work = state / "upper", state / "work"
+            if write:
+                for path in (upper, work):
+                    path.mkdir(parents=True, exist_ok=True)
+            elif upper.is_dir():
+                layers.append(upper)
+        spot = self.layout.run / "view"
+        spot.mkdir(mode=0o700, parents=True, exist_ok=True)
+        binds = [(self._bind_source(name), target, ro) for name, target, ro in source.binds]
+
+        def enter() -> None:
+            private_mounts()
+            if write:
+                mount_overlay(spot, layers, upper=upper, work=work, flags=_FLAGS)
+                _make_targets(spot, binds)
+            else:
+                mount_overlay(spot, layers, flags=_FLAGS | libc.MS_RDONLY)
+            for path, target, read_only in binds:
+                _bind(path, spot, target, read_only=read_only or not write)
+            pivot_into(spot)
+
+        return View(enter=enter)
+
+    def _bind_source(self, name: str) -> Path:
+        if name.startswith("/"):
+            return Path(name)
+        return volume_path(self.layout, name) / "_data"
+
+
+def _bind(source: Path, root: Path, target: str, *, read_only: bool) -> None:
+    """Show ``source`` at ``target``, resolved inside ``root``; not at all where nothing is."""
+    missing = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
+    try:
+        with _inside(root, target) as spot:
+            libc.mount(source, spot, flags=libc.MS_BIND)
+    except OSError as error:
+        if error.errno in missing:
+            return
+        raise
+    with _inside(root, target) as spot:  # now what is mounted there, not what it covers
+        flags = _FLAGS | libc.MS_REMOUNT | libc.MS_BIND | (libc.MS_RDONLY if read_only else 0)
+        libc.mount(None, spot, flags=flags)
+
+
+@contextlib.contextmanager
+def _inside(root: Path, target: str) -> Iterator[str]:
+    """A path for mount(2) to what ``target`` is inside ``root``, whatever links are there."""
+    top = os.open(root, os.O_PATH | os.O_DIRECTORY)
+    try:
+        found = libc.openat2(top, target, os.O_PATH)
+    finally:
+        os.close(top)
+    try:
+        yield f"/proc/self/fd/{found}"
+    finally:
+        os.close(found)
+
+
+def _make_targets(root: Path, binds: list[tuple[Path, str, bool]]) -> None:
+    """Make missing mount points, in a child that sees nothing but the guest's root."""
+    if not binds:
+        return
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.chroot(root)
+            os.chdir("/")
+            top = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
+            for _, target, _ in binds:
+                with contextlib.suppress(OSError):
+                    Directories(top, on_made=lambda _: None).open(clean(os.fsencode(target)))
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
