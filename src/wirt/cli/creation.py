@@ -1,0 +1,94 @@
+"""Creating a guest: what ``run`` and ``create`` share."""
+
+from __future__ import annotations
+
+import posix
+
+from wirt.cli.flags import Call, misuse
+from wirt.cli.output import warn
+from wirt.cli.spec import guest_spec
+from wirt.cli.stream import Streams
+from wirt.client.wire import target
+
+
+def create(call: Call, *, attached: bool) -> str:
+    """Create the guest, show the daemon's warnings, and return its id."""
+    spec = guest_spec(call)
+    if spec.get("stdin_open") and attached:
+        spec["stdin_once"] = True
+    check_text(spec)
+    cidfile = _open_cidfile(call.text("cidfile"))
+    try:
+        told = call.daemon.call(
+            "POST", target("/v1/guests", [("name", call.text("name") or None)]), spec
+        )
+    except BaseException:
+        if cidfile is not None:
+            posix.close(cidfile)
+            posix.unlink(call.text("cidfile"))
+        raise
+    guest = str(told["id"])
+    if cidfile is not None:
+        posix.write(cidfile, guest.encode())
+        posix.close(cidfile)
+    for warning in told.get("warnings") or ():
+        warn(str(warning))
+    return guest
+
+
+def check_text(value: object) -> None:
+    """JSON has no bytes: an argument that is no UTF-8 cannot be sent. Raises Invalid."""
+    if isinstance(value, str):
+        if not value.isascii():
+            try:
+                value.encode("utf-8")
+            except UnicodeEncodeError:
+                raise misuse(
+                    f"{value.encode('utf-8', 'surrogateescape')!r} is not UTF-8 text",
+                    hint="arguments, variables and labels are UTF-8",
+                ) from None
+    elif isinstance(value, dict):
+        for key, inner in value.items():
+            check_text(key)
+            check_text(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            check_text(inner)
+
+
+def _open_cidfile(path: str) -> int | None:
+    if not path:
+        return None
+    try:
+        return posix.open(
+            path, posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_CLOEXEC, 0o644
+        )
+    except FileExistsError:
+        raise misuse(
+            f"the file {path} for --cidfile exists already", hint="remove it or name another one"
+        ) from None
+    except OSError as error:
+        raise misuse(f"cannot make {path} for --cidfile: {error.strerror}") from error
+
+
+def run_streams(call: Call) -> Streams:
+    """The streams that ``run`` joins, checked against each other."""
+    names = [text.lower() for text in call.many("attach")]
+    for name in names:
+        if name not in {"stdin", "stdout", "stderr"}:
+            raise misuse(
+                f"invalid value {name!r} for -a, --attach", hint="write stdin, stdout or stderr"
+            )
+    detached = call.on("detach")
+    if detached and names:
+        raise misuse("-d and -a exclude each other", hint="leave one of them out")
+    streams = Streams(
+        tty=call.on("tty"),
+        stdin=call.on("interactive") and (not names or "stdin" in names),
+        stdout=not names or "stdout" in names,
+        stderr=not names or "stderr" in names,
+        keys=call.text("detach-keys"),
+    )
+    if not detached:
+        streams.check()
+    return streams
