@@ -181,7 +181,6 @@ class Command:
         "flags",
         "greedy",
         "least",
-        "more",
         "most",
         "own_code",
         "path",
@@ -198,7 +197,6 @@ class Command:
         arguments: str = "",
         takes: tuple[int, int | None] = (0, 0),
         flags: Sequence[Flag] = (),
-        more: str = "",
         greedy: bool = False,
     ) -> None:
         self.path = path
@@ -207,7 +205,6 @@ class Command:
         self.arguments = arguments
         self.least, self.most = takes
         self.flags = (*flags, HELP)
-        self.more = more
         self.greedy = greedy
         self.own_code = 125 if greedy else None
 

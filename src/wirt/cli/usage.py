@@ -32,8 +32,6 @@ def spelling(flag: Flag) -> str:
 def command_help(command: Command) -> str:
     """The help of one command."""
     lines = [f"Usage:  {synopsis(command)}", "", command.summary]
-    if command.more:
-        lines += ["", command.more]
     lines += ["", "Flags:"]
     left = [spelling(flag) for flag in command.flags]
     margin = max(len(text) for text in left if len(text) <= 40) + 3
