@@ -3,7 +3,7 @@
 .PHONY: help setup up down demo test check fmt native bench docs ci clean lock
 SHELL := /bin/bash
 PY := .venv/bin/python
-SOURCES := src tests bench examples tools
+SOURCES := .
 C_FILES := $(wildcard native/*/*.[ch])
 export PATH := $(PATH):/usr/sbin:/sbin
 
