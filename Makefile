@@ -22,7 +22,8 @@ down: ## stop them and every guest; the state stays in .wirt/
 demo: setup ## the tour: one image as container, microVM and VM
 	@$(PY) tools/demo.py
 
-test: setup ## all tests: unit, architecture, integration, e2e
+test: setup ## all tests: native, unit, architecture, integration, e2e (TESTS=path for some)
+	@$(if $(TESTS),,$(if $(wildcard native/Makefile),$(MAKE) -s -C native test))
 	@$(PY) -m pytest --durations=15 $(TESTS)
 
 check: setup ## format, lint, types, contracts, C format, budgets
@@ -38,9 +39,9 @@ fmt: ## format everything
 	$(PY) -m ruff check --fix -q $(SOURCES)
 	$(if $(C_FILES),clang-format -i $(C_FILES))
 
-native: ## build keeper and agent, run their C tests
+native: ## build keeper and agent, run their C tests, fuzz the codec for some seconds
 	@tools/setup native
-	@$(MAKE) -C native test
+	@$(MAKE) -s -C native test fuzz FUZZ_SECONDS=5
 
 bench: setup ## measure the promises (PEERS=1 installs and measures docker and podman beside)
 	@$(PY) bench/run.py $(if $(PEERS),--peers)
