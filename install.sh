@@ -47,7 +47,9 @@ programs() { # everything below the prefix, made beside the old one and swapped 
     local new=$prefix.new
     rm -rf "$new"
     install -d "$new/build" "$new/tools" "$new/share"
-    cp -a build/native build/guest "$new/build/"
+    install -D -t "$new/build/native" build/native/wirt-keeper build/native/wirt-agent
+    cp -a build/guest "$new/build/"
+    rm -f "$new"/build/guest/*.deb
     install -m 755 tools/instance.py "$new/tools/"
     install -m 644 README.md ARCHITECTURE.md "$new/share/"
     rm -rf "$prefix.old"

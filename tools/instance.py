@@ -311,9 +311,11 @@ def ask_helper(instance: Instance, message: dict[str, object]) -> dict[str, obje
         with link.makefile("rb") as stream:
             length, _ = struct.unpack(">II", stream.read(8))
             answer = json.loads(stream.read(length))
-    if answer.get("kind"):
-        raise Trouble(f"the helper: {answer.get('message')}", hint=f"see {instance.log}")
-    return answer  # type: ignore[no-any-return]
+    if failure := answer.get("failure"):
+        raise Trouble(
+            f"the helper: {failure['message']}", hint=failure.get("hint") or "see its log"
+        )
+    return dict(answer["answer"])
 
 
 def readable_by(user: str) -> bool:
