@@ -3,7 +3,7 @@
 #   sudo ./install.sh               install or upgrade, start where systemd runs
 #   sudo ./install.sh --uninstall   stop, remove the programs; guests' data stays in /var/lib/wirt
 #   sudo ./install.sh --purge       the same, and delete /var/lib/wirt and the user wirt
-set -euo pipefail
+set -eEuo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 prefix=/opt/wirt
@@ -54,14 +54,18 @@ programs() { # everything below the prefix, made beside the old one and swapped 
     install -m 644 README.md ARCHITECTURE.md "$new/share/"
     rm -rf "$prefix.old"
     [[ ! -e $prefix ]] || mv "$prefix" "$prefix.old"
+    trap 'rm -rf "$prefix"; [[ ! -e $prefix.old ]] || mv "$prefix.old" "$prefix"' ERR
     mv "$new" "$prefix"
     # A virtual environment knows its own path, so it is made where it will stay.
     /usr/bin/python3 -m venv "$prefix/.venv"
-    "$prefix/.venv/bin/python" -m pip install -q --no-input -r requirements.lock setuptools
-    "$prefix/.venv/bin/python" -m pip install -q --no-input --no-deps --no-build-isolation .
+    local pip=("$prefix/.venv/bin/python" -m pip install -qq --no-input)
+    "${pip[@]}" -r requirements.lock "$(grep '^setuptools==' requirements-dev.lock)"
+    rm -rf build/lib build/bdist.*
+    "${pip[@]}" --no-deps --no-build-isolation .
     "$prefix/.venv/bin/python" -m compileall -q "$prefix/.venv/lib" >/dev/null || true
-    rm -rf "$prefix.old" wirt.egg-info
     chown -R root:root "$prefix"
+    trap - ERR
+    rm -rf "$prefix.old"
 }
 
 make_launcher() { # a bare interpreter: no site, no environment hooks, the fastest start
@@ -91,7 +95,7 @@ start() {
 case ${1:-} in
     --uninstall | --purge) uninstall "$1" ;;
     '')
-        tools/setup packages user python_env native guest
+        PACKAGES='run|build' tools/setup
         install -d -m 755 "$state"
         programs
         make_launcher
