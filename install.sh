@@ -50,7 +50,7 @@ programs() { # everything below the prefix, made beside the old one and swapped 
     install -D -t "$new/build/native" build/native/wirt-keeper build/native/wirt-agent
     cp -a build/guest "$new/build/"
     rm -f "$new"/build/guest/*.deb
-    install -m 755 tools/instance.py "$new/tools/"
+    install -m 755 tools/instance.py tools/supervisor.py "$new/tools/"
     install -m 644 README.md ARCHITECTURE.md "$new/share/"
     rm -rf "$prefix.old"
     [[ ! -e $prefix ]] || mv "$prefix" "$prefix.old"

@@ -155,7 +155,7 @@ class Wirt:
         return {"WIRT_HOST": f"unix://{self._instance.socket}", "PATH": os.environ["PATH"]}
 
     def daemons(self) -> Sequence[int]:
-        roles = {"wirt.daemon", "wirt.privileged"}
+        roles = {local.DAEMON, local.HELPER}
         return [pid for pid, role in local.processes(self._instance).items() if role in roles]
 
     def companions(self) -> Sequence[int]:

@@ -11,7 +11,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,6 @@ from typing import Any
 import instance as local
 
 ROOT = Path(__file__).resolve().parent.parent
-APART = (
-    "unshare", "-n", "-m", "--propagation", "slave",
-    "sh", "-c", 'ip link set lo up && exec "$@"', "sh",
-)  # fmt: skip
-"""Put before a command: its own network with a loopback, and its own mounts."""
 
 
 class Live:
@@ -31,6 +26,7 @@ class Live:
 
     def __init__(self, instance: local.Instance) -> None:
         self.instance = instance
+        """Its ``enter`` are the words that bring a command into the instance's namespaces."""
 
     @property
     def socket(self) -> Path:
@@ -64,13 +60,12 @@ class Live:
 
     def inside(self, *argv: str) -> subprocess.CompletedProcess[str]:
         """Run a command in the instance's network and mount namespaces."""
-        target = ["nsenter", "-t", str(self.pid("supervise")), "-n", "-m", "--"]
         return subprocess.run(
-            [*target, *argv], capture_output=True, text=True, check=False, timeout=60
+            [*self.instance.enter, *argv], capture_output=True, text=True, check=False, timeout=60
         )
 
     def pid(self, role: str) -> int:
-        """The pid of ``supervise``, ``wirt.privileged`` or ``wirt.daemon``."""
+        """The pid of ``local.SUPERVISOR``, ``HELPER`` or ``DAEMON``."""
         pids = [p for p, has in local.processes(self.instance).items() if has == role]
         assert len(pids) == 1, f"{role}: {pids}"
         return pids[0]
@@ -85,17 +80,34 @@ class Live:
 
 
 @contextmanager
-def running(name: str, *, apart: Sequence[str] = APART) -> Iterator[Live]:
+def apart() -> Iterator[tuple[str, ...]]:
+    """Fresh network and mount namespaces with a loopback; words that bring a command into them."""
+    ready = "ip link set lo up && echo && exec sleep infinity"
+    with subprocess.Popen(
+        ["unshare", "-n", "-m", "--propagation", "slave", "sh", "-c", ready],
+        stdout=subprocess.PIPE,
+    ) as holder:
+        try:
+            assert holder.stdout is not None
+            assert holder.stdout.readline() == b"\n", "no namespaces"
+            yield ("nsenter", "-t", str(holder.pid), "-n", "-m", "--")
+        finally:
+            holder.kill()
+
+
+@contextmanager
+def running(name: str) -> Iterator[Live]:
     """A fresh instance with the busybox image, gone without a trace afterwards."""
     state = Path("/var/tmp") / name
-    wish = local.Instance(
-        name=name, state=state, run=Path("/run") / name, user="wirt", enter=tuple(apart)
-    )
-    instance = local.readable(wish)
-    try:
-        local.up(instance)
-        local.images(instance, "busybox:latest")
-        yield Live(instance)
-    finally:
-        local.down(instance)
-        shutil.rmtree(state, ignore_errors=True)
+    with apart() as enter:
+        wish = local.Instance(
+            name=name, state=state, run=Path("/run") / name, user="wirt", enter=enter
+        )
+        instance = local.readable(wish)
+        try:
+            local.up(instance)
+            local.images(instance, "busybox:latest")
+            yield Live(instance)
+        finally:
+            local.down(instance)
+            shutil.rmtree(state, ignore_errors=True)

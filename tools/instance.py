@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import fcntl
+import itertools
 import json
 import os
 import pwd
@@ -24,16 +24,12 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-BACK_OFF = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
-"""Seconds before the next start of something that ended by itself; the last one repeats."""
-STEADY = 10.0
-"""Seconds after which a process counts as started well, so that the back-off begins anew."""
 READY = 30.0
 """Seconds that helper and daemon have to answer."""
 
@@ -74,10 +70,9 @@ class Instance:
         return argv
 
     def supervisor(self) -> list[str]:
-        return [
-            sys.executable, __file__, "supervise", "--name", self.name, "--state", str(self.state),
-            "--run", str(self.run), "--user", self.user,
-        ]  # fmt: skip
+        """The command of the loop that keeps both running."""
+        who = ["--name", self.name, "--state", str(self.state), "--run", str(self.run)]
+        return [sys.executable, str(ROOT / "tools/supervisor.py"), *who, "--user", self.user]
 
 
 # --- asking ---------------------------------------------------------------------------------
@@ -116,83 +111,24 @@ def answers(instance: Instance) -> bool:
         return False
 
 
+SUPERVISOR, HELPER, DAEMON = "supervisor", "wirt.privileged", "wirt.daemon"
+
+
 def processes(instance: Instance) -> dict[int, str]:
-    """This instance's processes by pid: ``supervise``, ``wirt.privileged`` or ``wirt.daemon``."""
+    """This instance's own processes: pid to :data:`SUPERVISOR`, :data:`HELPER`, :data:`DAEMON`."""
     found: dict[int, str] = {}
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             argv = (entry / "cmdline").read_bytes().decode().split("\0")
         except (OSError, UnicodeDecodeError):
             continue
-        if "--name" not in argv or argv[argv.index("--name") + 1] != instance.name:
+        if ("--name", instance.name) not in itertools.pairwise(argv):
             continue
-        roles = {"supervise", "wirt.privileged", "wirt.daemon"} & set(argv[:4])
-        if roles and int(entry.name) != os.getpid():
-            found[int(entry.name)] = roles.pop()
+        if argv[1] == "-m" and argv[2] in {HELPER, DAEMON}:
+            found[int(entry.name)] = argv[2]
+        elif Path(argv[1]).name == "supervisor.py":
+            found[int(entry.name)] = SUPERVISOR
     return found
-
-
-# --- the loop -------------------------------------------------------------------------------
-
-
-class Loop:
-    """Keeps the helper and the daemon running until SIGTERM."""
-
-    def __init__(self, instance: Instance) -> None:
-        self._instance = instance
-        self._running: dict[str, subprocess.Popen[bytes]] = {}
-        self._since: dict[str, float] = {}
-        self._failures: dict[str, int] = {}
-        self._due = {"wirt.privileged": 0.0, "wirt.daemon": 0.0}
-
-    def run(self) -> None:
-        """Return after SIGTERM or SIGINT, with both processes killed."""
-        signals = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT}
-        signal.pthread_sigmask(signal.SIG_BLOCK, signals)
-        while True:
-            self._start_what_is_due()
-            wait = min((due - time.monotonic() for due in self._due.values()), default=3600.0)
-            heard = signal.sigtimedwait(signals, max(wait, 0.0))
-            if heard is not None and heard.si_signo != signal.SIGCHLD:
-                break
-            self._note_what_ended()
-        for role in ("wirt.daemon", "wirt.privileged"):
-            if role in self._running:
-                self._running[role].kill()
-                self._running[role].wait()
-
-    def _start_what_is_due(self) -> None:
-        for role, due in tuple(self._due.items()):
-            if due > time.monotonic():
-                continue
-            del self._due[role]
-            self._since[role] = time.monotonic()
-            environment = {"PATH": os.environ["PATH"] + ":/usr/sbin:/sbin", "LC_ALL": "C.UTF-8"}
-            self._running[role] = subprocess.Popen(
-                self._instance.argv(role),
-                cwd="/",
-                env=environment,
-                preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, ()),
-            )
-
-    def _note_what_ended(self) -> None:
-        for role, process in tuple(self._running.items()):
-            if process.poll() is None:
-                continue
-            del self._running[role]
-            steady = time.monotonic() - self._since[role] > STEADY
-            failures = 0 if steady else self._failures.get(role, 0)
-            pause = BACK_OFF[min(failures, len(BACK_OFF) - 1)]
-            self._failures[role] = failures + 1
-            self._due[role] = time.monotonic() + pause
-            print(f"{role} ended ({process.returncode}), again in {pause} s", flush=True)
-
-
-def supervise(instance: Instance) -> None:
-    """Be the loop. Only one per instance: the lock in the state directory says so."""
-    lock = os.open(instance.state / "supervisor.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    Loop(instance).run()
 
 
 # --- up and down ----------------------------------------------------------------------------
@@ -201,7 +137,7 @@ def supervise(instance: Instance) -> None:
 def up(instance: Instance) -> None:
     """Start what is not running and wait until it answers. Raises :class:`Trouble`."""
     running = processes(instance)
-    if "supervise" in running.values() and answers(instance):
+    if SUPERVISOR in running.values() and answers(instance):
         return
     kill(instance)  # what is half there cannot be trusted; guests live on with their keepers
     instance.state.mkdir(parents=True, exist_ok=True)
@@ -236,10 +172,13 @@ def tail(instance: Instance, mark: int) -> str:
 def down(instance: Instance) -> None:
     """Stop all guests, then daemon, helper and loop, and remove what they made in the kernel."""
     if processes(instance) or instance.run.exists():
-        up(instance)  # a half-dead instance is first made whole: then it knows its guests
-        stop_guests(instance)
-        kill(instance, "supervise", "wirt.daemon")
-        sweep(instance)
+        try:
+            up(instance)  # a half-dead instance is first made whole: then it knows its guests
+            stop_guests(instance)
+            kill(instance, SUPERVISOR, DAEMON)
+            sweep(instance)
+        except (Trouble, OSError) as error:
+            print(f"note: not an orderly end ({error}); ending what is left by force")
     kill(instance)
     remove_roots(instance)
 
@@ -259,7 +198,7 @@ def stop_guests(instance: Instance, *, patience: int = 2) -> None:
 
 def kill(instance: Instance, *roles: str) -> None:
     """End the loop, then the daemon, then the helper, by pid, and wait until they are gone."""
-    for role in roles or ("supervise", "wirt.daemon", "wirt.privileged"):
+    for role in roles or (SUPERVISOR, DAEMON, HELPER):
         for pid, has in processes(instance).items():
             if has != role:
                 continue
@@ -289,16 +228,32 @@ def sweep(instance: Instance) -> None:
 
 
 def remove_roots(instance: Instance) -> None:
-    """The nft table, the empty cgroups and the run directory; by now nothing is in them."""
-    subprocess.run(
-        ["nft", "delete", "table", "inet", instance.name], capture_output=True, check=False
-    )
+    """End what is still in the instance's cgroups, then remove these, its nft table and ``run``."""
     roots = [Path("/sys/fs/cgroup"), *Path("/sys/fs/cgroup").iterdir()]
-    for root in roots:
-        for group, _, _ in os.walk(root / instance.name, topdown=False):
-            with contextlib.suppress(OSError):
-                Path(group).rmdir()
+    groups = [Path(group) for root in roots for group, _, _ in os.walk(root / instance.name)]
+    deadline = time.monotonic() + 5
+    while (left := _members(groups)) and time.monotonic() < deadline:
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.01)
+    for group in reversed(groups):
+        with contextlib.suppress(OSError):
+            group.rmdir()
+    subprocess.run(
+        [*instance.enter, "nft", "delete", "table", "inet", instance.name],
+        capture_output=True,
+        check=False,
+    )
     shutil.rmtree(instance.run, ignore_errors=True)
+
+
+def _members(groups: Sequence[Path]) -> set[int]:
+    found: set[int] = set()
+    for group in groups:
+        with contextlib.suppress(OSError):
+            found.update(int(pid) for pid in (group / "cgroup.procs").read_text().split())
+    return found
 
 
 def ask_helper(instance: Instance, message: dict[str, object]) -> dict[str, object]:
@@ -360,7 +315,7 @@ def images(instance: Instance, *wanted: str) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="start and stop one wirt of this checkout")
-    parser.add_argument("verb", choices=("up", "down", "status", "supervise"))
+    parser.add_argument("verb", choices=("up", "down", "status"))
     parser.add_argument("--name", default="wirtdev")
     parser.add_argument("--state", type=Path, default=ROOT / ".wirt")
     parser.add_argument("--run", type=Path)
@@ -373,9 +328,6 @@ def main() -> int:
         run=args.run or Path("/run") / args.name,
         user=args.user,
     )
-    if args.verb == "supervise":
-        supervise(instance)
-        return 0
     if args.verb == "status":
         print(f"{instance.name} {'answers' if answers(instance) else 'does not answer'}")
         return 0 if answers(instance) else 1
