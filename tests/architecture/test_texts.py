@@ -83,3 +83,10 @@ def test_decisions_say_context_decision_and_price() -> None:
 
 def test_the_makefile_stays_a_door() -> None:
     assert source.lines(source.ROOT / "Makefile") <= 80
+
+
+@pytest.mark.parametrize("name", reference.PAGES)
+def test_generated_pages_are_what_the_source_says(name: str) -> None:
+    page = source.ROOT / name
+    assert page.exists(), "make docs"
+    assert page.read_text() == reference.PAGES[name](), f"{name} is stale: make docs"

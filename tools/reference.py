@@ -1,0 +1,52 @@
+#!/usr/bin/env python3
+"""Write the reference pages that follow from the source. A test compares them, so none drifts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from wirt.api.http.problem import STATUS
+from wirt.cli.exit import EXIT
+from wirt.errors import BY_KIND, Kind
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def errors() -> str:
+    """What can go wrong: kind, HTTP status, exit code, what the caller can do."""
+    lines = [
+        "# Errors",
+        "",
+        "Every error is one sentence that names what was asked, and a hint what would help.",
+        "Its kind decides the status of the API's answer (`application/problem+json`, see",
+        "[the API](api.md)) and the exit code of `wirt`. `code` in the answer is finer and",
+        "stable (`network.in-use`); programs may match it.",
+        "",
+        "| kind | HTTP | exit code | meaning |",
+        "| --- | --- | --- | --- |",
+    ]
+    for kind in Kind:
+        meaning = (BY_KIND[kind].__doc__ or "").strip().rstrip(".")
+        lines.append(f"| `{kind.value}` | {STATUS[kind]} | {EXIT[kind]} | {meaning} |")
+    lines += [
+        "",
+        "`run`, `create` and `exec` follow docker instead: the guest's own code, 125 when wirt",
+        "could not, 126 when the program cannot be executed, 127 when it is not there, 128 + n",
+        "when signal n ended it.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+PAGES: Mapping[str, Callable[[], str]] = {"docs/reference/errors.md": errors}
+"""Path of each generated page, and what makes its text."""
+
+
+def main() -> None:
+    for name, make in PAGES.items():
+        (ROOT / name).write_text(make())
+        print(name)
+
+
+if __name__ == "__main__":
+    main()
