@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import reference
 import source
 
 TEXTS = [p for p in source.files() if p.suffix not in {".png", ".ico", ".gz", ".zst", ".lock"}]
