@@ -197,17 +197,15 @@ static void listener_ready(struct keeper *keeper, struct source *source, uint32_
 int control_open(struct keeper *keeper)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "keeper.sock"};
-    struct stat directory;
     cleanup_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || stat(".", &directory) < 0)
+    if (fd < 0)
         return -errno;
     unlink(address.sun_path);
     /* Between bind and chmod nobody but root can connect. */
     mode_t mask = umask(0077);
     int bound = bind(fd, (struct sockaddr *)&address, sizeof address);
     umask(mask);
-    if (bound < 0 || chown(address.sun_path, 0, directory.st_gid) < 0 ||
-        chmod(address.sun_path, 0660) < 0 || listen(fd, 64) < 0)
+    if (bound < 0 || chmod(address.sun_path, 0660) < 0 || listen(fd, 64) < 0)
         return -errno;
     return source_open(keeper, &keeper->listener, steal_fd(fd), EPOLLIN, listener_ready);
 }

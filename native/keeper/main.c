@@ -1,6 +1,8 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/fsuid.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -23,8 +25,11 @@ int main(int argc, char **argv)
         dprintf(STDERR_FILENO, "usage: wirt-keeper RUN-DIRECTORY\n");
         return 2;
     }
-    if (chdir(argv[1]) < 0)
+    struct stat directory;
+    if (chdir(argv[1]) < 0 || stat(".", &directory) < 0)
         return fail(argv[1], errno);
+    /* The daemon reads what the keeper writes; programs that are run do not inherit this. */
+    setfsgid(directory.st_gid);
     int error = conf_read(&keeper.conf);
     if (error < 0)
         return 1;
