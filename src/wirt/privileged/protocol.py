@@ -68,12 +68,18 @@ class VolumeFill(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Share(msgspec.Struct, frozen=True, kw_only=True):
-    """A host directory given to a machine by virtiofs under ``tag``; volume name or bind source."""
+    """Files given to a machine by virtiofs under ``tag``; volume name or bind source.
+
+    ``file``: the source is a file, shown as ``file`` in a directory of its own. ``make``: make a
+    missing source as a directory.
+    """
 
     tag: str
     volume: str = ""
     source: str = ""
     read_only: bool = False
+    file: bool = False
+    make: bool = False
 
 
 class ContainerPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,11 +100,11 @@ class ContainerPlan(msgspec.Struct, frozen=True, kw_only=True):
 class MachinePlan(msgspec.Struct, frozen=True, kw_only=True):
     """How to start a microVM or VM.
 
-    ``argv``: QEMU's arguments, in which ``{agent}``, ``{qmp}``, ``{tap0}``... stand for descriptor
-    numbers, ``{disk}`` for the guest's writable disk, ``{root}`` for the image's erofs, ``{run}``
-    for the guest's run directory. ``agent_config``: the CONFIG record for the agent (see
-    ``docs/reference/keeper-protocol.md``), base64. ``disk_size``: bytes, made when missing.
-    ``shares``: one virtiofsd each, at ``{run}/fs<N>.sock``.
+    ``argv``: QEMU's arguments without the program, in which ``{agent}``, ``{qmp}``, ``{tap0}``...,
+    ``{fs0}``... stand for descriptor numbers, ``{kernel}``, ``{initrd}``, ``{root}`` (the image's
+    erofs) and ``{disk}`` (the guest's own) for files. ``agent_config``: the CONFIG record for the
+    agent (see ``docs/reference/keeper-protocol.md``), base64. ``disk_size``: bytes, made when
+    missing. ``shares``: one virtiofsd each. ``layers``: the image's, for ``fills`` only.
     """
 
     argv: tuple[str, ...]
@@ -107,6 +113,7 @@ class MachinePlan(msgspec.Struct, frozen=True, kw_only=True):
     disk_size: int
     shares: tuple[Share, ...] = ()
     fills: tuple[VolumeFill, ...] = ()
+    layers: tuple[str, ...] = ()
     kvm: bool = False
 
 
