@@ -19,6 +19,7 @@ struct agent {
     int64_t main_ended_at; /* monotonic ms; 0 while the guest's main process runs */
     int64_t late_at;       /* when the modules that can wait are due; 0: never */
     bool machine;          /* process 1 of a machine: may mount, configure and power off */
+    bool greeted;          /* HELLO was sent */
     bool configured;
     bool leaving; /* the machine is to be switched off */
 };

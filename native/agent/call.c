@@ -29,7 +29,7 @@ static void say_done(const struct order *order)
 
 static const char *path_of(const struct order *order)
 {
-    struct failure why = {.exit = 126};
+    struct failure why = {0};
     const char *path = wire_get(order->request, "path");
     if (path != NULL && *path == '/' && strlen(path) < PATH_MAX)
         return path;
@@ -39,7 +39,7 @@ static const char *path_of(const struct order *order)
 
 static void call_files(const struct order *order)
 {
-    struct failure why = {.exit = 126};
+    struct failure why = {0};
     const char *name = wire_get(order->request, "name");
     const char *content = wire_get(order->request, "content");
     char path[64];
@@ -70,7 +70,7 @@ static const char *base_of(const char *path)
 
 static void call_stat(const struct order *order)
 {
-    struct failure why = {.exit = 126};
+    struct failure why = {0};
     struct wire_record record = {0};
     struct stat status;
     const char *path = path_of(order);
@@ -95,7 +95,7 @@ static void call_stat(const struct order *order)
 
 static void call_tar_out(const struct order *order)
 {
-    struct failure why = {.exit = 126};
+    struct failure why = {0};
     const char *path = path_of(order);
     char through[64];
     int fd = open_path(path);
@@ -115,7 +115,7 @@ static void call_tar_out(const struct order *order)
 
 static void call_tar_in(const struct order *order)
 {
-    struct failure why = {.exit = 126};
+    struct failure why = {0};
     bool no_overwrite = wire_flag(order->request, "no_overwrite");
     if (tar_unpack(STDIN_FILENO, path_of(order), no_overwrite, &why) != 0)
         child_fail(order, &why);
@@ -155,7 +155,7 @@ static const struct {
 
 void dispatch_call(struct agent *agent, uint32_t channel)
 {
-    struct failure why = {.exit = 126};
+    struct failure why = {0};
     const char *name = wire_get(&agent->incoming, "call");
     name = name == NULL ? "" : name;
     int error;

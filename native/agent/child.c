@@ -138,7 +138,7 @@ _Noreturn void child_fail(const struct order *order, const struct failure *why)
     struct wire_record record = {0};
     wire_put(&record, "message", why->message);
     wire_put_number(&record, "errno", why->error);
-    wire_put_number(&record, "exit", why->exit == 0 ? 126 : why->exit);
+    wire_put_number(&record, "exit", why->exit);
     child_report(order, WIRE_A_ERROR, &record);
     _exit(125);
 }

@@ -44,7 +44,7 @@ static bool make_place(struct agent *agent)
 void start_job(struct agent *agent, uint32_t channel, enum job_kind kind, struct order *order,
                child_body *body)
 {
-    struct failure why = {.exit = 126};
+    struct failure why = {.exit = kind == JOB_CALL ? 0 : 126};
     struct child child;
     order->channel = channel;
     order->config = &agent->config;

@@ -14,6 +14,5 @@ int fail(struct failure *why, int error, const char *format, ...)
     if (error != 0 && used + 1 < sizeof why->message)
         snprintf(why->message + used, sizeof why->message - used, ": %s", strerror(error));
     why->error = error;
-    why->exit = why->exit == 0 ? 126 : why->exit;
     return error == 0 ? -1 : -error;
 }

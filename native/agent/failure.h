@@ -4,11 +4,14 @@
 
 struct failure {
     int error; /* errno */
-    int exit;  /* exit code that a shell would give: 125, 126 or 127 */
+    int exit;  /* exit code that a shell would give: 125, 126 or 127; 0: none */
     char message[512];
 };
 
-/* Fills `why` and returns -error. `format` makes the message; the errno's text is appended. */
+/*
+ * Fills `why` but for the exit code, and returns -error (-1 for 0). `format` makes the message; the
+ * errno's text is appended.
+ */
 int fail(struct failure *why, int error, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

@@ -198,8 +198,8 @@ static void send_error(struct job *job, struct link *link, const char *message)
 {
     struct wire_record record = {0};
     wire_put(&record, "message", message);
-    wire_put_number(&record, "errno", 0);
-    wire_put_number(&record, "exit", 126);
+    wire_put_number(&record, "errno", job->kind == JOB_CALL ? EIO : 0);
+    wire_put_number(&record, "exit", job->kind == JOB_CALL ? 0 : 126);
     link_record(link, WIRE_A_ERROR, job->channel, &record);
     job->over = true;
 }

@@ -56,6 +56,7 @@ static int start_machine(struct agent *agent, struct failure *why)
     if (error < 0)
         return error;
     say_hello(&agent->link);
+    agent->greeted = true;
     /* While the keeper makes its answer. */
     return load_modules(agent->initramfs, "disk", why);
 }
@@ -65,8 +66,9 @@ static int run_machine(struct agent *agent)
     struct failure why = {.exit = 125};
     int error = start_machine(agent, &why);
     if (error < 0) {
+        /* The keeper tells the console's last line when a machine ends before its hello. */
         dprintf(STDERR_FILENO, "wirt-agent: %s\n", why.message);
-        if (agent->link.fd >= 0)
+        if (agent->greeted)
             send_failure(agent, 1, &why);
     } else {
         serve(agent);

@@ -2,16 +2,13 @@
 
 #include "../wire/cleanup.h"
 #include "files.h"
-#include "tar.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 
 /* Where shares are mounted before their place is known. Not visible to the guest for long. */
 #define STAGE "/dev/shm/.wirt-share"
@@ -19,7 +16,6 @@
 struct entry {
     char *source, *target, *file;
     unsigned long flags;
-    bool fill;
     char data[1024];
 };
 
@@ -56,8 +52,6 @@ static int parse_entry(char *text, struct entry *entry, struct failure *why)
             continue;
         if (strncmp(option, "file=", 5) == 0) {
             entry->file = option + 5;
-        } else if (strcmp(option, "fill") == 0) {
-            entry->fill = true;
         } else {
             size_t used = strlen(entry->data);
             int more = snprintf(entry->data + used, sizeof entry->data - used, "%s%s",
@@ -105,38 +99,6 @@ static int open_target_file(const struct entry *entry, struct failure *why)
     return fd >= 0 ? fd : fail(why, errno, "cannot make %s", entry->target);
 }
 
-static bool is_empty(const char *path)
-{
-    DIR *directory = opendir(path);
-    bool empty = directory != NULL;
-    for (struct dirent *e; empty && (e = readdir(directory)) != NULL;)
-        empty = strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0;
-    if (directory != NULL)
-        closedir(directory);
-    return empty;
-}
-
-/* Copies the tree at `from` into `to`: one process packs, this one unpacks. */
-static int copy_tree(const char *from, const char *to, struct failure *why)
-{
-    int pair[2];
-    if (pipe2(pair, O_CLOEXEC) != 0)
-        return fail(why, errno, "cannot fill a volume");
-    pid_t pid = fork();
-    if (pid == 0) {
-        close(pair[0]);
-        _exit(tar_pack(from, "", pair[1], why) == 0 ? 0 : 1);
-    }
-    close(pair[1]);
-    int error =
-        pid < 0 ? fail(why, errno, "cannot fill a volume") : tar_unpack(pair[0], to, false, why);
-    close(pair[0]);
-    int status = 0;
-    if (pid > 0 && (waitpid(pid, &status, 0) != pid || status != 0) && error == 0)
-        error = fail(why, EIO, "cannot copy %s into its volume", from);
-    return error;
-}
-
 static int place(const struct entry *entry, const char *from, int target, struct failure *why)
 {
     char path[64];
@@ -161,15 +123,8 @@ static int mount_share(const struct entry *entry, struct failure *why)
         return fail(why, errno, "cannot mount the shared folder for %s", entry->target);
     snprintf(from, sizeof from, "%s%s%s", STAGE, entry->file ? "/" : "",
              entry->file ? entry->file : "");
-    int error = 0;
-    if (entry->fill && is_empty(STAGE) && !is_empty(entry->target) &&
-        access(entry->target, F_OK) == 0)
-        error = copy_tree(entry->target, STAGE, why);
-    cleanup_close int target = -1;
-    if (error == 0)
-        target = entry->file ? open_target_file(entry, why) : open_target(entry, why);
-    if (error == 0)
-        error = target < 0 ? target : place(entry, from, target, why);
+    cleanup_close int target = entry->file ? open_target_file(entry, why) : open_target(entry, why);
+    int error = target < 0 ? target : place(entry, from, target, why);
     umount2(STAGE, MNT_DETACH);
     rmdir(STAGE);
     return error;

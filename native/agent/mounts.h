@@ -11,7 +11,7 @@ bool has_shares(const struct wire_record *config);
 /*
  * Mounts every `mount` entry: `<tag or tmpfs> US <target> US <option>...`. Options: `ro`, `noexec`,
  * `nosuid`, `nodev`; for tmpfs also what tmpfs(5) knows; for shares `file=<name>` (mount only that
- * file of the share, on a file) and `fill` (copy the image's content into the empty share first).
+ * file of the share, on a file).
  * A missing target is made.
  */
 int mount_all(const struct wire_record *config, struct failure *why);
