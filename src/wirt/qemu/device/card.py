@@ -1,0 +1,14 @@
+"""Network cards: virtio-net upon tap descriptors."""
+
+from __future__ import annotations
+
+from wirt.qemu.bus import Board
+
+
+def card(board: Board, number: int, *, mac: str) -> tuple[str, ...]:
+    """``{tap<number>}`` stands for the descriptor. ``romfile``: nobody boots from the network."""
+    rom = () if board is Board.MICROVM else ("romfile=",)
+    return (
+        *("-netdev", f"tap,id=net{number},fd={{tap{number}}}"),
+        *board.device("virtio-net", f"netdev=net{number}", f"mac={mac}", *rom),
+    )

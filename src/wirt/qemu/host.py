@@ -1,0 +1,125 @@
+"""What this host offers machines: found out once, remembered for this boot of the host."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import threading
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from wirt.errors import WirtError
+from wirt.linux import procfs, spawn, tsc
+from wirt.qemu import accel
+from wirt.qemu.accel import Accelerator
+
+log = logging.getLogger("wirt.qemu")
+
+QEMU = Path("/usr/bin") / accel.QEMU
+VIRTIOFSD = Path("/usr/lib/qemu/virtiofsd")
+_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineHost:
+    """Facts for planning. ``problem`` and ``cure`` are sentences when no machine can run here.
+
+    ``tsc_khz``: this host's counter, None when it could not be measured. ``kernel``: the guest
+    kernel's release. ``qemu``: QEMU's version. ``shares``: whether virtiofsd is there.
+    """
+
+    accelerator: Accelerator
+    tsc_khz: int | None = None
+    kernel: str = ""
+    qemu: str = ""
+    shares: bool = False
+    problem: str = ""
+    cure: str = ""
+
+
+def examine(guest_dir: Path, cache: Path, *, wish: str = "auto") -> MachineHost:
+    """Look at this host. Blocks: call it in a thread; a millisecond when the verdict is known.
+
+    ``guest_dir``: where ``vmlinux``, ``initrd.cpio`` and ``kernel.json`` are. ``cache``: a file
+    for the verdict, which holds for this boot, this QEMU, this guest kernel and this ``wish``
+    (``auto``, ``kvm`` or ``tcg``). Raises Invalid for an unknown wish.
+    """
+    problem, cure = _obstacle(guest_dir)
+    if problem:
+        none = accel.emulation(problem)
+        return MachineHost(accelerator=none, problem=problem, cure=cure)
+    key = _key(guest_dir, wish)
+    known = _read(cache, key)
+    if known is None:
+        known = MachineHost(
+            accelerator=accel.decide(guest_dir, wish=wish),
+            tsc_khz=tsc.khz(),
+            kernel=_release(guest_dir),
+            qemu=_version(),
+            shares=VIRTIOFSD.exists(),
+        )
+        _write(cache, key, known)
+        log.info("machines use %s: %s", known.accelerator.name, known.accelerator.reason)
+    return known
+
+
+def _obstacle(guest_dir: Path) -> tuple[str, str]:
+    """Why no machine can run here, and the cure."""
+    if os.uname().machine != "x86_64":
+        return "machines need a host with x86-64", "use a container"
+    if not QEMU.exists():
+        return "QEMU is not installed", "apt-get install qemu-system-x86"
+    for name in ("vmlinux", "initrd.cpio", "kernel.json"):
+        if not (guest_dir / name).exists():
+            return f"there is no guest kernel: {guest_dir / name} is missing", "run make setup"
+    return "", ""
+
+
+def _release(guest_dir: Path) -> str:
+    try:
+        return str(json.loads((guest_dir / "kernel.json").read_text())["release"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return "unknown"
+
+
+def _version() -> str:
+    try:
+        text = spawn.run_sync([str(QEMU), "--version"], timeout=20).text
+    except WirtError:
+        return "unknown"
+    words = text.partition("\n")[0].split()
+    return words[3] if len(words) > 3 else "unknown"
+
+
+def _key(guest_dir: Path, wish: str) -> str:
+    """What a verdict holds for."""
+    parts = [str(_FORMAT), wish, procfs.boot_id(), os.uname().release, str(os.geteuid())]
+    for path in (QEMU, guest_dir / "vmlinux", VIRTIOFSD):
+        try:
+            about = path.stat()
+            parts.append(f"{path} {about.st_size} {about.st_mtime_ns} {about.st_ino}")
+        except OSError:
+            parts.append(f"{path} absent")
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _read(cache: Path, key: str) -> MachineHost | None:
+    """The remembered facts, or None when they are for another key or damaged."""
+    try:
+        stored = json.loads(cache.read_text())
+        if stored.pop("key") != key:
+            return None
+        return MachineHost(**{**stored, "accelerator": Accelerator(**stored["accelerator"])})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _write(cache: Path, key: str, facts: MachineHost) -> None:
+    part = cache.with_name(f"{cache.name}.{os.getpid()}.{threading.get_ident()}")
+    try:
+        part.write_text(json.dumps({"key": key, **asdict(facts)}))
+        part.rename(cache)
+    except OSError as error:
+        log.warning("cannot remember in %s what this host offers: %s", cache, error)
