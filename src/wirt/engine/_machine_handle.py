@@ -1,0 +1,158 @@
+"""A running machine, spoken to through its keeper and the agent inside."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+
+from wirt.engine import _machine
+from wirt.engine._machine import Shape
+from wirt.errors import Invalid, Unavailable, Unsupported
+from wirt.guest.keeper import KeeperLink, Record, Request
+from wirt.model.guest import ExecSpec, Guest
+from wirt.model.keys import parse_detach_keys
+from wirt.model.resources import Resources, Usage
+from wirt.privileged.client import Helper
+from wirt.privileged.protocol import FreezeGuest, LimitGuest
+
+AGENT_SECONDS = 10.0
+"""How long the agent may take for an answer; under emulation it is busy at times."""
+NOTHING: Mapping[str, str] = {}
+PS_ARGS = frozenset({"", "-ef", "-e -f"})
+
+
+class MachineHandle:
+    """See :class:`wirt.engine.protocol.Handle`."""
+
+    def __init__(self, guest: Guest, shape: Shape, keeper: KeeperLink, helper: Helper) -> None:
+        self._guest = guest
+        self._shape = shape
+        self._keeper = keeper
+        self._helper = helper
+
+    async def attach(
+        self, descriptor: int, *, stdin: bool, stdout: bool, stderr: bool, mux: bool, detach: bytes
+    ) -> None:
+        """Give the keeper a client's stream socket."""
+        record = {
+            "stdin": [_flag(stdin)],
+            "stdout": [_flag(stdout)],
+            "stderr": [_flag(stderr)],
+            "mux": [_flag(mux)],
+            "detach": [detach.hex()],
+        }
+        await self._keeper.request(Request.ATTACH, record, descriptor=descriptor)
+
+    async def start(self) -> tuple[int, int]:
+        """Boot, and run the main process."""
+        answer = await self._keeper.request(Request.START, {})
+        return _number(answer, "pid"), _number(answer, "started")
+
+    async def signal(self, number: int, *, target: str = "main") -> None:
+        """Signal a process inside."""
+        await self._keeper.request(Request.SIGNAL, {"target": [target], "signal": [str(number)]})
+
+    async def resize(self, rows: int, columns: int, *, target: str = "main") -> None:
+        """Set a terminal's size."""
+        record = {"target": [target], "rows": [str(rows)], "columns": [str(columns)]}
+        await self._keeper.request(Request.RESIZE, record)
+
+    async def execute(self, exec_id: str, spec: ExecSpec, descriptor: int | None) -> int:
+        """Run a further process; the agent adds the guest's own environment, directory and user
+        where ``spec`` has none. ``privileged`` is what every root of a machine is."""
+        record = {
+            "id": [exec_id],
+            "tty": [_flag(spec.tty)],
+            "stdin": [_flag(spec.stdin)],
+            "mux": [_flag(not spec.tty)],
+            "detach": [parse_detach_keys(spec.detach_keys).hex()],
+            "rows": [str(spec.rows)],
+            "columns": [str(spec.columns)],
+            "argv": list(spec.command),
+            "env": list(spec.env),
+            "cwd": [spec.working_dir],
+            "user": [spec.user],
+        }
+        answer = await self._keeper.request(Request.EXEC, record, descriptor=descriptor)
+        return _number(answer, "pid")
+
+    async def usage(self) -> Usage:
+        """What the guest's kernel counts."""
+        figures = await self._call("stats")
+        known = {field.name for field in fields(Usage)}
+        values = {key: _number(figures, key) for key in figures if key in known}
+        cpu = values.get("cpu_user_ns", 0) + values.get("cpu_system_ns", 0)
+        return Usage(read_at=time.time_ns(), cpu_ns=cpu, **values)
+
+    async def processes(self, ps_args: str) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
+        """Rows as ``ps -ef`` shows them, which is all that the agent can."""
+        if ps_args.strip() not in PS_ARGS:
+            raise Unsupported(
+                f"a {self._shape.isolation.value} cannot show its processes as ps {ps_args[:60]}",
+                hint="leave out the ps options, or run ps inside with exec",
+            )
+        answer = await self._call("processes")
+        rows = [row.split("\x1f") for row in answer.get("row", [])]
+        return answer.get("title", []), rows
+
+    async def limit(self, wish: Resources) -> None:
+        """CPU limits act at once on QEMU; memory and processes are a machine's shape."""
+        own, kind = self._guest.spec.resources, self._shape.isolation.value
+        if wish.memory not in {None, own.memory} or wish.memory_swap not in {None, own.memory_swap}:
+            raise Unsupported(
+                f"the memory of a running {kind} is fixed",
+                hint="stop it, update it, and start it again; or use --as container",
+            )
+        if wish.pids not in {None, own.pids}:
+            raise Unsupported(
+                f"the limit of processes of a running {kind} is fixed",
+                hint="stop it, update it, and start it again; or use --as container",
+            )
+        most = _machine.vcpus(own)
+        if wish.cpu_millis is not None and wish.cpu_millis > most * 1000:
+            raise Unsupported(
+                f"this {kind} was started with {most} CPU{'s' if most > 1 else ''}",
+                hint="stop it, update it, and start it again",
+            )
+        limits = Resources(
+            cpu_millis=wish.cpu_millis,
+            cpu_shares=wish.cpu_shares,
+            cpuset=wish.cpuset,
+            memory_reservation=wish.memory_reservation,
+        )
+        if limits != Resources():
+            await self._helper.call(LimitGuest(id=self._guest.id, resources=limits, machine=True))
+
+    async def freeze(self, frozen: bool) -> None:
+        """Freeze QEMU with all its threads; the guest's clock is put right when it goes on."""
+        await self._helper.call(FreezeGuest(id=self._guest.id, frozen=frozen))
+        if not frozen:
+            await self._call("time", {"now": str(time.time_ns())})
+
+    async def write_file(self, name: str, content: str) -> None:
+        """Rewrite ``hosts``, ``hostname`` or ``resolv.conf`` inside."""
+        await self._call("files", {"name": name, "content": content})
+
+    async def _call(self, name: str, arguments: Mapping[str, str] = NOTHING) -> Record:
+        record = {"call": [name], **{key: [value] for key, value in arguments.items()}}
+        try:
+            async with asyncio.timeout(AGENT_SECONDS):
+                return await self._keeper.request(Request.AGENT, record)
+        except TimeoutError:
+            raise Unavailable(
+                f"the machine {self._guest.name} does not answer", hint="it may be paused or busy"
+            ) from None
+
+
+def _flag(value: bool) -> str:
+    return "1" if value else "0"
+
+
+def _number(record: Record, key: str) -> int:
+    """What a guest says is a number must be one, and a bounded one."""
+    text = record.get(key, [""])[0]
+    if not (text.isascii() and text.isdecimal() and len(text) <= 19):
+        raise Invalid(f"the machine gave no number for {key}")
+    return int(text)

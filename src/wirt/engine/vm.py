@@ -1,0 +1,48 @@
+"""VMs: a whole PC (q35) with PCI Express, which can grow while it runs."""
+
+from __future__ import annotations
+
+from wirt.engine import _machine
+from wirt.engine._machine import MIB, Shape
+from wirt.engine._machine_handle import MachineHandle
+from wirt.engine.protocol import Handle, Plan, Start, Support
+from wirt.guest.keeper import KeeperLink
+from wirt.linux.features import HostFacts
+from wirt.model.guest import Guest, GuestSpec, Isolation
+from wirt.privileged.client import Helper
+from wirt.qemu.bus import Board
+from wirt.qemu.host import MachineHost
+
+SHAPE = Shape(
+    isolation=Isolation.VM,
+    board=Board.Q35,
+    default_memory=512 * MIB,
+    min_memory=128 * MIB,
+)
+
+
+class VmEngine:
+    """Plans VMs for one host."""
+
+    isolation = SHAPE.isolation
+
+    def __init__(self, *, facts: HostFacts, host: MachineHost, helper: Helper) -> None:
+        self._facts = facts
+        self._host = host
+        self._helper = helper
+
+    def probe(self) -> Support:
+        """Whether this kind can run here."""
+        return _machine.support(SHAPE, self._host)
+
+    def check(self, spec: GuestSpec) -> None:
+        """Raise for a wish this kind cannot fulfil."""
+        _machine.check(spec, SHAPE, self._facts)
+
+    def plan(self, start: Start) -> Plan:
+        """What to do to start the guest."""
+        return _machine.plan(start, SHAPE, self._host)
+
+    def handle(self, guest: Guest, keeper: KeeperLink) -> Handle:
+        """The live guest."""
+        return MachineHandle(guest, SHAPE, keeper, self._helper)
