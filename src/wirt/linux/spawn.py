@@ -75,6 +75,22 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return {"PATH": PATH, "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", **(extra or {})}
 
 
+def which(name: str) -> str:
+    """The absolute path of a program in :data:`PATH`. Raises Unsupported."""
+    for directory in PATH.split(":"):
+        path = f"{directory}/{name}"
+        if os.access(path, os.X_OK):
+            return path
+    raise _missing(name, "it is not installed")
+
+
+def _missing(name: str, why: str | None) -> Unsupported:
+    base = name.rpartition("/")[2]
+    return Unsupported(
+        f"cannot run {name}: {why}", hint=f"install the program {base}", code="command.missing"
+    )
+
+
 async def run(
     argv: Sequence[str],
     *,
@@ -193,11 +209,7 @@ class _Job:
                 preexec_fn=before_exec,
             )
         except (FileNotFoundError, PermissionError) as error:
-            raise Unsupported(
-                f"cannot run {self.argv[0]}: {error.strerror}",
-                hint=f"install the program {os.path.basename(self.argv[0])}",  # noqa: PTH119
-                code="command.missing",
-            ) from error
+            raise _missing(self.argv[0], error.strerror) from error
         self._pidfd = os.pidfd_open(self._process.pid)
         self.waiting[self._pidfd] = False
         for stream in (self._process.stdout, self._process.stderr):

@@ -58,7 +58,7 @@ def make_directories(layout: Layout, uid: int, gid: int) -> None:
     root_owned = {
         layout.layers: 0o700,
         layout.disks: 0o755,
-        layout.volumes: 0o711,
+        layout.volumes: 0o700,
         layout.state / "guests": 0o711,
         layout.run / "g": 0o711,
         layout.crun_root: 0o700,

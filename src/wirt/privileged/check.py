@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from wirt.errors import Invalid
-from wirt.layout import Layout
-from wirt.model.image import Digest
-from wirt.model.names import check_name, is_id
+from wirt.model.names import is_id
 
 FILES = frozenset({"hosts", "hostname", "resolv.conf"})
 MAX_FILE = 1024 * 1024
@@ -18,16 +16,6 @@ def guest_id(text: str) -> str:
     if not is_id(text):
         raise Invalid(f"invalid guest id {text[:80]!r}")
     return text
-
-
-def layer(layout: Layout, chain_id: str) -> Path:
-    """Where the unpacked layer ``chain_id`` is."""
-    return layout.layers / Digest.parse(chain_id).encoded / "diff"
-
-
-def volume(layout: Layout, name: str) -> Path:
-    """Where the volume ``name`` is; its files are in ``_data`` there."""
-    return layout.volumes / check_name(name, "volume")
 
 
 def files(contents: dict[str, str]) -> dict[str, str]:

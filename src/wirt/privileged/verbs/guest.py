@@ -1,0 +1,249 @@
+"""Verbs about one guest: starting, stopping, limits, cards, files, users."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+
+from wirt.errors import Conflict, NotFound, Unsupported
+from wirt.linux import libc, limits
+from wirt.model.names import is_id, short
+from wirt.privileged import check, facts, links, netstate, release
+from wirt.privileged import launch as launching
+from wirt.privileged.context import Context, on
+from wirt.privileged.facts import Facts
+from wirt.privileged.netlink import Netlink
+from wirt.privileged.netstate import Card
+from wirt.privileged.protocol import (
+    ConnectGuest,
+    DisconnectGuest,
+    Done,
+    ForgetGuest,
+    FreezeGuest,
+    KillGuest,
+    LaunchGuest,
+    LimitGuest,
+    ListProcesses,
+    Processes,
+    ReleaseGuest,
+    ResolvedUser,
+    ResolveUser,
+    Sweep,
+    UpdateFiles,
+)
+from wirt.privileged.users import resolve
+
+Fds = Sequence[int]
+
+
+def kill(ctx: Context, verb: KillGuest, _fds: Fds) -> Done:
+    """SIGKILL everything of a guest."""
+    release.kill(ctx, check.guest_id(verb.id), keeper=verb.keeper)
+    return Done()
+
+
+def freeze(ctx: Context, verb: FreezeGuest, _fds: Fds) -> Done:
+    """Freeze or thaw."""
+    try:
+        ctx.cgroups.freeze(ctx.layout.cgroup(check.guest_id(verb.id)), verb.frozen)
+    except FileNotFoundError:
+        raise _not_running(verb.id) from None
+    except TimeoutError as error:
+        raise Conflict(
+            f"processes of guest {short(verb.id)} do not stop",
+            hint="they wait for a device or a network file system; try again later",
+            code="guest.stuck",
+        ) from error
+    return Done()
+
+
+def limit(ctx: Context, verb: LimitGuest, _fds: Fds) -> Done:
+    """Write new limits; a machine's size is decided at its start."""
+    wanted = verb.resources
+    if verb.machine:
+        if wanted.memory is not None or wanted.memory_swap is not None:
+            raise Unsupported(
+                "the memory of a running machine cannot be changed",
+                hint="stop it, change it, and start it again",
+                code="limit.machine-memory",
+            )
+        wanted = replace(wanted, memory_reservation=None)
+    limits.write(ctx.cgroups, ctx.layout.cgroup(check.guest_id(verb.id)), wanted)
+    return Done()
+
+
+def release_guest(ctx: Context, verb: ReleaseGuest, _fds: Fds) -> Done:
+    """Remove what exists only while it runs."""
+    release.release(ctx, check.guest_id(verb.id))
+    return Done()
+
+
+def forget(ctx: Context, verb: ForgetGuest, _fds: Fds) -> Done:
+    """Remove all of it."""
+    release.forget(ctx, check.guest_id(verb.id))
+    return Done()
+
+
+def update_files(ctx: Context, verb: UpdateFiles, _fds: Fds) -> Done:
+    """Rewrite managed files."""
+    if not ctx.layout.guest_state(check.guest_id(verb.id)).is_dir():
+        raise NotFound(f"guest {short(verb.id)} has no state", code="guest.unknown")
+    launching.write_files(ctx, verb.id, verb.files)
+    return Done()
+
+
+def processes(ctx: Context, verb: ListProcesses, _fds: Fds) -> Processes:
+    """Who is in the guest's cgroup."""
+    return Processes(pids=ctx.cgroups.processes(ctx.layout.cgroup(check.guest_id(verb.id))))
+
+
+def resolve_user(ctx: Context, verb: ResolveUser, _fds: Fds) -> ResolvedUser:
+    """Look a user up as the running container sees its files."""
+    run = ctx.layout.guest_run(check.guest_id(verb.id))
+    try:
+        pid = int((run / "pid").read_text())
+        root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except (OSError, ValueError):
+        raise _not_running(verb.id) from None
+    try:
+        # Asked after opening: if it is the guest's process now, it was when it was opened.
+        if pid not in ctx.cgroups.processes(ctx.layout.cgroup(verb.id)):
+            raise _not_running(verb.id)
+        return resolve(root, verb.user)
+    finally:
+        os.close(root)
+
+
+# --- cards ------------------------------------------------------------------------------------
+
+
+def connect(ctx: Context, verb: ConnectGuest, _fds: Fds) -> Done:
+    """One more card: written down, made, configured; taken away again if that fails."""
+    about = _container(ctx, verb.id)
+    run = ctx.layout.guest_run(verb.id)
+    state = netstate.read(run)
+    if any(card.link.interface == verb.link.interface for card in state.cards):
+        raise Conflict(f"guest {short(verb.id)} has a card {verb.link.interface} already")
+    card = Card(
+        host=launching.card_name(ctx, verb.id, verb.link.interface),
+        link=verb.link,
+    )
+    netstate.write(run, msgspec.structs.replace(state, cards=(*state.cards, card)))
+    with Netlink() as host:
+        try:
+            _enter_network(ctx, verb.id, about)
+            launching.add_card(ctx, verb.id, host, card)
+        except BaseException:
+            links.delete_link(host, name=card.host)
+            netstate.write(run, state)
+            raise
+    return Done()
+
+
+def disconnect(ctx: Context, verb: DisconnectGuest, _fds: Fds) -> Done:
+    """One card less. Idempotent: a card that is not there is gone."""
+    _container(ctx, verb.id)
+    run = ctx.layout.guest_run(verb.id)
+    state = netstate.read(run)
+    gone = [card for card in state.cards if card.link.interface == verb.interface]
+    with Netlink() as host:
+        for card in gone:
+            links.delete_link(host, name=card.host)
+    left = tuple(card for card in state.cards if card not in gone)
+    netstate.write(run, msgspec.structs.replace(state, cards=left))
+    return Done()
+
+
+def _container(ctx: Context, guest_id: str) -> Facts:
+    """The facts of a running container with a network of its own."""
+    about = facts.read(ctx.layout, check.guest_id(guest_id))
+    keeper = facts.keeper(ctx.layout, guest_id)
+    if keeper is None or about is None:
+        raise _not_running(guest_id)
+    os.close(keeper)
+    if about.machine:
+        raise Unsupported(
+            "the network cards of a running machine cannot be changed",
+            hint="stop it, change it, and start it again",
+            code="network.machine",
+        )
+    if about.network != "private":
+        raise Conflict(
+            f"guest {short(guest_id)} shares a network and has no cards of its own",
+            code="network.shared",
+        )
+    return about
+
+
+def _enter_network(ctx: Context, guest_id: str, about: Facts) -> None:
+    """Enter the keeper's network namespace, for good: this is a child process."""
+    try:
+        fd = os.open(f"/proc/{about.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise _not_running(guest_id) from None
+    keeper = facts.keeper(ctx.layout, guest_id)
+    if keeper is None:
+        raise _not_running(guest_id)
+    os.close(keeper)
+    libc.setns(fd, libc.CLONE_NEWNET)
+    os.close(fd)
+
+
+def _not_running(guest_id: str) -> NotFound:
+    return NotFound(
+        f"guest {short(guest_id)} does not run", hint="start it first", code="guest.not-running"
+    )
+
+
+# --- leftovers --------------------------------------------------------------------------------
+
+
+def sweep(ctx: Context, verb: Sweep) -> Iterable[str]:
+    """Guests that nobody knows: keepers, groups, run and state directories, crun's state."""
+    running, known = frozenset(verb.running), frozenset(verb.guests)
+    for guest_id in sorted(_traces(ctx) - running):
+        release.release(ctx, guest_id)
+        yield f"what was left of guest {short(guest_id)}"
+    for path in _ids(ctx.layout.state / "guests"):
+        if path.name not in known | running:
+            release.remove(path)
+            yield f"state of guest {short(path.name)}"
+    with Netlink() as netlink:
+        for link in links.links(netlink):
+            owner, colon, guest_id = link.alias.partition(":")
+            if owner == ctx.layout.name and colon and is_id(guest_id) and guest_id not in running:
+                links.delete_link(netlink, name=link.name)
+                yield f"interface {link.name} of guest {short(guest_id)}"
+
+
+def _traces(ctx: Context) -> frozenset[str]:
+    """Ids of guests that have anything which exists only while one runs."""
+    groups = ctx.cgroups.children(f"/{ctx.layout.name}")
+    found = {name for name in groups if is_id(name)}
+    found.update(facts.guests(ctx.layout))
+    found.update(path.name for path in _ids(ctx.layout.crun_root))
+    return frozenset(found)
+
+
+def _ids(directory: Path) -> list[Path]:
+    return sorted(path for path in directory.iterdir() if is_id(path.name))
+
+
+HANDLERS = (
+    on(LaunchGuest, launching.launch, then=launching.launched),
+    on(KillGuest, kill),
+    on(FreezeGuest, freeze),
+    on(LimitGuest, limit),
+    on(ReleaseGuest, release_guest),
+    on(ForgetGuest, forget),
+    on(ConnectGuest, connect),
+    on(DisconnectGuest, disconnect),
+    on(UpdateFiles, update_files),
+    on(ListProcesses, processes),
+    on(ResolveUser, resolve_user),
+)
+SWEEPERS = (sweep,)
