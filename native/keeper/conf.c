@@ -60,6 +60,8 @@ int conf_read(struct conf *conf)
         return refuse("log_size or log_files is out of range");
     if (wire_number(record, "agent_fd", 3, 1 << 20, -1, &conf->agent_fd) != 0)
         return refuse("agent_fd is out of range");
+    if (wire_number(record, "listen_fd", 3, 1 << 20, -1, &conf->listen_fd) != 0)
+        return refuse("listen_fd is out of range");
     if (conf->machine && (conf->agent_fd < 0 || conf->agent_config == NULL))
         return refuse("a machine needs agent_fd and agent_config");
     return 0;

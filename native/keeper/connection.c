@@ -194,7 +194,7 @@ static void listener_ready(struct keeper *keeper, struct source *source, uint32_
     source_open(keeper, &connection->source, steal_fd(fd), EPOLLIN, connection_ready);
 }
 
-int control_open(struct keeper *keeper)
+static int listen_here(void)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "keeper.sock"};
     cleanup_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -207,5 +207,14 @@ int control_open(struct keeper *keeper)
     umask(mask);
     if (bound < 0 || chmod(address.sun_path, 0660) < 0 || listen(fd, 64) < 0)
         return -errno;
-    return source_open(keeper, &keeper->listener, steal_fd(fd), EPOLLIN, listener_ready);
+    return steal_fd(fd);
+}
+
+int control_open(struct keeper *keeper)
+{
+    int inherited = (int)keeper->conf.listen_fd;
+    int fd = inherited >= 0 ? inherited : listen_here();
+    if (fd < 0)
+        return fd;
+    return source_open(keeper, &keeper->listener, fd, EPOLLIN, listener_ready);
 }

@@ -75,7 +75,7 @@ struct conf {
     const char *id;
     bool machine, tty, with_stdin, stdin_once;
     const char *engine_log, *log, *oom, *console_log, *agent_config;
-    int64_t log_size, log_files, agent_fd;
+    int64_t log_size, log_files, agent_fd, listen_fd;
 };
 
 /* Reads keeper.conf of the working directory. 0, or negative with the reason on stderr. */
