@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,7 +68,8 @@ def launch(ctx: Context, verb: LaunchGuest, _fds: Sequence[int]) -> Become[Launc
     _connect(ctx, verb, ground)
     fault("launch.connected")
     ctx.cgroups.join(ctx.layout.keeper_cgroup)
-    _write_conf(ctx, verb, program, ground)
+    control = _listen(ctx, verb.id)
+    _write_conf(ctx, verb, program, held=ground.held, control=control)
     fault("launch.conf")
     answer = Launched(
         keeper_pid=os.getpid(),
@@ -82,7 +84,7 @@ def launch(ctx: Context, verb: LaunchGuest, _fds: Sequence[int]) -> Become[Launc
         answer=answer,
         argv=(os.fspath(ctx.keeper), os.fspath(ctx.layout.guest_run(verb.id))),
         env=spawn.environment(),
-        keep=(*ground.held, *program.keep),
+        keep=(control, *ground.held, *program.keep),
     )
 
 
@@ -133,7 +135,8 @@ def _begin(ctx: Context, verb: LaunchGuest) -> None:
             os.close(keeper)
             raise Conflict(f"guest {verb.id[:12]} runs already", code="guest.running")
         release.release(ctx, verb.id)
-    _own_directory(run, ctx.gid, 0o2750)
+    # Others may pass: the engine goes to the root as the guest's own root user.
+    _own_directory(run, ctx.gid, 0o2751)
     overlay = verb.container.overlay if verb.container is not None else None
     about = Facts(
         pid=os.getpid(),
@@ -210,7 +213,9 @@ def card_name(ctx: Context, guest_id: str, interface: str) -> str:
     for attempt in range(_NAME_TRIES):
         seed = f"{guest_id}/{interface}/{attempt}".encode()
         name = prefix + hashlib.sha256(seed).hexdigest()[: 15 - len(prefix)]
-        if not os.path.lexists(f"/sys/class/net/{name}"):
+        try:
+            socket.if_nametoindex(name)
+        except OSError:
             return name
     raise Conflict(f"no free interface name for guest {guest_id[:12]}")
 
@@ -302,7 +307,23 @@ def add_card(ctx: Context, guest_id: str, host: Netlink, card: Card) -> None:
     links.configure(plan.interface, plan.address, plan.gateway)
 
 
-def _write_conf(ctx: Context, verb: LaunchGuest, program: Program, ground: Ground) -> None:
+def _listen(ctx: Context, guest_id: str) -> int:
+    """The keeper's control socket: the daemon may connect as soon as it has the answer."""
+    run = ctx.layout.guest_run(guest_id)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    os.chdir(run)  # a socket's path has at most 107 bytes
+    before = os.umask(0o177)
+    listener.bind("keeper.sock")
+    os.umask(before)
+    os.chown("keeper.sock", 0, ctx.gid)
+    os.chmod("keeper.sock", 0o660)  # noqa: PTH101 - a path relative on purpose
+    listener.listen(64)
+    return listener.detach()
+
+
+def _write_conf(
+    ctx: Context, verb: LaunchGuest, program: Program, *, held: tuple[int, ...], control: int
+) -> None:
     path = ctx.layout.cgroup(verb.id)
     oom = ctx.cgroups.oom_file(path)
     pairs: list[tuple[str, str]] = [
@@ -315,7 +336,8 @@ def _write_conf(ctx: Context, verb: LaunchGuest, program: Program, ground: Groun
         ("log", os.fspath(ctx.layout.guest_log(verb.id))),
         ("log_size", str(verb.log_size)),
         ("log_files", str(verb.log_files)),
-        *(("hold_fd", str(fd)) for fd in ground.held),
+        ("listen_fd", str(control)),
+        *(("hold_fd", str(fd)) for fd in held),
     ]
     if oom is not None:
         pairs.append(("oom", os.fspath(oom)))

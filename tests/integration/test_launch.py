@@ -1,0 +1,541 @@
+"""The helper end to end: a busybox container with the real keeper and the real crun."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import stat
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from helperlab import LAYER, Keeper, Lab, lab, output
+from needs import needs
+from wirt.engine.protocol import ResolvedMount
+from wirt.errors import Conflict, Invalid, NotFound, WirtError
+from wirt.linux import usage
+from wirt.model.guest import GuestSpec
+from wirt.model.names import new_id
+from wirt.model.network import PortMap
+from wirt.model.resources import Resources
+from wirt.model.volume import MountKind
+from wirt.privileged import protocol as p
+from wirt.privileged.client import Helper
+
+pytestmark = needs("root", "crun", "keeper", "overlay", "netns", "busybox", "nft")
+
+
+@pytest.fixture
+def box(instance_name: str, tmp_path: Path) -> Iterator[Lab]:
+    with lab(instance_name, tmp_path) as made:
+        yield made
+        assert made.settled() == []
+
+
+async def _run(box: Lab, helper: Helper, launch: p.LaunchGuest) -> tuple[int, str]:
+    """Launch, start, wait, release: exit code and output."""
+    _, fds = await helper.call(launch)
+    for fd in fds:
+        os.close(fd)
+    keeper = await Keeper.of(box, launch.id)
+    await keeper.start()
+    event = await keeper.exit()
+    await keeper.link.close()
+    text = output(box.layout, launch.id)
+    await helper.call(p.ReleaseGuest(id=launch.id))
+    return int(event["code"][0]), text
+
+
+def test_a_container_runs_and_leaves_nothing(box: Lab) -> None:
+    async def story(helper: Helper) -> None:
+        launch = box.launch("sh", "-c", "echo hello; id -u; hostname; exit 7", user="app", cards=1)
+        assert await _run(box, helper, launch) == (7, f"hello\n1000\n{launch.id[:12]}\n")
+        assert box.settled() == []
+        await helper.call(p.ForgetGuest(id=launch.id))
+        assert not box.layout.guest_state(launch.id).exists()
+
+    box.run(story)
+
+
+def test_user_home_and_groups_come_from_the_image(box: Lab) -> None:
+    async def story(helper: Helper) -> None:
+        script = "echo $HOME; id -u; id -g; grep Groups: /proc/self/status || true; id -G"
+        launch = box.launch("sh", "-c", script, user="app")
+        code, text = await _run(box, helper, launch)
+        assert code == 0
+        assert text.splitlines()[:3] == ["/tmp", "1000", "1001"]
+        assert "44" in text.splitlines()[-1].split()
+
+    box.run(story)
+
+
+def test_cards_reach_the_bridge(box: Lab) -> None:
+    async def story(helper: Helper) -> None:
+        launch = box.launch("sh", "-c", "ping -c1 -W2 10.213.0.1 && ip route", cards=1)
+        code, text = await _run(box, helper, launch)
+        assert code == 0, text
+        assert "default via 10.213.0.1 dev eth0" in text
+
+    box.run(story)
+
+
+def test_a_published_port_leads_to_the_guest_and_is_held(box: Lab) -> None:
+    async def story(helper: Helper) -> None:
+        launch = box.launch("httpd", "-f", "-p", "80", "-h", "/data", cards=1)
+        ports = (PortMap(guest_port=80, host_port=18080), PortMap(guest_port=80))
+        launch = msgspec.structs.replace(launch, ports=ports)
+        launched, (fd,) = await helper.call(launch)
+        os.close(fd)
+        first, second = launched.ports
+        assert first.host_port == 18080
+        assert 32768 <= second.host_port <= 60999
+        keeper = await Keeper.of(box, launch.id)
+        await keeper.start()
+        for port in (first, second):
+            url = f"http://127.0.0.1:{port.host_port}/file"
+            assert "from the image" in await _fetched(box, url)
+        other = box.launch(cards=1)
+        taken = msgspec.structs.replace(other, ports=(PortMap(guest_port=1, host_port=18080),))
+        with pytest.raises(Conflict, match=f"18080/tcp is in use by guest {launch.id[:12]}"):
+            await helper.call(taken)
+        assert not box.layout.guest_run(other.id).exists()
+        await keeper.link.close()
+        await helper.call(p.ReleaseGuest(id=launch.id))
+        assert "18080" not in box.inside("nft", "list", "table", "inet", box.layout.nft_table)
+
+    box.run(story)
+
+
+async def _fetched(box: Lab, url: str) -> str:
+    """What is at ``url``, as soon as somebody listens there."""
+    for _ in range(50):
+        try:
+            return box.inside("busybox", "wget", "-qO-", url)
+        except subprocess.CalledProcessError:
+            await asyncio.sleep(0.1)
+    raise AssertionError(f"{url} does not answer")
+
+
+def test_kill_ends_a_fork_bomb(box: Lab) -> None:
+    async def story(helper: Helper) -> None:
+        bomb = "for i in 1 2 3 4 5 6 7 8; do (while :; do sleep 0 & done) & done; wait"
+        spec = GuestSpec(image="x", resources=Resources(pids=200))
+        launch = box.launch("sh", "-c", bomb, spec=spec)
+        _, (fd,) = await helper.call(launch)
+        os.close(fd)
+        keeper = await Keeper.of(box, launch.id)
+        await keeper.start()
+        for _ in range(1000):
+            if len((await helper.call(p.ListProcesses(id=launch.id)))[0].pids) >= 20:
+                break
+        else:
+            raise AssertionError("no bomb")
+        await helper.call(p.KillGuest(id=launch.id))
+        event = await keeper.exit()
+        assert event["code"] == ["137"]
+        assert (await helper.call(p.ListProcesses(id=launch.id)))[0].pids == ()
+        await helper.call(p.ReleaseGuest(id=launch.id))
+
+    box.run(story)
+
+
+def test_freeze_stops_and_thaw_goes_on(box: Lab) -> None:
+    async def story(helper: Helper) -> None:
+        launch = box.launch("sh", "-c", "while :; do :; done")
+        _, (fd,) = await helper.call(launch)
+        os.close(fd)
+        keeper = await Keeper.of(box, launch.id)
+        await keeper.start()
+        group = box.layout.cgroup(launch.id)
+        await helper.call(p.FreezeGuest(id=launch.id, frozen=True))
+        assert box.cgroups.frozen(group)
+        first = usage.read(box.cgroups, group).cpu_ns
+        await asyncio.sleep(0.1)
+        assert usage.read(box.cgroups, group).cpu_ns == first
+        await helper.call(p.FreezeGuest(id=launch.id, frozen=False))
+        for _ in range(500):
+            if usage.read(box.cgroups, group).cpu_ns != first:
+                break
+            await asyncio.sleep(0.01)
+        else:
+            raise AssertionError("it does not go on")
+        await helper.call(p.FreezeGuest(id=launch.id, frozen=True))
+        await helper.call(p.KillGuest(id=launch.id))
+        assert (await keeper.exit())["code"] == ["137"], "frozen processes die too"
+        await helper.call(p.ReleaseGuest(id=launch.id))
+        with pytest.raises(NotFound):
+            await helper.call(p.FreezeGuest(id=launch.id, frozen=True))
+
+    box.run(story)
+
+
+def test_limits_grow_and_shrink_while_it_runs(box: Lab) -> None:
+    async def story(helper: Helper) -> None:
+        mib = 1024 * 1024
+        spec = GuestSpec(image="x", resources=Resources(memory=64 * mib, pids=50, cpu_millis=500))
+        launch = box.launch("sleep", "100", spec=spec)
+        _, (fd,) = await helper.call(launch)
+        os.close(fd)
+        keeper = await Keeper.of(box, launch.id)
+        await keeper.start()
+        group = box.layout.cgroup(launch.id)
+        assert usage.read(box.cgroups, group).memory_limit == 64 * mib
+        for size in (256, 32):
+            both = Resources(memory=size * mib, memory_swap=2 * size * mib)
+            await helper.call(p.LimitGuest(id=launch.id, resources=both))
+            assert usage.read(box.cgroups, group).memory_limit == size * mib
+        await helper.call(
+            p.LimitGuest(id=launch.id, resources=Resources(cpu_millis=1500, pids=7, cpuset="0"))
+        )
+        assert _limit(box, "pids", group, "pids.max") == "7"
+        assert _limit(box, "cpuset", group, "cpuset.cpus") == "0"
+        with pytest.raises(Invalid, match="4095"):
+            await helper.call(p.LimitGuest(id=launch.id, resources=Resources(cpuset="4095")))
+        with pytest.raises(WirtError, match="memory"):
+            await helper.call(
+                p.LimitGuest(id=launch.id, resources=Resources(memory=mib), machine=True)
+            )
+        assert usage.read(box.cgroups, group).pids == 1
+        await keeper.link.close()
+        await helper.call(p.ReleaseGuest(id=launch.id))
+
+    box.run(story)
+
+
+def _limit(box: Lab, controller: str, group: str, name: str) -> str:
+    directory = box.cgroups.directory(controller, group)
+    assert directory is not None
+    return (directory / name).read_text().strip()
+
+
+def test_out_of_memory_is_told(box: Lab) -> None:
+    async def story(helper: Helper) -> None:
+        spec = GuestSpec(image="x", resources=Resources(memory=8 * 1024 * 1024))
+        launch = box.launch("dd", "if=/dev/zero", "of=/dev/null", "bs=64M", "count=1", spec=spec)
+        _, (fd,) = await helper.call(launch)
+        os.close(fd)
+        keeper = await Keeper.of(box, launch.id)
+        await keeper.start()
+        event = await keeper.exit()
+        assert (event["code"], event["oom"]) == (["137"], ["1"])
+        await keeper.link.close()
+        await helper.call(p.ReleaseGuest(id=launch.id))
+
+    box.run(story)
+
+
+def test_a_volume_is_filled_once(box: Lab) -> None:
+    async def story(helper: Helper) -> None:
+        await helper.call(p.MakeVolume(name="v"))
+        data = box.layout.volumes / "v" / "_data"
+        mount = ResolvedMount(
+            kind=MountKind.VOLUME, target="/data", source=str(data), volume="v", fill=True
+        )
+        script = "cat /data/file && echo mine > /data/file && stat -c %u:%g:%a /data"
+        code, text = await _run(box, helper, box.launch("sh", "-c", script, mounts=(mount,)))
+        assert (code, text) == (0, "from the image\n1000:1001:750\n")
+        status = (data / "file").stat()
+        assert status.st_ino == (data / "inner/twin").stat().st_ino
+        assert (data / "link").readlink() == Path("file")
+        _, text = await _run(box, helper, box.launch("cat", "/data/file", mounts=(mount,)))
+        assert text == "mine\n", "a filled volume is not filled again"
+        await helper.call(p.DropVolume(name="v"))
+
+    box.run(story)
+
+
+def test_missing_bind_sources_are_made(box: Lab, tmp_path: Path) -> None:
+    async def story(helper: Helper) -> None:
+        source = tmp_path / "a/b"
+        mount = ResolvedMount(kind=MountKind.BIND, target="/b", source=str(source), make=True)
+        code, _ = await _run(box, helper, box.launch("touch", "/b/x", mounts=(mount,)))
+        assert code == 0
+        assert (source / "x").exists()
+
+    box.run(story)
+
+
+def test_a_private_user_namespace(box: Lab) -> None:
+    async def story(helper: Helper) -> None:
+        spec = GuestSpec(image="x", userns="private")
+        script = (
+            "id -u; stat -c %u:%g /data; touch /tmp/mine; cat /proc/self/uid_map; ip route; "
+            "cat /etc/hosts /v/file; touch /sys/x || true"
+        )
+        await helper.call(p.MakeVolume(name="v"))
+        data = box.layout.volumes / "v/_data"
+        mount = ResolvedMount(
+            kind=MountKind.VOLUME, target="/v", source=str(data), volume="v", fill=False
+        )
+        _write(data / "file", "in the volume")
+        launch = box.launch("sh", "-c", script, spec=spec, cards=1, mounts=(mount,))
+        assert launch.container is not None
+        first = launch.container.overlay.idmap
+        code, text = await _run(box, helper, launch)
+        assert code == 0, text
+        lines = text.splitlines()
+        assert lines[:2] == ["0", "1000:1001"]
+        assert lines[2].split() == ["0", str(first), "65536"]
+        assert "default via 10.213.0.1" in text
+        mine = (box.layout.guest_state(launch.id) / "upper/tmp/mine").stat()
+        assert mine.st_uid == first
+        assert "localhost" in text
+        assert "in the volume" in text
+
+    box.run(story)
+
+
+def test_sharing_another_guests_network(box: Lab) -> None:
+    async def story(helper: Helper) -> None:
+        first = box.launch("sleep", "100", cards=1)
+        _, (fd,) = await helper.call(first)
+        os.close(fd)
+        keeper = await Keeper.of(box, first.id)
+        await keeper.start()
+        assert first.links
+        second = box.launch("ip", "-o", "-4", "addr", network=f"guest:{first.id}")
+        code, text = await _run(box, helper, second)
+        assert code == 0
+        assert first.links[0].address in text
+        await keeper.link.close()
+        await helper.call(p.ReleaseGuest(id=first.id))
+        with pytest.raises(NotFound, match="does not run"):
+            await helper.call(box.launch(network=f"guest:{first.id}"))
+
+    box.run(story)
+
+
+def test_cards_come_and_go(box: Lab) -> None:
+    async def story(helper: Helper) -> None:
+        launch = box.launch("sleep", "100", cards=1)
+        _, (fd,) = await helper.call(launch)
+        os.close(fd)
+        keeper = await Keeper.of(box, launch.id)
+        pid = await keeper.start()
+        (link,) = launch.links
+        more = msgspec.structs.replace(
+            link, interface="eth1", address="10.213.0.250/24", mac="02:00:00:00:99:99", gateway=""
+        )
+        await helper.call(p.ConnectGuest(id=launch.id, link=more))
+        assert _cards(pid) == {"lo", "eth0", "eth1"}
+        with pytest.raises(Conflict, match="eth1 already"):
+            await helper.call(p.ConnectGuest(id=launch.id, link=more))
+        for _ in range(2):
+            await helper.call(p.DisconnectGuest(id=launch.id, interface="eth0"))
+        assert _cards(pid) == {"lo", "eth1"}
+        bad = msgspec.structs.replace(more, interface="eth2", bridge="nosuch")
+        with pytest.raises(WirtError, match="nosuch"):
+            await helper.call(p.ConnectGuest(id=launch.id, link=bad))
+        assert _cards(pid) == {"lo", "eth1"}
+        user, _ = await helper.call(p.ResolveUser(id=launch.id, user="app"))
+        assert (user.uid, user.gid, user.groups, user.home) == (1000, 1001, (44,), "/tmp")
+        await helper.call(p.UpdateFiles(id=launch.id, files={"hosts": "10.0.0.1 new\n"}))
+        assert _text(f"/proc/{pid}/root/etc/hosts") == "10.0.0.1 new\n"
+        await keeper.link.close()
+        await helper.call(p.ReleaseGuest(id=launch.id))
+
+    box.run(story)
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text)
+
+
+def _text(path: str) -> str:
+    return Path(path).read_text()
+
+
+def _cards(pid: int) -> set[str]:
+    lines = Path(f"/proc/{pid}/net/dev").read_text().splitlines()[2:]
+    return {line.split(":")[0].strip() for line in lines}
+
+
+def _link_out(root: Path, name: str) -> None:
+    path = root / name
+    if path.is_dir():
+        path.rmdir()
+    path.symlink_to("/../../../../tmp")
+
+
+def _pipe(root: Path, name: str) -> None:
+    (root / name).unlink(missing_ok=True)
+    os.mkfifo(root / name)
+
+
+def _directory(root: Path, name: str) -> None:
+    (root / name).mkdir()
+
+
+def _device(root: Path, name: str) -> None:
+    os.mknod(root / name, 0o600 | stat.S_IFCHR, os.makedev(1, 3))
+
+
+HOSTILE: dict[str, tuple[Callable[[Path, str], None], str]] = {
+    "/dev is a symbolic link": (_link_out, "dev"),
+    "/proc is a symbolic link": (_link_out, "proc"),
+    "/sys is a symbolic link": (_link_out, "sys"),
+    "/etc/hosts is a pipe": (_pipe, "etc/hosts"),
+    "/etc/resolv.conf is a directory": (_directory, "etc/resolv.conf"),
+    "/etc/hostname is a device": (_device, "etc/hostname"),
+    "/etc/passwd is not a regular file": (_pipe, "etc/passwd"),
+}
+
+
+@pytest.mark.parametrize("message", HOSTILE)
+def test_hostile_roots_are_refused_and_undone(box: Lab, message: str) -> None:
+    make, name = HOSTILE[message]
+    make(box.layout.layers / LAYER.partition(":")[2] / "diff", name)
+
+    async def story(helper: Helper) -> None:
+        with pytest.raises(Invalid, match=message):
+            await helper.call(box.launch(cards=1))
+        assert box.settled() == []
+
+    box.run(story)
+
+
+def test_a_dangling_link_for_a_managed_file_stays_inside(box: Lab) -> None:
+    root = box.layout.layers / LAYER.partition(":")[2] / "diff"
+    (root / "etc/resolv.conf").symlink_to("../../../../../run/nothing/resolv.conf")
+
+    async def story(helper: Helper) -> None:
+        code, text = await _run(box, helper, box.launch("ls", "/etc"))
+        assert code == 0, text
+
+    box.run(story)
+    assert not Path("/run/nothing").exists()
+
+
+def test_failures_name_the_cause_and_leave_nothing(box: Lab) -> None:
+    async def story(helper: Helper) -> None:
+        good = box.launch(cards=1)
+        assert good.container is not None
+        unknown = msgspec.structs.replace(
+            good.container, overlay=p.Overlay(layers=("sha256:" + "0" * 64,))
+        )
+        cases = [
+            (msgspec.structs.replace(good, container=unknown), "not unpacked"),
+            (
+                msgspec.structs.replace(
+                    good, links=(msgspec.structs.replace(good.links[0], bridge="nosuch"),)
+                ),
+                "nosuch",
+            ),
+            (box.launch(user="ghost"), "'ghost' is not in the guest's /etc/passwd"),
+            (msgspec.structs.replace(good, id="../../etc"), "invalid guest id"),
+            (msgspec.structs.replace(good, network="bridge"), "unknown network"),
+            (msgspec.structs.replace(good, files={"../x": ""}), "not managed"),
+            (
+                msgspec.structs.replace(
+                    good, container=msgspec.structs.replace(good.container, config="{}")
+                ),
+                "malformed",
+            ),
+        ]
+        for launch, message in cases:
+            with pytest.raises(WirtError, match=message):
+                await helper.call(launch)
+            assert box.settled() == [], message
+
+    box.run(story)
+
+
+def test_a_running_guest_is_not_disturbed_by_a_second_launch(box: Lab) -> None:
+    async def story(helper: Helper) -> None:
+        launch = box.launch("sleep", "100", cards=1)
+        _, (fd,) = await helper.call(launch)
+        os.close(fd)
+        keeper = await Keeper.of(box, launch.id)
+        pid = await keeper.start()
+        for second in (launch, msgspec.structs.replace(launch, network="nonsense")):
+            with pytest.raises(WirtError):
+                await helper.call(second)
+        os.kill(pid, 0)
+        assert _cards(pid) == {"lo", "eth0"}
+        await keeper.link.close()
+        await helper.call(p.ReleaseGuest(id=launch.id))
+        again = box.launch("true", cards=1, guest_id=launch.id)
+        assert await _run(box, helper, again) == (0, ""), "the same id can be started again"
+
+    box.run(story)
+
+
+def test_foreign_ports_are_named(box: Lab) -> None:
+    holder = ["nc", "-l", "-p", "18099"]
+    process = subprocess.Popen([*box.enter(), "/bin/busybox", *holder])
+    try:
+        while ":18099" not in box.inside("busybox", "netstat", "-ltn"):
+            pass
+
+        async def story(helper: Helper) -> None:
+            launch = box.launch(cards=1)
+            launch = msgspec.structs.replace(
+                launch, ports=(PortMap(guest_port=1, host_port=18099),)
+            )
+            with pytest.raises(Conflict, match=r"18099/tcp is in use by busybox \(process"):
+                await helper.call(launch)
+            ranged = msgspec.structs.replace(
+                launch, ports=(PortMap(guest_port=1, host_port=18099, host_port_end=18100),)
+            )
+            launched, (fd,) = await helper.call(ranged)
+            os.close(fd)
+            assert [port.host_port for port in launched.ports] == [18100]
+            await helper.call(p.ReleaseGuest(id=launch.id))
+
+        box.run(story)
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_only_root_and_the_daemon_may_connect(box: Lab) -> None:
+    mode = box.layout.helper_socket.stat()
+    assert stat.S_IMODE(mode.st_mode) == 0o600
+    box.layout.helper_socket.chmod(0o666)
+    pid = os.fork()
+    if pid == 0:
+        os.setuid(65534)
+        sock = socket.socket(socket.AF_UNIX)
+        sock.connect(os.fspath(box.layout.helper_socket))
+        sock.settimeout(5)
+        os._exit(0 if sock.recv(1) == b"" else 1)
+    assert os.waitpid(pid, 0)[1] == 0
+
+
+def test_unknown_ids_are_no_error_where_a_verb_is_idempotent(box: Lab) -> None:
+    async def story(helper: Helper) -> None:
+        nobody = new_id()
+        for verb in (
+            p.KillGuest(id=nobody, keeper=True),
+            p.ReleaseGuest(id=nobody),
+            p.ForgetGuest(id=nobody),
+        ):
+            await helper.call(verb)
+        assert (await helper.call(p.ListProcesses(id=nobody)))[0].pids == ()
+        with pytest.raises(Invalid):
+            await helper.call(p.ForgetGuest(id="../../.."))
+
+    box.run(story)
+
+
+def test_signals_of_the_keeper_do_not_matter_to_a_release(box: Lab) -> None:
+    """A keeper that was killed leaves its guest running until it is released."""
+
+    async def story(helper: Helper) -> None:
+        launch = box.launch("sleep", "100", cards=1)
+        launched, (fd,) = await helper.call(launch)
+        keeper = await Keeper.of(box, launch.id)
+        await keeper.start()
+        signal.pidfd_send_signal(fd, signal.SIGKILL)
+        os.close(fd)
+        await keeper.link.close()
+        assert launched.keeper_pid > 0
+        assert len(box.cgroups.processes(box.layout.cgroup(launch.id))) == 1
+        await helper.call(p.ReleaseGuest(id=launch.id))
+
+    box.run(story)
