@@ -33,7 +33,7 @@ from wirt.model.guest import GuestSpec
 from wirt.model.names import new_id
 from wirt.model.network import Endpoint
 from wirt.privileged.client import Helper
-from wirt.privileged.protocol import BridgePlan, LaunchGuest, SetNetworks
+from wirt.privileged.protocol import BridgePlan, LaunchGuest, ReleaseGuest, SetNetworks
 
 T = TypeVar("T")
 APPLETS = (
@@ -270,6 +270,35 @@ def lab(name: str, base: Path) -> Iterator[Lab]:
         yield made
     finally:
         made.close()
+
+
+async def running(box: Lab, helper: Helper, launch: LaunchGuest) -> tuple[Keeper, int]:
+    """Launch and start: a connection to the keeper, and the pid of the main process."""
+    _, (pidfd,) = await helper.call(launch)
+    os.close(pidfd)
+    keeper = await Keeper.of(box, launch.id)
+    return keeper, await keeper.start()
+
+
+async def whole(box: Lab, helper: Helper, launch: LaunchGuest) -> tuple[int, str]:
+    """Launch, start, wait, release: exit code and output."""
+    keeper, _ = await running(box, helper, launch)
+    event = await keeper.exit()
+    await keeper.link.close()
+    text = output(box.layout, launch.id)
+    await helper.call(ReleaseGuest(id=launch.id))
+    return int(event["code"][0]), text
+
+
+def cards(pid: int) -> set[str]:
+    """Names of the network interfaces that a process sees."""
+    lines = Path(f"/proc/{pid}/net/dev").read_text().splitlines()[2:]
+    return {line.split(":")[0].strip() for line in lines}
+
+
+def text_of(path: str) -> str:
+    """A file's text; for coroutines, whose blocking a test does not mind."""
+    return Path(path).read_text()
 
 
 def output(layout: Layout, guest_id: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import socket
 import stat
 import subprocess
@@ -14,15 +13,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from helperlab import LAYER, Keeper, Lab, lab, output
+from helperlab import LAYER, Keeper, Lab, cards, lab, running, whole
 from needs import needs
 from wirt.engine.protocol import ResolvedMount
-from wirt.errors import Conflict, Invalid, NotFound, WirtError
-from wirt.linux import usage
+from wirt.errors import Conflict, Invalid, WirtError
 from wirt.model.guest import GuestSpec
-from wirt.model.names import new_id
 from wirt.model.network import PortMap
-from wirt.model.resources import Resources
 from wirt.model.volume import MountKind
 from wirt.privileged import protocol as p
 from wirt.privileged.client import Helper
@@ -37,24 +33,10 @@ def box(instance_name: str, tmp_path: Path) -> Iterator[Lab]:
         assert made.settled() == []
 
 
-async def _run(box: Lab, helper: Helper, launch: p.LaunchGuest) -> tuple[int, str]:
-    """Launch, start, wait, release: exit code and output."""
-    _, fds = await helper.call(launch)
-    for fd in fds:
-        os.close(fd)
-    keeper = await Keeper.of(box, launch.id)
-    await keeper.start()
-    event = await keeper.exit()
-    await keeper.link.close()
-    text = output(box.layout, launch.id)
-    await helper.call(p.ReleaseGuest(id=launch.id))
-    return int(event["code"][0]), text
-
-
 def test_a_container_runs_and_leaves_nothing(box: Lab) -> None:
     async def story(helper: Helper) -> None:
         launch = box.launch("sh", "-c", "echo hello; id -u; hostname; exit 7", user="app", cards=1)
-        assert await _run(box, helper, launch) == (7, f"hello\n1000\n{launch.id[:12]}\n")
+        assert await whole(box, helper, launch) == (7, f"hello\n1000\n{launch.id[:12]}\n")
         assert box.settled() == []
         await helper.call(p.ForgetGuest(id=launch.id))
         assert not box.layout.guest_state(launch.id).exists()
@@ -66,7 +48,7 @@ def test_user_home_and_groups_come_from_the_image(box: Lab) -> None:
     async def story(helper: Helper) -> None:
         script = "echo $HOME; id -u; id -g; grep Groups: /proc/self/status || true; id -G"
         launch = box.launch("sh", "-c", script, user="app")
-        code, text = await _run(box, helper, launch)
+        code, text = await whole(box, helper, launch)
         assert code == 0
         assert text.splitlines()[:3] == ["/tmp", "1000", "1001"]
         assert "44" in text.splitlines()[-1].split()
@@ -77,7 +59,7 @@ def test_user_home_and_groups_come_from_the_image(box: Lab) -> None:
 def test_cards_reach_the_bridge(box: Lab) -> None:
     async def story(helper: Helper) -> None:
         launch = box.launch("sh", "-c", "ping -c1 -W2 10.213.0.1 && ip route", cards=1)
-        code, text = await _run(box, helper, launch)
+        code, text = await whole(box, helper, launch)
         assert code == 0, text
         assert "default via 10.213.0.1 dev eth0" in text
 
@@ -121,114 +103,6 @@ async def _fetched(box: Lab, url: str) -> str:
     raise AssertionError(f"{url} does not answer")
 
 
-def test_kill_ends_a_fork_bomb(box: Lab) -> None:
-    async def story(helper: Helper) -> None:
-        bomb = "for i in 1 2 3 4 5 6 7 8; do (while :; do sleep 0 & done) & done; wait"
-        spec = GuestSpec(image="x", resources=Resources(pids=200))
-        launch = box.launch("sh", "-c", bomb, spec=spec)
-        _, (fd,) = await helper.call(launch)
-        os.close(fd)
-        keeper = await Keeper.of(box, launch.id)
-        await keeper.start()
-        for _ in range(1000):
-            if len((await helper.call(p.ListProcesses(id=launch.id)))[0].pids) >= 20:
-                break
-        else:
-            raise AssertionError("no bomb")
-        await helper.call(p.KillGuest(id=launch.id))
-        event = await keeper.exit()
-        assert event["code"] == ["137"]
-        assert (await helper.call(p.ListProcesses(id=launch.id)))[0].pids == ()
-        await helper.call(p.ReleaseGuest(id=launch.id))
-
-    box.run(story)
-
-
-def test_freeze_stops_and_thaw_goes_on(box: Lab) -> None:
-    async def story(helper: Helper) -> None:
-        launch = box.launch("sh", "-c", "while :; do :; done")
-        _, (fd,) = await helper.call(launch)
-        os.close(fd)
-        keeper = await Keeper.of(box, launch.id)
-        await keeper.start()
-        group = box.layout.cgroup(launch.id)
-        await helper.call(p.FreezeGuest(id=launch.id, frozen=True))
-        assert box.cgroups.frozen(group)
-        first = usage.read(box.cgroups, group).cpu_ns
-        await asyncio.sleep(0.1)
-        assert usage.read(box.cgroups, group).cpu_ns == first
-        await helper.call(p.FreezeGuest(id=launch.id, frozen=False))
-        for _ in range(500):
-            if usage.read(box.cgroups, group).cpu_ns != first:
-                break
-            await asyncio.sleep(0.01)
-        else:
-            raise AssertionError("it does not go on")
-        await helper.call(p.FreezeGuest(id=launch.id, frozen=True))
-        await helper.call(p.KillGuest(id=launch.id))
-        assert (await keeper.exit())["code"] == ["137"], "frozen processes die too"
-        await helper.call(p.ReleaseGuest(id=launch.id))
-        with pytest.raises(NotFound):
-            await helper.call(p.FreezeGuest(id=launch.id, frozen=True))
-
-    box.run(story)
-
-
-def test_limits_grow_and_shrink_while_it_runs(box: Lab) -> None:
-    async def story(helper: Helper) -> None:
-        mib = 1024 * 1024
-        spec = GuestSpec(image="x", resources=Resources(memory=64 * mib, pids=50, cpu_millis=500))
-        launch = box.launch("sleep", "100", spec=spec)
-        _, (fd,) = await helper.call(launch)
-        os.close(fd)
-        keeper = await Keeper.of(box, launch.id)
-        await keeper.start()
-        group = box.layout.cgroup(launch.id)
-        assert usage.read(box.cgroups, group).memory_limit == 64 * mib
-        for size in (256, 32):
-            both = Resources(memory=size * mib, memory_swap=2 * size * mib)
-            await helper.call(p.LimitGuest(id=launch.id, resources=both))
-            assert usage.read(box.cgroups, group).memory_limit == size * mib
-        await helper.call(
-            p.LimitGuest(id=launch.id, resources=Resources(cpu_millis=1500, pids=7, cpuset="0"))
-        )
-        assert _limit(box, "pids", group, "pids.max") == "7"
-        assert _limit(box, "cpuset", group, "cpuset.cpus") == "0"
-        with pytest.raises(Invalid, match="4095"):
-            await helper.call(p.LimitGuest(id=launch.id, resources=Resources(cpuset="4095")))
-        with pytest.raises(WirtError, match="memory"):
-            await helper.call(
-                p.LimitGuest(id=launch.id, resources=Resources(memory=mib), machine=True)
-            )
-        assert usage.read(box.cgroups, group).pids == 1
-        await keeper.link.close()
-        await helper.call(p.ReleaseGuest(id=launch.id))
-
-    box.run(story)
-
-
-def _limit(box: Lab, controller: str, group: str, name: str) -> str:
-    directory = box.cgroups.directory(controller, group)
-    assert directory is not None
-    return (directory / name).read_text().strip()
-
-
-def test_out_of_memory_is_told(box: Lab) -> None:
-    async def story(helper: Helper) -> None:
-        spec = GuestSpec(image="x", resources=Resources(memory=8 * 1024 * 1024))
-        launch = box.launch("dd", "if=/dev/zero", "of=/dev/null", "bs=64M", "count=1", spec=spec)
-        _, (fd,) = await helper.call(launch)
-        os.close(fd)
-        keeper = await Keeper.of(box, launch.id)
-        await keeper.start()
-        event = await keeper.exit()
-        assert (event["code"], event["oom"]) == (["137"], ["1"])
-        await keeper.link.close()
-        await helper.call(p.ReleaseGuest(id=launch.id))
-
-    box.run(story)
-
-
 def test_a_volume_is_filled_once(box: Lab) -> None:
     async def story(helper: Helper) -> None:
         await helper.call(p.MakeVolume(name="v"))
@@ -237,12 +111,12 @@ def test_a_volume_is_filled_once(box: Lab) -> None:
             kind=MountKind.VOLUME, target="/data", source=str(data), volume="v", fill=True
         )
         script = "cat /data/file && echo mine > /data/file && stat -c %u:%g:%a /data"
-        code, text = await _run(box, helper, box.launch("sh", "-c", script, mounts=(mount,)))
+        code, text = await whole(box, helper, box.launch("sh", "-c", script, mounts=(mount,)))
         assert (code, text) == (0, "from the image\n1000:1001:750\n")
         status = (data / "file").stat()
         assert status.st_ino == (data / "inner/twin").stat().st_ino
         assert (data / "link").readlink() == Path("file")
-        _, text = await _run(box, helper, box.launch("cat", "/data/file", mounts=(mount,)))
+        _, text = await whole(box, helper, box.launch("cat", "/data/file", mounts=(mount,)))
         assert text == "mine\n", "a filled volume is not filled again"
         await helper.call(p.DropVolume(name="v"))
 
@@ -253,7 +127,7 @@ def test_missing_bind_sources_are_made(box: Lab, tmp_path: Path) -> None:
     async def story(helper: Helper) -> None:
         source = tmp_path / "a/b"
         mount = ResolvedMount(kind=MountKind.BIND, target="/b", source=str(source), make=True)
-        code, _ = await _run(box, helper, box.launch("touch", "/b/x", mounts=(mount,)))
+        code, _ = await whole(box, helper, box.launch("touch", "/b/x", mounts=(mount,)))
         assert code == 0
         assert (source / "x").exists()
 
@@ -272,11 +146,11 @@ def test_a_private_user_namespace(box: Lab) -> None:
         mount = ResolvedMount(
             kind=MountKind.VOLUME, target="/v", source=str(data), volume="v", fill=False
         )
-        _write(data / "file", "in the volume")
+        await asyncio.to_thread((data / "file").write_text, "in the volume")
         launch = box.launch("sh", "-c", script, spec=spec, cards=1, mounts=(mount,))
         assert launch.container is not None
         first = launch.container.overlay.idmap
-        code, text = await _run(box, helper, launch)
+        code, text = await whole(box, helper, launch)
         assert code == 0, text
         lines = text.splitlines()
         assert lines[:2] == ["0", "1000:1001"]
@@ -288,71 +162,6 @@ def test_a_private_user_namespace(box: Lab) -> None:
         assert "in the volume" in text
 
     box.run(story)
-
-
-def test_sharing_another_guests_network(box: Lab) -> None:
-    async def story(helper: Helper) -> None:
-        first = box.launch("sleep", "100", cards=1)
-        _, (fd,) = await helper.call(first)
-        os.close(fd)
-        keeper = await Keeper.of(box, first.id)
-        await keeper.start()
-        assert first.links
-        second = box.launch("ip", "-o", "-4", "addr", network=f"guest:{first.id}")
-        code, text = await _run(box, helper, second)
-        assert code == 0
-        assert first.links[0].address in text
-        await keeper.link.close()
-        await helper.call(p.ReleaseGuest(id=first.id))
-        with pytest.raises(NotFound, match="does not run"):
-            await helper.call(box.launch(network=f"guest:{first.id}"))
-
-    box.run(story)
-
-
-def test_cards_come_and_go(box: Lab) -> None:
-    async def story(helper: Helper) -> None:
-        launch = box.launch("sleep", "100", cards=1)
-        _, (fd,) = await helper.call(launch)
-        os.close(fd)
-        keeper = await Keeper.of(box, launch.id)
-        pid = await keeper.start()
-        (link,) = launch.links
-        more = msgspec.structs.replace(
-            link, interface="eth1", address="10.213.0.250/24", mac="02:00:00:00:99:99", gateway=""
-        )
-        await helper.call(p.ConnectGuest(id=launch.id, link=more))
-        assert _cards(pid) == {"lo", "eth0", "eth1"}
-        with pytest.raises(Conflict, match="eth1 already"):
-            await helper.call(p.ConnectGuest(id=launch.id, link=more))
-        for _ in range(2):
-            await helper.call(p.DisconnectGuest(id=launch.id, interface="eth0"))
-        assert _cards(pid) == {"lo", "eth1"}
-        bad = msgspec.structs.replace(more, interface="eth2", bridge="nosuch")
-        with pytest.raises(WirtError, match="nosuch"):
-            await helper.call(p.ConnectGuest(id=launch.id, link=bad))
-        assert _cards(pid) == {"lo", "eth1"}
-        user, _ = await helper.call(p.ResolveUser(id=launch.id, user="app"))
-        assert (user.uid, user.gid, user.groups, user.home) == (1000, 1001, (44,), "/tmp")
-        await helper.call(p.UpdateFiles(id=launch.id, files={"hosts": "10.0.0.1 new\n"}))
-        assert _text(f"/proc/{pid}/root/etc/hosts") == "10.0.0.1 new\n"
-        await keeper.link.close()
-        await helper.call(p.ReleaseGuest(id=launch.id))
-
-    box.run(story)
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text)
-
-
-def _text(path: str) -> str:
-    return Path(path).read_text()
-
-
-def _cards(pid: int) -> set[str]:
-    lines = Path(f"/proc/{pid}/net/dev").read_text().splitlines()[2:]
-    return {line.split(":")[0].strip() for line in lines}
 
 
 def _link_out(root: Path, name: str) -> None:
@@ -404,7 +213,7 @@ def test_a_dangling_link_for_a_managed_file_stays_inside(box: Lab) -> None:
     (root / "etc/resolv.conf").symlink_to("../../../../../run/nothing/resolv.conf")
 
     async def story(helper: Helper) -> None:
-        code, text = await _run(box, helper, box.launch("ls", "/etc"))
+        code, text = await whole(box, helper, box.launch("ls", "/etc"))
         assert code == 0, text
 
     box.run(story)
@@ -448,19 +257,16 @@ def test_failures_name_the_cause_and_leave_nothing(box: Lab) -> None:
 def test_a_running_guest_is_not_disturbed_by_a_second_launch(box: Lab) -> None:
     async def story(helper: Helper) -> None:
         launch = box.launch("sleep", "100", cards=1)
-        _, (fd,) = await helper.call(launch)
-        os.close(fd)
-        keeper = await Keeper.of(box, launch.id)
-        pid = await keeper.start()
+        keeper, pid = await running(box, helper, launch)
         for second in (launch, msgspec.structs.replace(launch, network="nonsense")):
             with pytest.raises(WirtError):
                 await helper.call(second)
         os.kill(pid, 0)
-        assert _cards(pid) == {"lo", "eth0"}
+        assert cards(pid) == {"lo", "eth0"}
         await keeper.link.close()
         await helper.call(p.ReleaseGuest(id=launch.id))
         again = box.launch("true", cards=1, guest_id=launch.id)
-        assert await _run(box, helper, again) == (0, ""), "the same id can be started again"
+        assert await whole(box, helper, again) == (0, ""), "the same id can be started again"
 
     box.run(story)
 
@@ -505,37 +311,3 @@ def test_only_root_and_the_daemon_may_connect(box: Lab) -> None:
         sock.settimeout(5)
         os._exit(0 if sock.recv(1) == b"" else 1)
     assert os.waitpid(pid, 0)[1] == 0
-
-
-def test_unknown_ids_are_no_error_where_a_verb_is_idempotent(box: Lab) -> None:
-    async def story(helper: Helper) -> None:
-        nobody = new_id()
-        for verb in (
-            p.KillGuest(id=nobody, keeper=True),
-            p.ReleaseGuest(id=nobody),
-            p.ForgetGuest(id=nobody),
-        ):
-            await helper.call(verb)
-        assert (await helper.call(p.ListProcesses(id=nobody)))[0].pids == ()
-        with pytest.raises(Invalid):
-            await helper.call(p.ForgetGuest(id="../../.."))
-
-    box.run(story)
-
-
-def test_signals_of_the_keeper_do_not_matter_to_a_release(box: Lab) -> None:
-    """A keeper that was killed leaves its guest running until it is released."""
-
-    async def story(helper: Helper) -> None:
-        launch = box.launch("sleep", "100", cards=1)
-        launched, (fd,) = await helper.call(launch)
-        keeper = await Keeper.of(box, launch.id)
-        await keeper.start()
-        signal.pidfd_send_signal(fd, signal.SIGKILL)
-        os.close(fd)
-        await keeper.link.close()
-        assert launched.keeper_pid > 0
-        assert len(box.cgroups.processes(box.layout.cgroup(launch.id))) == 1
-        await helper.call(p.ReleaseGuest(id=launch.id))
-
-    box.run(story)
