@@ -112,6 +112,7 @@ PROBES: Mapping[str, Probe] = {
     "podman": _runs("podman", "--version"),
     "keeper": _built(NATIVE / "wirt-keeper", "make native"),
     "agent": _built(NATIVE / "wirt-agent", "make native"),
+    "init": _built(NATIVE / "wirt-init", "make native"),
     "guest-kernel": _built(GUEST / "vmlinux", "make setup"),
 }
 
@@ -119,7 +120,7 @@ PROMISED = frozenset(
     {
         "root", "mountns", "netns", "overlay", "nft", "tap", "crun", "qemu", "qemu-img", "erofs",
         "virtiofsd", "busybox", "skopeo", "buildah", "umoci", "mmdebstrap", "gcc", "make",
-        "clang-format", "keeper", "agent", "guest-kernel",
+        "clang-format", "keeper", "agent", "init", "guest-kernel",
     }
 )  # fmt: skip
 """What a CI machine (Debian 12, root, no hardware virtualization) has after ``make setup``."""
