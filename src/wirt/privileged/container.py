@@ -14,7 +14,7 @@ import msgspec
 
 from wirt.errors import Invalid
 from wirt.linux import spawn
-from wirt.privileged import check, facts, rootfs, userns
+from wirt.privileged import check, facts, rootfs, userns, userview
 from wirt.privileged.context import Context
 from wirt.privileged.faults import fault
 from wirt.privileged.fill import fill_volume
@@ -38,6 +38,7 @@ def prepare(ctx: Context, verb: LaunchGuest, user: UserNamespace | None) -> Prog
     path = rootfs.mount(ctx, verb.id, plan.overlay, user)
     if user is not None:
         userns.pin(user.user, run / "userns")
+        userview.cover_dev()
     fault("launch.mounted")
     root = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -48,7 +49,13 @@ def prepare(ctx: Context, verb: LaunchGuest, user: UserNamespace | None) -> Prog
     finally:
         os.close(root)
     fault("launch.config")
-    facts.replace(run / "config.json", with_user(plan.config, who))
+    config = with_user(plan.config, who)
+    if user is not None:
+        config = userview.show_binds(
+            config, run / "binds", namespace=user.user, own=(ctx.layout.state,)
+        )
+    # The daemon reads it to start further processes in the same environment.
+    facts.replace(run / "config.json", config, mode=0o640)
     return Program(
         conf=(
             ("mode", "container"),
