@@ -10,10 +10,12 @@ from wirt.crun.seccomp import Filters
 from wirt.engine.container import ContainerEngine
 from wirt.engine.protocol import Process, ResolvedMount, Start
 from wirt.layout import Layout
-from wirt.linux.features import CAPABILITIES, RLIMITS, UNLIMITED, CgroupMode, HostFacts
+from wirt.linux.cgroup import Cgroups, Mode
+from wirt.linux.features import CAPABILITIES, RLIMITS, UNLIMITED, HostFacts
 from wirt.model.guest import Guest, GuestSpec
 from wirt.model.image import Image, ImageConfig
 from wirt.model.network import Endpoint
+from wirt.privileged.client import Helper
 
 GUEST_ID = "0123456789abcdef" * 4
 LAYOUT = Layout(name="wirt", state=Path("/var/lib/wirt"), run=Path("/run/wirt"))
@@ -21,7 +23,7 @@ LAYOUT = Layout(name="wirt", state=Path("/var/lib/wirt"), run=Path("/run/wirt"))
 HOST = HostFacts(
     bounding=frozenset(CAPABILITIES) - {"SYS_RESOURCE"},
     rlimits={name: UNLIMITED for name in RLIMITS} | {"nofile": 20_000, "nproc": 96_365},
-    cgroup=CgroupMode.HYBRID,
+    cgroup=Mode.HYBRID,
     controllers=frozenset({"cpu", "cpuacct", "cpuset", "memory", "pids", "devices", "freezer"}),
     cpus=frozenset({0, 1}),
     memory=8 * 2**30,
@@ -47,6 +49,8 @@ def engine(facts: HostFacts = HOST, *, filters: Filters | None = None) -> Contai
         facts=facts,
         filters=filters or FixedFilters(),
         init=Path("/usr/lib/wirt/wirt-init"),
+        helper=Helper(LAYOUT.helper_socket),
+        cgroups=Cgroups(v1={}, v2=None),
     )
 
 

@@ -82,7 +82,9 @@ class Lab:
             layout=self.layout,
             facts=facts,
             filters=Filters(architecture="SCMP_ARCH_X86_64", kernel=facts.kernel),
-            init=Path("/bin/busybox"),
+            init=NATIVE / "wirt-init",
+            helper=Helper(self.layout.helper_socket),
+            cgroups=self.cgroups,
         )
 
     # --- the helper

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from wirt.linux import features
-from wirt.linux.features import UNLIMITED, CgroupMode, cgroup_mode
+from wirt.linux.features import UNLIMITED
 
 LIMITS = """\
 Limit                     Soft Limit           Hard Limit           Units
@@ -55,35 +53,6 @@ def test_releases(release: str, version: tuple[int, int]) -> None:
 def test_meminfo() -> None:
     found = features.parse_meminfo("MemTotal:  16 kB\nHugePages_Total:  0\nMemFree: 4 kB\n")
     assert found == {"MemTotal": 16384, "MemFree": 4096}
-
-
-def mountinfo(tmp_path: Path, *mounts: str) -> Path:
-    (tmp_path / "self").mkdir()
-    lines = [f"30 20 0:{n} / {m}\n" for n, m in enumerate(mounts)]
-    (tmp_path / "self" / "mountinfo").write_text("".join(lines))
-    return tmp_path
-
-
-def test_version_one(tmp_path: Path) -> None:
-    proc = mountinfo(
-        tmp_path,
-        "/sys/fs/cgroup rw - tmpfs tmpfs rw",
-        "/sys/fs/cgroup/cpu,cpuacct rw,relatime shared:9 - cgroup cgroup rw,cpu,cpuacct",
-        "/sys/fs/cgroup/memory rw - cgroup cgroup rw,memory",
-        "/sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd",
-    )
-    assert cgroup_mode(proc=proc) == (CgroupMode.V1, frozenset({"cpu", "cpuacct", "memory"}))
-
-
-def test_version_two_elsewhere_is_not_version_two(tmp_path: Path) -> None:
-    proc = mountinfo(tmp_path, "/mnt rw - cgroup2 none rw")
-    assert cgroup_mode(proc=proc) == (CgroupMode.V1, frozenset())
-
-
-def test_version_two(tmp_path: Path) -> None:
-    proc = mountinfo(tmp_path, "/sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate")
-    mode, _ = cgroup_mode(proc=proc)
-    assert mode is CgroupMode.V2
 
 
 def test_the_facts_of_this_host() -> None:

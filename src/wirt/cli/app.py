@@ -165,10 +165,7 @@ def main(words: list[str]) -> int:
             return 0
         daemon = settings.daemon()
         path = daemon.path
-        try:
-            return command.run(Call(command, args=args, values=values, daemon=daemon))
-        finally:
-            daemon.close()
+        return command.run(Call(command, args=args, values=values, daemon=daemon))
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:

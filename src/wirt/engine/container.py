@@ -6,6 +6,7 @@ could not be given as wished (a capability, a limit) is told in the plan's warni
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from wirt.crun import capability
@@ -15,14 +16,21 @@ from wirt.crun.spec import config as oci
 from wirt.crun.spec import mounts as mount
 from wirt.crun.spec import namespaces, process, resources, sysctl
 from wirt.crun.spec.process import Json
+from wirt.engine._container_handle import ContainerHandle
 from wirt.engine._links import links, ports
-from wirt.engine.protocol import Plan, ResolvedMount, Start
+from wirt.engine._place import Place
+from wirt.engine.protocol import Handle, Plan, ResolvedMount, Start, Support
 from wirt.errors import Invalid, Unsupported
+from wirt.guest.keeper import KeeperLink
 from wirt.layout import Layout
+from wirt.linux import seccomp, spawn
+from wirt.linux.cgroup import Cgroups, Mode
 from wirt.linux.features import HostFacts
-from wirt.model.guest import GuestSpec, Isolation
+from wirt.linux.interface import Interfaces
+from wirt.model.guest import Guest, GuestSpec, Isolation
 from wirt.model.names import short
 from wirt.model.volume import MountKind
+from wirt.privileged.client import Helper
 from wirt.privileged.protocol import ContainerPlan, LaunchGuest, Overlay, VolumeFill
 
 FILES = {"hosts": "/etc/hosts", "hostname": "/etc/hostname", "resolv.conf": "/etc/resolv.conf"}
@@ -42,15 +50,52 @@ def first_id(guest_id: str) -> int:
 
 
 class ContainerEngine:
-    """Plans containers for one host. ``init``: path of the static ``wirt-init``."""
+    """Containers on one host.
+
+    ``facts``: of the process that starts guests, the root helper
+    (:func:`wirt.linux.features.read_facts`). ``init``: path of the static ``wirt-init``.
+    """
 
     isolation = Isolation.CONTAINER
 
-    def __init__(self, *, layout: Layout, facts: HostFacts, filters: Filters, init: Path) -> None:
+    def __init__(
+        self,
+        *,
+        layout: Layout,
+        facts: HostFacts,
+        filters: Filters,
+        init: Path,
+        helper: Helper,
+        cgroups: Cgroups,
+    ) -> None:
         self._layout = layout
         self._facts = facts
         self._filters = filters
         self._init = init
+        self._place = Place(
+            layout=layout, facts=facts, cgroups=cgroups, interfaces=Interfaces(), helper=helper
+        )
+
+    def probe(self) -> Support:
+        """Whether crun, libseccomp and control groups are there."""
+        crun = shutil.which("crun", path=spawn.PATH)
+        if crun is None:
+            return Support(
+                works=False, reason="crun is not installed", cure="install the package crun"
+            )
+        if (missing := seccomp.available()) is not None:
+            return Support(works=False, reason=missing, cure="install the package libseccomp2")
+        if self._facts.cgroup is Mode.NONE:
+            return Support(
+                works=False,
+                reason="no control groups are mounted",
+                cure="mount cgroup2 on /sys/fs/cgroup",
+            )
+        return Support(works=True, detail={"crun": crun, "cgroup": self._facts.cgroup.value})
+
+    def handle(self, guest: Guest, keeper: KeeperLink) -> Handle:
+        """The running container behind this record."""
+        return ContainerHandle(guest=guest, keeper=keeper, place=self._place)
 
     def check(self, spec: GuestSpec) -> None:
         """Raise for anything a container cannot be (see :class:`~wirt.engine.protocol.Engine`)."""

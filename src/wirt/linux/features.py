@@ -10,8 +10,9 @@ import os
 import platform
 import re
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
+
+from wirt.linux.cgroup import Cgroups, Mode
 
 CAPABILITIES = (
     "CHOWN", "DAC_OVERRIDE", "DAC_READ_SEARCH", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID",
@@ -37,15 +38,6 @@ UNLIMITED = 2**64 - 1
 """RLIM_INFINITY."""
 
 
-class CgroupMode(Enum):
-    """How control groups are mounted."""
-
-    V1 = "v1"
-    HYBRID = "hybrid"
-    """v1 controllers, and a cgroup2 mount that still owns one: crun refuses it uncovered."""
-    V2 = "v2"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostFacts:
     """What the host allows. Sizes are bytes; ``rlimits`` are the hard limits by docker's names.
@@ -57,7 +49,7 @@ class HostFacts:
 
     bounding: frozenset[str]
     rlimits: dict[str, int]
-    cgroup: CgroupMode
+    cgroup: Mode
     controllers: frozenset[str] = frozenset()
     swap_limit: bool = True
     machine: str = "x86_64"
@@ -70,13 +62,13 @@ class HostFacts:
 def read_facts(*, pid: int | str = "self", proc: Path = Path("/proc")) -> HostFacts:
     """The facts for programs started by process ``pid`` (the root helper). Raises OSError."""
     status = (proc / str(pid) / "status").read_text()
-    mode, controllers = cgroup_mode(proc=proc)
+    cgroups = Cgroups.detect(proc=proc)
     return HostFacts(
         bounding=parse_capabilities(_field(status, "CapBnd")),
         rlimits=parse_limits((proc / str(pid) / "limits").read_text()),
-        cgroup=mode,
-        controllers=controllers,
-        swap_limit=_swap_limit(mode),
+        cgroup=cgroups.mode,
+        controllers=cgroups.controllers,
+        swap_limit=_swap_limit(cgroups),
         machine=platform.machine(),
         kernel=parse_release(os.uname().release),
         cpus=parse_cpus(Path("/sys/devices/system/cpu/online").read_text()),
@@ -138,39 +130,15 @@ def parse_meminfo(text: str) -> dict[str, int]:
     }
 
 
-def cgroup_mode(*, proc: Path = Path("/proc")) -> tuple[CgroupMode, frozenset[str]]:
-    """How cgroups are mounted here, and the controllers that limits can use."""
-    v1: set[str] = set()
-    unified: Path | None = None
-    for line in (proc / "self" / "mountinfo").read_text().splitlines():
-        left, _, right = line.partition(" - ")
-        kind, _, options = right.split(" ", 2)
-        target = left.split(" ")[4]
-        if kind == "cgroup2" and target.startswith("/sys/fs/cgroup"):
-            unified = Path(target)
-        elif kind == "cgroup":
-            v1.update(options.split(","))
-    if unified == Path("/sys/fs/cgroup"):
-        return CgroupMode.V2, _controllers(unified)
-    v1 &= {"cpu", "cpuacct", "cpuset", "memory", "pids", "devices", "freezer", "blkio", "hugetlb"}
-    if unified is not None and _controllers(unified):
-        return CgroupMode.HYBRID, frozenset(v1)
-    return CgroupMode.V1, frozenset(v1)
-
-
-def _controllers(mount: Path) -> frozenset[str]:
-    try:
-        return frozenset((mount / "cgroup.controllers").read_text().split())
-    except OSError:
-        return frozenset()
-
-
-def _swap_limit(mode: CgroupMode) -> bool:
-    if mode is not CgroupMode.V2:
-        return Path("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes").exists()
-    # The root group has no memory.swap.max; any group below it shows whether the kernel has it.
-    groups = Path("/sys/fs/cgroup").glob("*/memory.swap.max")
-    return next(groups, None) is not None or Path("/proc/swaps").exists()
+def _swap_limit(cgroups: Cgroups) -> bool:
+    if cgroups.mode is Mode.V2:
+        # The root has no such file; any group below it shows whether the kernel can.
+        assert cgroups.v2 is not None
+        groups = [group for group in cgroups.v2.iterdir() if group.is_dir()]
+        with_memory = [group for group in groups if (group / "memory.max").exists()]
+        return not with_memory or (with_memory[0] / "memory.swap.max").exists()
+    memory = cgroups.v1.get("memory")
+    return memory is not None and (memory / "memory.memsw.limit_in_bytes").exists()
 
 
 def _user_namespaces(proc: Path) -> bool:

@@ -1,0 +1,43 @@
+"""Network interfaces of this host by their alias, and what went through them. Needs no rights."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+SYS_NET = Path("/sys/class/net")
+
+
+class Interfaces:
+    """Finds the host's interfaces that carry an alias; looks at each interface once.
+
+    The aliases of veths and taps are set when these are made and never changed.
+    """
+
+    def __init__(self, *, root: Path = SYS_NET) -> None:
+        self._root = root
+        self._aliases: dict[str, str] = {}
+
+    def named(self, alias: str) -> tuple[str, ...]:
+        """Names of the interfaces whose alias (IFLA_IFALIAS) this is."""
+        present = set(os.listdir(self._root))  # noqa: PTH208 - one call, names only
+        for gone in self._aliases.keys() - present:
+            del self._aliases[gone]
+        for fresh in present - self._aliases.keys():
+            self._aliases[fresh] = self._read(fresh, "ifalias")
+        return tuple(sorted(name for name, known in self._aliases.items() if known == alias))
+
+    def traffic(self, alias: str) -> tuple[int, int] | None:
+        """Bytes received and sent by the interfaces with this alias; None when there are none."""
+        names = self.named(alias)
+        if not names:
+            return None
+        received = sum(int(self._read(n, "statistics/rx_bytes") or 0) for n in names)
+        sent = sum(int(self._read(n, "statistics/tx_bytes") or 0) for n in names)
+        return received, sent
+
+    def _read(self, name: str, what: str) -> str:
+        try:
+            return (self._root / name / what).read_text().strip()
+        except OSError:
+            return ""
