@@ -176,6 +176,10 @@ class Keeper:
         text = Path(f"/proc/{self.process.pid}/smaps_rollup").read_text()
         return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))
 
+    def descriptors(self) -> int:
+        """How many descriptors it holds."""
+        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+
     def cpu(self) -> float:
         """Seconds of CPU time used by the keeper itself."""
         stat = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()

@@ -262,8 +262,10 @@ static void engine_ended(struct keeper *keeper, struct task *task, int status)
         return;
     }
     int ended_already = 0;
+    /* crun leaves a process of its own between us and the guest for a moment, so it may not be our
+       child yet. It is when that one has ended, dead or alive. */
     pid_t reaped = pid > 0 ? waitpid(pid, &ended_already, WNOHANG) : -1;
-    if (error < 0 || reaped < 0) {
+    if (error < 0 || pid == 0 || (reaped < 0 && kill(pid, 0) < 0)) {
         task_failed(keeper, task, ECHILD, 125,
                     error < 0 ? "the engine sent no terminal" : "the engine left no process");
         return;

@@ -43,10 +43,14 @@ void text_last_line_of(const char *path, char out[MESSAGE_MAX])
 
 int text_exit_code(const char *message)
 {
+    /* "open executable: Operation not permitted" is crun's word for a directory. */
     if ((strcasestr(message, "executable file") && strcasestr(message, "not found")) ||
         strcasestr(message, "no such file"))
         return 127;
-    return strcasestr(message, "permission denied") ? 126 : 125;
+    return strcasestr(message, "permission denied") || strcasestr(message, "exec format error") ||
+                   strcasestr(message, "open executable")
+               ? 126
+               : 125;
 }
 
 /* Ids become file names. */

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import struct
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -232,7 +233,7 @@ def test_following_goes_on_over_rotations_until_the_end(tmp_path: Path) -> None:
             file.write(struct.pack(">BBHIQ", 1, 0, 0, len(line), 1) + line)
 
     def rotate() -> None:
-        for number in (1, 0):
+        for number in range(5, -1, -1):
             path = directory / str(number)
             if path.exists():
                 path.rename(directory / str(number + 1))
@@ -260,6 +261,43 @@ def test_following_goes_on_over_rotations_until_the_end(tmp_path: Path) -> None:
             return b"".join([piece async for piece in pieces])
 
     assert asyncio.run(story()) == b"".join(lines)
+
+
+def test_a_gap_that_a_killed_keeper_left_hides_nothing(tmp_path: Path) -> None:
+    write(tmp_path, [(1, b"one\n", 1)], [(1, b"two\n", 2)], [(1, b"three\n", 3)])
+    (tmp_path / "2").rename(tmp_path / "3")
+    (tmp_path / "1").rename(tmp_path / "2")
+    assert read(tmp_path, tty=True) == b"one\ntwo\nthree\n"
+    (tmp_path / "0").rename(tmp_path / "1")
+    assert read(tmp_path, tty=True, tail=1) == b"three\n"
+
+
+def test_a_rotation_while_the_files_are_opened_loses_none(tmp_path: Path) -> None:
+    """Another thread rotates all the time, one rename after the other, as the keeper does."""
+    write(tmp_path, *([(1, b"%d\n" % n, n)] for n in range(6)))
+    stop = threading.Event()
+
+    def rotate() -> None:
+        number = 6
+        while not stop.is_set():
+            for old in range(number - 1, -1, -1):
+                (tmp_path / str(old)).rename(tmp_path / str(old + 1))
+            write(tmp_path / "new", [(1, b"%d\n" % number, number)])
+            (tmp_path / "new" / "0").rename(tmp_path / "0")
+            number += 1
+            if number == 60:
+                return
+
+    thread = threading.Thread(target=rotate)
+    thread.start()
+    try:
+        for _ in range(40):
+            found = [int(line) for line in read(tmp_path, tty=True).split()]
+            assert found == list(range(len(found)))
+            assert len(found) >= 6
+    finally:
+        stop.set()
+        thread.join()
 
 
 def test_following_ends_at_until(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ HEAD = RECORD_HEAD.size
 LENGTH_MAX = 65_536
 
 _BLOCK = 16 * 1024
+_ATTEMPTS = 500
 
 
 class Position(NamedTuple):
@@ -49,6 +50,14 @@ def _open(path: Path) -> LogFile | None:
     return LogFile(fd, os.fstat(fd).st_ino)
 
 
+def _inode(path: Path) -> int:
+    """0 when it is not there."""
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return 0
+
+
 class LogFiles:
     """The open files of a log, oldest first. A context manager that closes them."""
 
@@ -68,29 +77,44 @@ class LogFiles:
     def extend(self) -> None:
         """Add the files that are newer than the newest one known, oldest of them first.
 
-        A rotation in between renames upwards: going from ``0`` upwards never misses a file, and
-        the inode tells one that is met twice.
+        A rotation renames one file after the other, from the oldest down, and leaves a gap while it
+        lasts: what was seen counts when there is no gap and a second look sees the same. A keeper
+        that was killed meanwhile leaves the gap, so at some time it is accepted.
         """
+        for attempt in range(_ATTEMPTS):
+            names = self._names()
+            newer = self._open_newer(names)
+            whole = [number for number, _ in names] == list(range(len(names)))
+            same = [inode for _, inode in names[: len(newer)]] == [file.inode for file in newer]
+            if (whole and same and self._names() == names) or attempt == _ATTEMPTS - 1:
+                self.files.extend(reversed(newer))
+                return
+            for file in newer:
+                os.close(file.fd)
+            os.sched_yield()
+
+    def _names(self) -> list[tuple[int, int]]:
+        """Numbers and inodes of the files that are there, newest first."""
+        try:
+            numbers = sorted(int(e.name) for e in self.directory.iterdir() if e.name.isdecimal())
+        except FileNotFoundError:
+            return []
+        return [(number, _inode(self.directory / str(number))) for number in numbers]
+
+    def _open_newer(self, names: list[tuple[int, int]]) -> list[LogFile]:
         known = self.files[-1].inode if self.files else None
         newer: list[LogFile] = []
-        number = 0
-        while (file := _open(self.directory / str(number))) is not None:
-            number += 1
-            if file.inode == known:
-                os.close(file.fd)
+        for number, inode in names:
+            if inode == known:
                 break
-            if any(file.inode == other.inode for other in newer):
-                os.close(file.fd)
-            else:
+            file = _open(self.directory / str(number))
+            if file is not None:
                 newer.append(file)
-        self.files.extend(reversed(newer))
+        return newer
 
     def newest(self) -> int | None:
         """The inode of the file that the keeper writes now, None when there is none."""
-        try:
-            return (self.directory / "0").stat().st_ino
-        except FileNotFoundError:
-            return None
+        return _inode(self.directory / "0") or None
 
 
 def offsets_of(file: LogFile) -> array[int]:
