@@ -1,0 +1,130 @@
+"""Unpacked layers and image disks, made by the helper; and what goes when nothing uses it.
+
+Removing races with loading: an image may be on its way whose layers are there already. So a
+:meth:`Layers.hold` keeps layers and blobs that are about to be used, and each layer has a lock
+under which it is either unpacked or, after a last look, dropped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from wirt.aio import Locks
+from wirt.image.assemble import Stored
+from wirt.image.store import BlobStore, Lease
+from wirt.model.image import Digest, Image
+from wirt.privileged.client import Helper
+from wirt.privileged.protocol import ApplyLayer, DropLayers, MakeImageDisk
+from wirt.state.images import ImageTable, LayerRow, Orphans
+
+Tell = Callable[[Mapping[str, str]], Awaitable[None]]
+"""Progress, one line of the answer each."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What an image may cost. ``archive``: bytes of an uploaded archive when uncompressed.
+    ``layer``: bytes of one unpacked layer; a compressed one may at most grow by ``ratio``, but
+    always to ``floor`` bytes. ``entries``: of one layer."""
+
+    archive: int = 1024**4
+    layer: int = 256 * 1024**3
+    ratio: int = 250
+    floor: int = 4 * 1024**3
+    entries: int = 1_000_000
+
+    def of_layer(self, blob_size: int) -> int:
+        """The most that a blob of this size may unpack to."""
+        return min(self.layer, max(self.floor, blob_size * self.ratio))
+
+
+class Layers:
+    """Makes and drops what images need on the disk besides their blobs."""
+
+    def __init__(
+        self, helper: Helper, store: BlobStore, table: ImageTable, *, limits: Limits | None = None
+    ) -> None:
+        self._helper = helper
+        self._store = store
+        self._table = table
+        self.limits = limits or Limits()
+        self._locks = Locks()
+        self._held: Counter[str] = Counter()
+
+    @contextlib.contextmanager
+    def hold(self, names: Iterable[str]) -> Iterator[None]:
+        """Keep layers (chain ids) and images (ids) from being dropped."""
+        kept = tuple(names)
+        self._held.update(kept)
+        try:
+            yield
+        finally:
+            self._held.subtract(kept)
+            self._held += Counter()
+
+    @property
+    def held(self) -> frozenset[str]:
+        """What :meth:`hold` keeps now."""
+        return frozenset(self._held)
+
+    async def unpack(self, stored: Stored, tell: Tell) -> tuple[LayerRow, ...]:
+        """Unpack an image's layers, base first; those that are there already cost nothing.
+
+        The caller holds their chain ids. Raises Invalid when a layer is not what the image says.
+        """
+        rows: list[LayerRow] = []
+        for chain_id, diff_id, blob in zip(
+            stored.chain_ids, stored.configuration.diff_ids, stored.layers, strict=True
+        ):
+            parents = tuple(row.chain_id for row in rows)
+            size = await self._apply(chain_id, parents, expected=str(diff_id), blob=blob)
+            rows.append(LayerRow(chain_id=chain_id, blob=str(blob), size=size))
+            await tell({"status": f"layer {len(rows)} of {len(stored.layers)} unpacked"})
+        return tuple(rows)
+
+    async def _apply(
+        self, chain_id: str, parents: tuple[str, ...], *, expected: str, blob: Digest
+    ) -> int:
+        async with self._locks.hold(chain_id):
+            with self._store.open(blob) as file:
+                verb = ApplyLayer(
+                    chain_id=chain_id,
+                    parents=parents,
+                    expected=expected,
+                    max_bytes=self.limits.of_layer(self._store.size(blob)),
+                    max_entries=self.limits.entries,
+                )
+                done, _ = await self._helper.call(verb, [file.fileno()])
+        return done.size
+
+    async def disk(self, image: Image) -> None:
+        """Make the image's read-only disk (``disks/<image id>.erofs``) for machines."""
+        async with self._locks.hold(image.id):
+            verb = MakeImageDisk(image_id=image.id, layers=image.chain_ids)
+            await self._helper.call(verb)
+
+    async def drop(self, orphans: Orphans) -> None:
+        """Delete what belongs to no image any more and is not held."""
+        for chain_id in reversed(orphans.chain_ids):
+            async with self._locks.hold(chain_id):
+                await self._drop(Orphans(chain_ids=(chain_id,)))
+        for image_id in orphans.images:
+            async with self._locks.hold(image_id):
+                await self._drop(Orphans(images=(image_id,)))
+        unused = await self._table.unused(Orphans(blobs=orphans.blobs))
+        for blob in unused.blobs:
+            self._store.remove(Digest.parse(blob))
+
+    async def _drop(self, orphans: Orphans) -> None:
+        unused = await self._table.unused(orphans)
+        chain_ids = tuple(c for c in unused.chain_ids if c not in self._held)
+        images = tuple(i for i in unused.images if i not in self._held)
+        if chain_ids or images:
+            await self._helper.call(DropLayers(chain_ids=chain_ids, image_ids=images))
+
+    def lease(self) -> Lease:
+        """Keep blobs that are being taken in."""
+        return self._store.lease()

@@ -1,0 +1,89 @@
+"""Taking archives of images in: read whole, checked, stored, unpacked, and only then named."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterable
+
+from wirt.host.events import Bus
+from wirt.host.layers import Layers, Tell
+from wirt.host.pipe import Pipes
+from wirt.image import archive_docker, platform
+from wirt.image.archive import Archive, Bundle
+from wirt.image.assemble import Stored, store_bundle
+from wirt.image.store import BlobStore, Lease
+from wirt.model.image import Image, Reference
+from wirt.state.images import ImageTable
+
+
+class LoadImages:
+    """``wirt load``."""
+
+    def __init__(
+        self, pipes: Pipes, store: BlobStore, layers: Layers, table: ImageTable, bus: Bus
+    ) -> None:
+        self._pipes = pipes
+        self._store = store
+        self._layers = layers
+        self._table = table
+        self._bus = bus
+
+    async def load(self, body: AsyncIterable[bytes], tell: Tell) -> tuple[Image, ...]:
+        """Store and unpack all images of an archive (docker-archive or OCI, maybe compressed).
+
+        Raises Invalid for anything that is not as it should be; the images before the bad one
+        are kept, of the bad one nothing. Nothing at all happens when the body breaks off.
+        """
+        archive = Archive(self._store)
+        limit = self._layers.limits.archive
+        with self._layers.lease() as lease:
+            try:
+                await self._pipes.feed(body, lambda source: archive.read(source, limit=limit))
+                await tell({"status": "archive read"})
+                bundles = await self._pipes.call(
+                    lambda: archive_docker.read(archive, platform.host())
+                )
+                return tuple([await self._take(bundle, lease, tell) for bundle in bundles])
+            finally:
+                await self._pipes.call(archive.discard)
+
+    async def _take(self, bundle: Bundle, lease: Lease, tell: Tell) -> Image:
+        stored = await self._pipes.call(lambda: store_bundle(bundle, self._store, lease))
+        image = await self.register(stored, tell)
+        for name in image.references or (image.id,):
+            short = Reference.parse(name).familiar if name in image.references else name
+            await tell({"loaded": short})
+            self._bus.publish("image", "load", image.id, name=short)
+        return image
+
+    async def register(self, stored: Stored, tell: Tell) -> Image:
+        """Unpack an image whose blobs are leased, and give it its names."""
+        place = stored.configuration.platform
+        if not platform.runs(place, platform.host()):
+            await tell({"status": f"warning: the image is for {place}, it cannot run here"})
+        with self._layers.hold((str(stored.id), *stored.chain_ids)):
+            rows = await self._layers.unpack(stored, tell)
+            image = Image(
+                id=str(stored.id),
+                manifest=str(stored.manifest),
+                architecture=place.architecture,
+                os=place.os,
+                config=stored.configuration.config,
+                diff_ids=tuple(str(d) for d in stored.configuration.diff_ids),
+                chain_ids=stored.chain_ids,
+                size=sum(row.size for row in rows),
+                created_at=stored.configuration.created_at,
+                references=stored.references,
+            )
+            before = await self._table.add(
+                image,
+                layers=rows,
+                blobs=[str(blob) for blob in stored.blobs],
+                references=stored.references,
+                stored_at=time.time_ns(),
+            )
+        for name, old in before.items():
+            if old:
+                short = Reference.parse(name).familiar
+                await tell({"status": f"{short} was {old[7:19]} before, which has no name now"})
+        return image

@@ -1,0 +1,167 @@
+"""Between the event loop and code that blocks: a pipe, with the pipe's own back-pressure.
+
+A thread reads (or writes) one end with plain blocking calls, the loop serves the other. When the
+loop's side fails or is cancelled it closes its end, so the thread comes to its end by itself;
+``to_thread`` alone could not be stopped. Descriptors for the helper are served the same way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+from collections.abc import AsyncIterable, AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+
+CHUNK = 256 * 1024
+_PIPE_SIZE = 1024 * 1024
+_THREADS = 16
+
+
+class FdReader:
+    """Blocking reads of a descriptor, for a thread."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def read(self, size: int, /) -> bytes:
+        return os.read(self._fd, size)
+
+
+class FdWriter:
+    """Blocking writes into a descriptor, for a thread."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def write(self, data: bytes, /) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._fd, view) :]
+
+
+class Pipes:
+    """Runs blocking work in threads of its own, so slow clients starve nobody else's threads."""
+
+    def __init__(self) -> None:
+        self._threads = ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="pipe")
+
+    async def call(self, work: Callable[[], T]) -> T:
+        """Run blocking work that ends by itself; a cancellation waits for its end."""
+        future = asyncio.get_running_loop().run_in_executor(self._threads, work)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            await _settle(future)
+            raise
+
+    async def feed(self, body: AsyncIterable[bytes], work: Callable[[FdReader], T]) -> T:
+        """What ``work`` makes of the bytes of ``body``. When the body breaks off, its error is
+        raised, whatever ``work`` made of the part that came."""
+        reader, writer = _pipe()
+
+        def run() -> T:
+            try:
+                return work(FdReader(reader))
+            finally:
+                os.close(reader)
+
+        future = asyncio.get_running_loop().run_in_executor(self._threads, run)
+        try:
+            try:
+                await pour(body, writer)
+            finally:
+                os.close(writer)
+            return await asyncio.shield(future)
+        except BaseException:
+            await _settle(future)
+            raise
+
+    async def drain(self, work: Callable[[FdWriter], object]) -> AsyncIterator[bytes]:
+        """The bytes that ``work`` writes. Its error is raised after them."""
+        reader, writer = _pipe()
+
+        def run() -> None:
+            try:
+                work(FdWriter(writer))
+            finally:
+                os.close(writer)
+
+        future = asyncio.get_running_loop().run_in_executor(self._threads, run)
+        try:
+            try:
+                async for chunk in chunks(reader):
+                    yield chunk
+            finally:
+                os.close(reader)
+            await asyncio.shield(future)
+        except BaseException:
+            await _settle(future)
+            raise
+
+    def close(self) -> None:
+        """End the threads."""
+        self._threads.shutdown()
+
+
+async def chunks(fd: int) -> AsyncIterator[bytes]:
+    """Everything readable from a descriptor until its end."""
+    os.set_blocking(fd, False)
+    while True:
+        try:
+            data = os.read(fd, CHUNK)
+        except BlockingIOError:
+            await _ready(fd, write=False)
+            continue
+        if not data:
+            return
+        yield data
+
+
+async def pour(body: AsyncIterable[bytes], fd: int) -> None:
+    """Write a body into a descriptor; a reader that has gone away ends it quietly, since that
+    side knows why it left."""
+    os.set_blocking(fd, False)
+    with contextlib.suppress(BrokenPipeError):
+        async for chunk in body:
+            view = memoryview(chunk)
+            while view:
+                try:
+                    view = view[os.write(fd, view) :]
+                except BlockingIOError:
+                    await _ready(fd, write=True)
+
+
+def _pipe() -> tuple[int, int]:
+    reader, writer = os.pipe()
+    with contextlib.suppress(OSError):  # beyond the user's share of pipe memory
+        fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)
+    return reader, writer
+
+
+async def _ready(fd: int, *, write: bool) -> None:
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[None] = loop.create_future()
+
+    def wake() -> None:
+        if not future.done():
+            future.set_result(None)
+
+    (loop.add_writer if write else loop.add_reader)(fd, wake)
+    try:
+        await future
+    finally:
+        (loop.remove_writer if write else loop.remove_reader)(fd)
+
+
+async def _settle(future: asyncio.Future[T]) -> None:
+    """Wait until a thread is done, however often this task is cancelled meanwhile."""
+    while not future.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait({future})
+    if not future.cancelled():
+        future.exception()

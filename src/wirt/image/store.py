@@ -1,0 +1,265 @@
+"""The content-addressed store of blobs: ``blobs/<algorithm>/<hex>``.
+
+A blob is written to ``uploads``, hashed on the way, synced, and only then renamed to its name; so
+whatever has a name is whole. Uploads of a killed daemon are removed at the next start. A
+:class:`Lease` keeps blobs that no image has yet from being collected; leases live in memory, so
+after a crash what they kept is garbage, which the sweep removes.
+
+Everything here blocks: call it from a thread. It may be used from several at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import secrets
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from wirt.errors import Exhausted, Invalid, NotFound
+from wirt.image.document import MAX_DOCUMENT
+from wirt.model.image import Digest
+
+_HEAD = 8
+
+
+class Upload:
+    """A blob being written. Its digest is known once it is sealed.
+
+    ``algorithms``: further hashes to compute besides sha256. ``limit``: bytes. ``head``: the first
+    bytes, by which compressions are recognised.
+    """
+
+    def __init__(self, path: Path, *, algorithms: tuple[str, ...] = (), limit: int = 2**62) -> None:
+        self.path = path
+        self.size = 0
+        self.head = b""
+        self.synced = False
+        self.digests: tuple[Digest, ...] = ()
+        self._limit = limit
+        self._hashes = {name: hashlib.new(name) for name in ("sha256", *algorithms)}
+        self._file: BinaryIO | None = path.open("xb", buffering=0)
+
+    @property
+    def digest(self) -> Digest:
+        """The sha256 digest of a sealed upload."""
+        return self.digests[0]
+
+    def write(self, data: bytes, /) -> None:
+        """Append. Raises Invalid beyond the limit, Exhausted on a full disk."""
+        assert self._file is not None, "not sealed yet"
+        self.size += len(data)
+        if len(self.head) < _HEAD:
+            self.head += data[: _HEAD - len(self.head)]
+        if self.size > self._limit:
+            raise Invalid(f"it is larger than {self._limit} bytes", code="archive.too-large")
+        for algorithm in self._hashes.values():
+            algorithm.update(data)
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[self._file.write(view) :]
+        except OSError as error:
+            raise _full(error, self.path) from error
+
+    def seal(self, *, sync: bool = True) -> None:
+        """End writing; ``sync``: onto the disk."""
+        if self._file is None:
+            return
+        try:
+            if sync:
+                os.fsync(self._file.fileno())
+                self.synced = True
+        except OSError as error:
+            raise _full(error, self.path) from error
+        finally:
+            self._file.close()
+            self._file = None
+        self.digests = tuple(Digest(name, h.hexdigest()) for name, h in self._hashes.items())
+
+    def discard(self) -> None:
+        """Remove it, if it was not committed."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        self.path.unlink(missing_ok=True)
+
+
+class Lease:
+    """Digests that must stay although no image has them yet. A context manager."""
+
+    def __init__(self, store: BlobStore) -> None:
+        self._store = store
+        self._held: set[Digest] = set()
+
+    def hold(self, digest: Digest) -> None:
+        """Keep this digest as long as the lease lives."""
+        if digest not in self._held:
+            self._held.add(digest)
+            self._store.add_holder(digest, 1)
+
+    def __enter__(self) -> Lease:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for digest in self._held:
+            self._store.add_holder(digest, -1)
+        self._held.clear()
+
+
+class BlobStore:
+    """Blobs below ``blobs``, half-written ones in ``uploads``."""
+
+    def __init__(self, blobs: Path, uploads: Path) -> None:
+        self._blobs = blobs
+        self._uploads = uploads
+        self._lock = threading.Lock()
+        self._holders: Counter[Digest] = Counter()
+
+    def open_store(self) -> None:
+        """Make the directories; forget half-written blobs of an earlier life."""
+        for path in (self._blobs / "sha256", self._blobs / "sha512", self._uploads):
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in self._uploads.iterdir():
+            path.unlink()
+
+    def lease(self) -> Lease:
+        """Keep blobs from collection until they belong to an image."""
+        return Lease(self)
+
+    def add_holder(self, digest: Digest, count: int) -> None:
+        """Count leases; for :class:`Lease`."""
+        with self._lock:
+            self._holders[digest] += count
+            if not self._holders[digest]:
+                del self._holders[digest]
+
+    @contextlib.contextmanager
+    def upload(self, *, algorithms: tuple[str, ...] = (), limit: int = 2**62) -> Iterator[Upload]:
+        """A new upload, discarded at the end unless committed."""
+        upload = self.new_upload(algorithms=algorithms, limit=limit)
+        try:
+            yield upload
+        finally:
+            upload.discard()
+
+    def new_upload(self, *, algorithms: tuple[str, ...] = (), limit: int = 2**62) -> Upload:
+        """A new upload, which the caller commits or discards."""
+        try:
+            return Upload(self._uploads / secrets.token_hex(16), algorithms=algorithms, limit=limit)
+        except OSError as error:
+            raise _full(error, self._uploads) from error
+
+    def commit(
+        self, upload: Upload, lease: Lease, *, digest: Digest | None = None, size: int | None = None
+    ) -> Digest:
+        """Give an upload its name and hold it. ``digest`` and ``size``: what they must be.
+
+        Raises Invalid when the content is another; then nothing is stored.
+        """
+        upload.seal()
+        if not upload.synced:
+            _sync(upload.path)
+        if size is not None and upload.size != size:
+            raise Invalid(
+                f"the blob {digest or upload.digest} has {upload.size} bytes instead of {size}",
+                code="blob.size",
+            )
+        if digest is not None and digest not in upload.digests:
+            raise Invalid(
+                f"the content of the blob {digest} is another: it has the digest {upload.digest}",
+                hint="it is damaged or forged: get it again",
+                code="blob.digest",
+            )
+        name = digest or upload.digest
+        lease.hold(name)
+        final = self.path(name)
+        try:
+            upload.path.rename(final)
+            _sync(final.parent)
+        except OSError as error:
+            raise _full(error, final) from error
+        return name
+
+    def put(self, data: bytes, lease: Lease) -> Digest:
+        """Store a small document."""
+        with self.upload() as upload:
+            upload.write(data)
+            return self.commit(upload, lease)
+
+    def path(self, digest: Digest) -> Path:
+        """Where the blob is or would be; a :class:`Digest` is always a safe name."""
+        return self._blobs / digest.algorithm / digest.encoded
+
+    def open(self, digest: Digest) -> BinaryIO:
+        """The blob for reading. Raises NotFound."""
+        try:
+            return self.path(digest).open("rb", buffering=0)
+        except FileNotFoundError:
+            raise _missing(digest) from None
+
+    def size(self, digest: Digest) -> int:
+        """Bytes of a blob. Raises NotFound."""
+        try:
+            return self.path(digest).stat().st_size
+        except FileNotFoundError:
+            raise _missing(digest) from None
+
+    def document(self, digest: Digest) -> bytes:
+        """A small blob, whole and verified. Raises NotFound, Invalid."""
+        with self.open(digest) as file:
+            data = file.read(MAX_DOCUMENT + 1)
+        if len(data) > MAX_DOCUMENT:
+            raise Invalid(f"the document {digest} is too large", code="image.malformed")
+        if hashlib.new(digest.algorithm, data).hexdigest() != digest.encoded:
+            raise Invalid(f"the blob {digest} is damaged on the disk", code="blob.damaged")
+        return data
+
+    def remove(self, digest: Digest) -> bool:
+        """Delete a blob unless a lease holds it; whether it is gone. Idempotent."""
+        with self._lock:
+            if self._holders[digest]:
+                return False
+            self.path(digest).unlink(missing_ok=True)
+            return True
+
+    def sweep(self, wanted: set[Digest]) -> list[Digest]:
+        """Delete all blobs that are neither wanted nor leased; what was deleted."""
+        removed = []
+        for folder in self._blobs.iterdir():
+            for path in folder.iterdir():
+                digest = Digest(folder.name, path.name)
+                if digest not in wanted and self.remove(digest):
+                    removed.append(digest)
+        return removed
+
+
+def _missing(digest: Digest) -> NotFound:
+    return NotFound(
+        f"the blob {digest} is not there",
+        hint="load or pull the image again",
+        code="blob.missing",
+    )
+
+
+def _full(error: OSError, path: Path) -> Exception:
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return Exhausted(
+            "no space left on the disk for images",
+            hint=f"remove images that are not needed, or free space below {path.parent}",
+            code="store.full",
+        )
+    return error
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
