@@ -1,0 +1,46 @@
+"""An answer that tells the progress of long work, one JSON object a line.
+
+Until the first line nothing is sent, so an error before it has its proper status. Afterwards the
+status is 200 for good, and an error is the last line: ``{"problem": ...}``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping
+
+import msgspec
+from aiohttp import web
+
+from wirt.api.http.problem import problem
+from wirt.errors import Internal, WirtError, primary
+
+Tell = Callable[[Mapping[str, object]], Awaitable[None]]
+
+
+async def told(request: web.Request, work: Callable[[Tell], Awaitable[None]]) -> web.StreamResponse:
+    """Run ``work``, which tells its progress. A client that went away stops hearing, not the
+    work: what breaks the work off is the end of its body."""
+    response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+
+    async def tell(line: Mapping[str, object]) -> None:
+        if not response.prepared:
+            response.enable_chunked_encoding()
+            await response.prepare(request)
+        with contextlib.suppress(ConnectionError):
+            await response.write(msgspec.json.encode(line) + b"\n")
+
+    try:
+        await work(tell)
+    except Exception as error:
+        if not response.prepared:
+            raise
+        known = primary(error)
+        if not isinstance(known, WirtError):
+            known = Internal(f"internal error: {type(known).__name__}: {known}")
+        await tell({"problem": problem(known)})
+    if not response.prepared:
+        await response.prepare(request)
+    with contextlib.suppress(ConnectionError):
+        await response.write_eof()
+    return response

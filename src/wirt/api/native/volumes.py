@@ -1,0 +1,109 @@
+"""``/v1/volumes``: list, make, look at and remove volumes."""
+
+from __future__ import annotations
+
+import msgspec
+from aiohttp import web
+
+from wirt.api.http import body
+from wirt.api.native.images import filters
+from wirt.errors import Invalid
+from wirt.host.volumes import Volumes
+from wirt.model.volume import Volume
+
+
+class VolumeWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of a creation; an empty name asks for one."""
+
+    name: str = ""
+    labels: dict[str, str] = {}
+    options: dict[str, str] = {}
+
+
+class VolumeView(msgspec.Struct, frozen=True, kw_only=True):
+    """A volume with the ids of the guests that use it."""
+
+    name: str
+    driver: str
+    labels: dict[str, str]
+    options: dict[str, str]
+    anonymous: bool
+    created_at: int
+    guests: tuple[str, ...]
+
+
+class VolumeRoutes:
+    """The routes of volumes."""
+
+    def __init__(self, *, volumes: Volumes) -> None:
+        self._volumes = volumes
+
+    def routes(self) -> list[web.RouteDef]:
+        """All routes."""
+        return [
+            web.get("/v1/volumes", self.list_volumes),
+            web.post("/v1/volumes", self.create),
+            web.post("/v1/volumes/prune", self.prune),
+            web.get("/v1/volumes/{name}", self.inspect),
+            web.delete("/v1/volumes/{name}", self.remove),
+        ]
+
+    async def list_volumes(self, request: web.Request) -> web.StreamResponse:
+        """``filter``: name (part of it), label, dangling (true or false)."""
+        users = await self._volumes.users()
+        wanted = filters(request)
+        found = [_view(volume, users) for volume in await self._volumes.all()]
+        return body.answer([view for view in found if _fits(view, wanted)])
+
+    async def create(self, request: web.Request) -> web.StreamResponse:
+        """A volume of that name that is there already is the answer too."""
+        wish = await body.read(request, VolumeWish)
+        volume = await self._volumes.create(wish.name, labels=wish.labels, options=wish.options)
+        return body.answer(_view(volume, {}), status=201)
+
+    async def inspect(self, request: web.Request) -> web.StreamResponse:
+        """One volume."""
+        volume = await self._volumes.get(request.match_info["name"])
+        return body.answer(_view(volume, await self._volumes.users()))
+
+    async def remove(self, request: web.Request) -> web.StreamResponse:
+        """With ``force`` one that is not there is no error."""
+        name = request.match_info["name"]
+        await self._volumes.remove(name, force=body.flag(request, "force"))
+        return web.Response(status=204)
+
+    async def prune(self, request: web.Request) -> web.StreamResponse:
+        """Unused anonymous volumes; with ``all`` named ones too."""
+        return body.answer(await self._volumes.prune(everything=body.flag(request, "all")))
+
+
+def _view(volume: Volume, users: dict[str, list[str]]) -> VolumeView:
+    return VolumeView(
+        name=volume.name,
+        driver=volume.driver,
+        labels=volume.labels,
+        options=volume.options,
+        anonymous=volume.anonymous,
+        created_at=volume.created_at,
+        guests=tuple(users.get(volume.name, ())),
+    )
+
+
+def _fits(view: VolumeView, wanted: dict[str, list[str]]) -> bool:
+    for key, values in wanted.items():
+        for value in values:
+            if key == "name":
+                fits = value in view.name
+            elif key == "label":
+                name, equals, text = value.partition("=")
+                fits = name in view.labels and (not equals or view.labels[name] == text)
+            elif key == "dangling" and value in {"true", "false", "1", "0"}:
+                fits = bool(view.guests) != (value in {"true", "1"})
+            else:
+                raise Invalid(
+                    f"unknown filter {key[:40]}={value[:40]} for volumes",
+                    hint="filters are: name, label, dangling=true or false",
+                )
+            if not fits:
+                return False
+    return True
