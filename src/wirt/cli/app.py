@@ -165,7 +165,10 @@ def main(words: list[str]) -> int:
             return 0
         daemon = settings.daemon()
         path = daemon.path
-        return command.run(Call(command, args=args, values=values, daemon=daemon))
+        try:
+            return command.run(Call(command, args=args, values=values, daemon=daemon))
+        finally:
+            daemon.close()
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:

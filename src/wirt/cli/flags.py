@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 MISUSE = 2
 """Exit code of a command that was typed wrongly; run, create and exec use docker's 125."""
+GUESTS_CODE = frozenset({"run", "create", "exec"})
+"""Commands that answer with a guest's exit codes, so ours must be told apart."""
 
 
 def misuse(message: str, *, hint: str | None = None) -> Invalid:
@@ -168,12 +170,21 @@ class Call:
         return value
 
 
+def moment(call: Call, flag: str) -> int | None:
+    """A flag's point in time as Unix nanoseconds; None when it was not typed."""
+    if not call.given(flag):
+        return None
+    from wirt.cli.moment import parse
+
+    return parse(call.text(flag), flag)
+
+
 class Command:
     """One verb: what it takes and what it does.
 
     ``path``: ``run`` or ``network create``. ``arguments``: as in the help, ``IMAGE [COMMAND]``.
     ``least`` and ``most``: number of arguments. ``greedy``: the first argument ends the flags.
-    ``misuse``: exit code of our own failures (125 for run, create, exec), else per kind of error.
+    ``own_code``: exit code of our own failures where the others are the guest's.
     """
 
     __slots__ = (
@@ -206,7 +217,7 @@ class Command:
         self.least, self.most = takes
         self.flags = (*flags, HELP)
         self.greedy = greedy
-        self.own_code = 125 if greedy else None
+        self.own_code = 125 if path in GUESTS_CODE else None
 
     def parse(self, words: Sequence[str]) -> tuple[list[str], dict[str, Value]]:
         """Arguments and flag values. Raises Invalid for what was typed wrongly."""

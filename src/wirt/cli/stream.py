@@ -26,7 +26,7 @@ DEFAULT_KEYS = b"\x10\x11"
 class Streams:
     """Which of a guest's streams to join, and how. ``keys``: docker's text for the detach keys."""
 
-    __slots__ = ("keys", "logs", "stderr", "stdin", "stdout", "tty")
+    __slots__ = ("keys", "stderr", "stdin", "stdout", "tty")
 
     def __init__(
         self,
@@ -36,14 +36,12 @@ class Streams:
         stdout: bool = True,
         stderr: bool = True,
         keys: str = "",
-        logs: bool = False,
     ) -> None:
         self.tty = tty
         self.stdin = stdin
         self.stdout = stdout
         self.stderr = stderr
         self.keys = keys
-        self.logs = logs
 
     def key_bytes(self) -> bytes:
         """What the user types to leave; empty where nothing is typed into a terminal."""
@@ -74,7 +72,6 @@ class Streams:
                 ("stdin", self.stdin),
                 ("stdout", self.stdout),
                 ("stderr", self.stderr),
-                ("logs", True if self.logs else None),
                 ("detach_keys", self.keys or None),
             ],
         )

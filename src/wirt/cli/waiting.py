@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 import time
 
+from wirt.cli.output import say
 from wirt.client.daemon import unreachable
 from wirt.client.fastjson import decode
 from wirt.client.wire import Connection, Lost, Response, quote, target
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from wirt.client.daemon import Daemon
-    from wirt.errors import WirtError
-
 PATIENCE = 60.0
 """Seconds that a daemon may be away while it restarts."""
 _STEP = 0.1
@@ -102,13 +101,9 @@ class Waiter:
 
 
 def exit_code(told: Any) -> int:
-    """The code of a wait answer; the error in it, if there is one, is raised."""
+    """The code of a wait answer; what went wrong beside it is told on standard error."""
+    code = int(told["code"]) & 0xFF
     if told.get("error"):
-        raise _failed(str(told["error"]))
-    return int(told["code"]) & 0xFF
-
-
-def _failed(message: str) -> WirtError:
-    from wirt.errors import Unavailable
-
-    return Unavailable(message, code="guest.lost")
+        say(f"wirt: {told['error']}")
+        return code or 125
+    return code

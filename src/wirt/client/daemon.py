@@ -98,15 +98,15 @@ class Daemon:
             raise unreachable(self.path, error) from error
 
     def upload(self, method: str, where: str, parts: Iterable[bytes], *, kind: str) -> Response:
-        """As :meth:`request` with a streamed body, on a connection of its own.
+        """As :meth:`request` with a streamed body, on a fresh connection.
 
         ``parts`` raises only WirtErrors of its own: an OSError would look like the daemon's.
         """
-        connection = self.connection()
+        self._connection.close()
         try:
-            return self._good(connection.upload(method, where, parts, kind=kind))
+            return self._good(self._connection.upload(method, where, parts, kind=kind))
         except BaseException as error:
-            connection.close()
+            self._connection.close()
             if isinstance(error, (OSError, Lost, ValueError)):
                 raise unreachable(self.path, error) from error
             raise

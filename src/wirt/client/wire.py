@@ -247,6 +247,10 @@ class Connection:
         self._buffer += data
 
 
+_BY_STATUS = {400: "invalid", 403: "forbidden", 404: "not-found", 409: "conflict"}
+"""Kinds of answers without a body: those to HEAD (RFC 9110 section 9.3.2)."""
+
+
 def problem(status: int, body: bytes) -> WirtError:
     """The error of a problem answer; anything that is no problem JSON is an internal error."""
     from wirt.client.fastjson import decode
@@ -260,6 +264,8 @@ def problem(status: int, body: bytes) -> WirtError:
         for note in told.get("notes", ()):
             error.add_note(str(note))
     except (ValueError, KeyError, TypeError, AttributeError):
+        if not body and status in _BY_STATUS:
+            return BY_KIND[Kind(_BY_STATUS[status])](f"the daemon answered {status}")
         return Internal(
             f"the daemon answered {status} without an explanation",
             hint="is this wirt's socket? see 'wirt info'",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wirt.cli.flags import Call, Command, Flag, misuse
+from wirt.cli.flags import Call, Command, Flag, misuse, moment
 from wirt.cli.frames import deliver, splitter
 from wirt.client.daemon import unreachable
 from wirt.client.wire import Lost, quote, target
@@ -41,15 +41,6 @@ def _tail(text: str) -> str | None:
             f"invalid value {text!r} for -n, --tail", hint="write a number of lines or all"
         )
     return text
-
-
-def moment(call: Call, flag: str) -> int | None:
-    """The flag as Unix nanoseconds; None when it was not typed."""
-    if not call.given(flag):
-        return None
-    from wirt.cli.moment import parse
-
-    return parse(call.text(flag), flag)
 
 
 COMMAND = Command(

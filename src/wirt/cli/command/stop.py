@@ -9,7 +9,7 @@ from wirt.client.wire import quote, target
 
 def run(call: Call) -> int:
     """Stop guests: ask, then kill."""
-    query = [("timeout", call.number("time")), ("signal", call.text("signal") or None)]
+    query = [("timeout", call.number("time"))]
     return each(
         call,
         lambda name: call.daemon.call("POST", target(f"/v1/guests/{quote(name)}/stop", query)),
@@ -22,7 +22,6 @@ COMMAND = Command(
     arguments="GUEST [GUEST...]",
     takes=(1, None),
     flags=(
-        Flag("signal", "s", value="SIGNAL", help="Signal that asks the guest to stop"),
         Flag(
             "time",
             "t",

@@ -210,6 +210,8 @@ class Template:
             operand, rest = self._operand(rest)
             operands.append(operand)
         if piped is not None:
+            if not function:
+                self._fail("an empty action behind '|'")
             operands.append(piped)
         if function:
             return self._call(function, operands), rest

@@ -1,0 +1,69 @@
+"""``wirt save``."""
+
+from __future__ import annotations
+
+import posix
+
+from wirt.cli.flags import Call, Command, Flag, misuse
+from wirt.cli.output import STDOUT, write
+from wirt.client.daemon import unreachable
+from wirt.client.wire import Lost, Response, target
+
+
+def run(call: Call) -> int:
+    """Write images into an archive."""
+    path = call.text("output")
+    if not path and posix.isatty(STDOUT):
+        raise misuse("standard output is a terminal", hint="add -o FILE or redirect it to a file")
+    names = [("name", name) for name in call.args]
+    query = [*names, ("format", call.text("format") or "docker")]
+    answer = call.daemon.request("GET", target("/v1/images/save", query))
+    if path:
+        _to_file(answer, path, call.daemon.path)
+    else:
+        _copy(answer, STDOUT, call.daemon.path)
+    return 0
+
+
+def _copy(answer: Response, fd: int, daemon: str) -> None:
+    chunks = answer.chunks()
+    while True:
+        try:
+            data = next(chunks, None)
+        except (OSError, Lost) as error:
+            raise unreachable(daemon, error) from error
+        if data is None:
+            return
+        write(fd, data)
+
+
+def _to_file(answer: Response, path: str, daemon: str) -> None:
+    """Through a file beside it, so that a half archive never has the name asked for."""
+    partial = f"{path}.part"
+    flags = posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC
+    try:
+        fd = posix.open(partial, flags, 0o666)
+    except OSError as error:
+        raise misuse(
+            f"cannot write {path}: {error.strerror}", hint="does its folder exist?"
+        ) from error
+    try:
+        _copy(answer, fd, daemon)
+        posix.close(fd)
+        posix.rename(partial, path)
+    except BaseException:
+        posix.unlink(partial)
+        raise
+
+
+COMMAND = Command(
+    "save",
+    summary="Write images into an archive",
+    arguments="IMAGE [IMAGE...]",
+    takes=(1, None),
+    flags=(
+        Flag("format", choices=("docker", "oci"), value="FORMAT", help="docker (default) or oci"),
+        Flag("output", "o", value="FILE", help="Write to this file instead of standard output"),
+    ),
+    run=run,
+)
