@@ -75,7 +75,7 @@ class Lab:
         assert self._holder.stdout is not None
         self._holder.stdout.readline()
         self._holder.stdout.close()
-        self._helper: subprocess.Popen[bytes] | None = None
+        self._helper: subprocess.Popen[str] | None = None
         busybox_layer(self.layout.layers / LAYER.partition(":")[2] / "diff")
         facts = read_facts()
         self.engine = ContainerEngine(
@@ -91,16 +91,22 @@ class Lab:
 
     def start(self, *, fault: str | None = None) -> None:
         """Start the helper and wait until it listens."""
-        environment = {**os.environ, "PYTHONPATH": str(NATIVE.parent.parent / "src")}
-        if fault is not None:
-            environment["WIRT_FAULT"] = fault
-        self._helper = subprocess.Popen(
+        self._helper = self._popen({} if fault is None else {"WIRT_FAULT": fault})
+
+    def start_another(self) -> subprocess.Popen[str]:
+        """A second helper for the same instance."""
+        return self._popen({}, stderr=subprocess.PIPE)
+
+    def _popen(self, extra: dict[str, str], *, stderr: int | None = None) -> subprocess.Popen[str]:
+        return subprocess.Popen(
             [
                 *self.enter(), sys.executable, "-m", "wirt.privileged", "--name", self.layout.name,
                 "--state", str(self.layout.state), "--run", str(self.layout.run), "--user", "0",
                 "--keeper", str(NATIVE / "wirt-keeper"),
             ],
-            env=environment,
+            env={**os.environ, "PYTHONPATH": str(NATIVE.parent.parent / "src"), **extra},
+            stderr=stderr,
+            text=True,
         )  # fmt: skip
 
     def enter(self) -> list[str]:

@@ -25,6 +25,7 @@ from wirt.privileged import (
     container,
     facts,
     links,
+    machine,
     netstate,
     publish,
     release,
@@ -273,7 +274,7 @@ def _prepare(
 ) -> Program:
     if verb.container is not None:
         return container.prepare(ctx, verb, user)
-    raise Invalid("machines cannot be launched yet")
+    return machine.prepare(ctx, verb, ground.taps)
 
 
 def _connect(ctx: Context, verb: LaunchGuest, ground: Ground) -> None:
