@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import select
 import signal
@@ -16,8 +17,12 @@ def open_same(pid: int, start: int) -> int | None:
     since boot, field 22 of /proc/PID/stat), else None. The caller closes it."""
     try:
         fd = os.pidfd_open(pid)
-    except (ProcessLookupError, ValueError, OverflowError):
+    except (ValueError, OverflowError):
         return None
+    except OSError as error:
+        if error.errno in {errno.ESRCH, errno.EINVAL}:
+            return None
+        raise
     # The descriptor is held now: if the start time fits, it fits to the process behind it.
     if procfs.start_time(pid) == start and not ended(fd):
         return fd

@@ -14,7 +14,7 @@ PROC = Path("/proc")
 def read(path: Path) -> str | None:
     """The text of a /proc file, or None when the process is gone."""
     try:
-        return path.read_text(errors="surrogateescape")
+        return os.fsdecode(path.read_bytes())  # as text, "\r" would become a newline
     except (FileNotFoundError, ProcessLookupError, NotADirectoryError):
         return None
 
@@ -46,7 +46,7 @@ def status(pid: int, *, proc: Path = PROC) -> dict[str, str] | None:
     text = read(proc / str(pid) / "status")
     if text is None:
         return None
-    pairs = (line.partition(":") for line in text.splitlines())
+    pairs = (line.partition(":") for line in text.split("\n"))
     return {key: value.strip() for key, colon, value in pairs if colon}
 
 
@@ -74,7 +74,8 @@ class MountEntry:
 def mounts(pid: int | str = "self", *, proc: Path = PROC) -> tuple[MountEntry, ...]:
     """The mounts that a process sees, in order; empty when it is gone."""
     text = read(proc / str(pid) / "mountinfo")
-    return tuple(parse_mount(line) for line in (text or "").splitlines())
+    # The kernel escapes "\n" only; splitlines() would also split at "\v", "\x85" and others.
+    return tuple(parse_mount(line) for line in (text or "").split("\n") if line)
 
 
 def parse_mount(line: str) -> MountEntry:
