@@ -15,7 +15,7 @@ from wirt.model.guest import ExecSpec, Guest, GuestSpec, Isolation
 from wirt.model.image import Image
 from wirt.model.resources import Resources, Usage
 from wirt.model.volume import MountKind
-from wirt.privileged.protocol import LaunchGuest
+from wirt.privileged.protocol import LaunchGuest, TreeStat
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,4 +157,26 @@ class Handle(Protocol):
 
     async def freeze(self, frozen: bool) -> None:
         """Pause or resume."""
+        ...
+
+
+class Trees(Protocol):
+    """Files of a running guest that only the guest itself can reach: machines have this.
+
+    Descriptors are connected stream sockets of which the caller closes its own copy. Paths are
+    absolute, as the guest sees them.
+    """
+
+    async def stat_tree(self, path: str) -> TreeStat:
+        """lstat. Raises NotFound."""
+        ...
+
+    async def read_tree(self, path: str, descriptor: int) -> None:
+        """Write ``path`` as a tar stream, its members named from the last component on."""
+        ...
+
+    async def write_tree(
+        self, path: str, descriptor: int, *, no_overwrite_dir_non_dir: bool = False
+    ) -> None:
+        """Unpack a tar stream into the directory ``path``; returns when it is all there."""
         ...
