@@ -12,10 +12,10 @@ from wirt.engine._machine import Shape
 from wirt.errors import Invalid, Unavailable, Unsupported
 from wirt.guest.keeper import KeeperLink, Record, Request
 from wirt.model.guest import ExecSpec, Guest
-from wirt.model.keys import parse_detach_keys
 from wirt.model.resources import Resources, Usage
+from wirt.model.terminal import parse_detach_keys
 from wirt.privileged.client import Helper
-from wirt.privileged.protocol import FreezeGuest, LimitGuest
+from wirt.privileged.protocol import FreezeGuest, LimitGuest, TreeStat
 
 AGENT_SECONDS = 10.0
 """How long the agent may take for an answer; under emulation it is busy at times."""
@@ -67,7 +67,7 @@ class MachineHandle:
             "tty": [_flag(spec.tty)],
             "stdin": [_flag(spec.stdin)],
             "mux": [_flag(not spec.tty)],
-            "detach": [parse_detach_keys(spec.detach_keys).hex()],
+            "detach": [parse_detach_keys(spec.detach_keys).hex() if spec.tty else ""],
             "rows": [str(spec.rows)],
             "columns": [str(spec.columns)],
             "argv": list(spec.command),
@@ -134,6 +134,30 @@ class MachineHandle:
     async def write_file(self, name: str, content: str) -> None:
         """Rewrite ``hosts``, ``hostname`` or ``resolv.conf`` inside."""
         await self._call("files", {"name": name, "content": content})
+
+    async def stat_tree(self, path: str) -> TreeStat:
+        """lstat inside (:class:`wirt.engine.protocol.Trees`)."""
+        answer = await self._call("stat", {"path": path})
+        return TreeStat(
+            name=answer.get("name", [""])[0],
+            size=_number(answer, "size"),
+            mode=_number(answer, "mode"),
+            mtime=_number(answer, "mtime"),
+            link_target=answer.get("link_target", [""])[0],
+        )
+
+    async def read_tree(self, path: str, descriptor: int) -> None:
+        """Pack inside, unhurried: the receiver sets the pace."""
+        record = {"call": ["tar-out"], "path": [path]}
+        await self._keeper.request(Request.AGENT, record, descriptor=descriptor)
+
+    async def write_tree(
+        self, path: str, descriptor: int, *, no_overwrite_dir_non_dir: bool = False
+    ) -> None:
+        """Unpack inside."""
+        strict = _flag(no_overwrite_dir_non_dir)
+        record = {"call": ["tar-in"], "path": [path], "no_overwrite": [strict]}
+        await self._keeper.request(Request.AGENT, record, descriptor=descriptor)
 
     async def _call(self, name: str, arguments: Mapping[str, str] = NOTHING) -> Record:
         record = {"call": [name], **{key: [value] for key, value in arguments.items()}}
