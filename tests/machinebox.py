@@ -7,7 +7,6 @@ import asyncio
 import os
 import shutil
 import socket
-import stat
 import subprocess
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -197,7 +196,7 @@ class Box:
         disk = self.layout.disks / f"{guest.image_id.removeprefix('sha256:')}.erofs"
         disk.parent.mkdir(parents=True, exist_ok=True)
         if not disk.exists():
-            disk.symlink_to(self.disk) if False else shutil.copy(self.disk, disk)
+            shutil.copy(self.disk, disk)
         self.pid = os.fork()
         if self.pid == 0:
             try:
@@ -231,7 +230,7 @@ class Box:
         session = Session(self)
         async with asyncio.timeout(BOOT):
             while not (self.run / "keeper.sock").exists():
-                assert os.waitpid(self.pid, os.WNOHANG)[0] == 0, "the keeper was not started"
+                assert not self._ended(), "the keeper was not started"
                 await asyncio.sleep(0.01)
         session.link = await KeeperLink.connect(
             self.run / "keeper.sock", on_event=session.heard, on_closed=lambda: None
@@ -244,6 +243,9 @@ class Box:
             yield session
         finally:
             await session.link.close()
+
+    def _ended(self) -> bool:
+        return os.waitpid(self.pid, os.WNOHANG)[0] != 0
 
     def exit(self) -> Record:
         """Wait for the keeper's end; its last record."""
@@ -296,7 +298,3 @@ def plan_of(
     begin = start(wish, process=process, mounts=tuple(mounts))
     begin = replace(begin, guest=replace(begin.guest, endpoints=()))
     return change(engine.plan(begin)), begin.guest, engine
-
-
-def is_socket(path: Path) -> bool:
-    return stat.S_ISSOCK(path.stat().st_mode)
