@@ -1,4 +1,4 @@
-"""``--filter`` for lists that the daemon gives whole: networks, volumes, images."""
+"""``--filter`` for lists that the daemon gives whole."""
 
 from __future__ import annotations
 
@@ -30,11 +30,6 @@ def has_id(thing: Thing, wanted: str) -> bool:
     return (
         str(thing.get("id", "")).removeprefix("sha256:").startswith(wanted.removeprefix("sha256:"))
     )
-
-
-def is_true(text: str) -> bool:
-    """A filter's truth value."""
-    return text in {"1", "true"}
 
 
 def select(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from wirt.cli.filters import has_id, is_true, select
 from wirt.cli.flags import Call, Command, Flag
 from wirt.cli.view import human
-from wirt.cli.view.table import FILTER, FORMAT, NO_TRUNC, QUIET, show
+from wirt.cli.view.table import FILTER, FORMAT, NO_TRUNC, QUIET, query_filters, show
+from wirt.client.wire import target
 from wirt.model.image import Reference
 
 TYPE_CHECKING = False
@@ -19,17 +19,11 @@ COLUMNS = (
     ("CREATED", "CreatedSince"),
     ("SIZE", "Size"),
 )
-TESTS = {
-    "dangling": lambda image, text: is_true(text) is not bool(image["references"]),
-    "id": has_id,
-    "label": lambda image, text: _has_label(image, text),
-    "reference": lambda image, text: any(_is(name, text) for name in image["references"]),
-}
 
 
 def run(call: Call) -> int:
     """List images."""
-    images = select(call.daemon.call("GET", "/v1/images"), call.many("filter"), TESTS)
+    images = call.daemon.call("GET", target("/v1/images", query_filters(call)))
     images.sort(key=lambda image: image["created_at"], reverse=True)
     wanted = call.args[0] if call.args else ""
     cut = not call.on("no-trunc")
@@ -52,12 +46,6 @@ def _is(name: str, wanted: str) -> bool:
     asked = Reference.parse(wanted, default_tag="")
     same = (found.domain, found.path) == (asked.domain, asked.path)
     return same and asked.tag in {"", found.tag} and asked.digest in {"", found.digest}
-
-
-def _has_label(image: dict[str, Any], wanted: str) -> bool:
-    key, equals, value = wanted.partition("=")
-    labels = image["config"].get("labels") or {}
-    return key in labels and (not equals or labels[key] == value)
 
 
 def row(image: dict[str, Any], name: str, *, cut: bool) -> dict[str, object]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from wirt.cli.confirm import FORCE, confirmed
 from wirt.cli.each import each
-from wirt.cli.filters import has_label, has_name, select
 from wirt.cli.flags import Call, Command, Flag, Group, misuse
 from wirt.cli.output import out
 from wirt.cli.spec import pairs
 from wirt.cli.view import human
 from wirt.cli.view.objects import FORMAT as OBJECT_FORMAT
 from wirt.cli.view.objects import inspect
-from wirt.cli.view.table import FILTER, FORMAT, QUIET, show, text
+from wirt.cli.view.table import FILTER, FORMAT, QUIET, query_filters, show, text
 from wirt.client.wire import quote, target
 
 TYPE_CHECKING = False
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 COLUMNS = (("DRIVER", "Driver"), ("VOLUME NAME", "Name"))
-TESTS = {"label": has_label, "name": has_name}
 
 
 def create(call: Call) -> int:
@@ -40,7 +38,7 @@ def create(call: Call) -> int:
 
 def ls(call: Call) -> int:
     """List volumes."""
-    volumes = select(call.daemon.call("GET", "/v1/volumes"), call.many("filter"), TESTS)
+    volumes = call.daemon.call("GET", target("/v1/volumes", query_filters(call)))
     volumes.sort(key=lambda one: str(one["name"]))
     show(call, [row(one) for one in volumes], columns=COLUMNS, identity="Name")
     return 0
