@@ -52,7 +52,7 @@ def make_root(path: Path) -> Path:
     (path / "bin/broken").write_text("not a program\n")
     (path / "bin/broken").chmod(0o755)
     (path / "bin/plain").write_text("#!/bin/sh\n")
-    (path / "etc/passwd").write_text("root:x:0:0::/root:/bin/sh\nbob:x:1000:1000::/home/bob:\n")
+    (path / "etc/passwd").write_text("root:x:0:0::/root:/bin/sh\nbob:x:1000:1000::/srv/bob:\n")
     (path / "etc/group").write_text("root:x:0:\nbob:x:1000:\nwheel:x:10:bob\n")
     (path / "etc/hosts").symlink_to("/data/caught")
     (path / "data/seed").write_text("from the image\n")
