@@ -145,8 +145,8 @@ class Box:
             yield process
         finally:
             process.kill()
-            process.communicate()
             self._clean(guest_id)
+            process.communicate()
 
     def argv(self, guest_id: str, *words: str) -> list[str]:
         """A crun command line."""

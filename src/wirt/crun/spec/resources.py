@@ -145,6 +145,6 @@ def resources(limits: Resources) -> Json:
         made["cpu"] = cpu
     if memory:
         made["memory"] = memory
-    if limits.pids is not None:
+    if limits.pids not in {None, -1}:  # a new group has no limit, and crun 1.8 cannot write one
         made["pids"] = {"limit": limits.pids}
     return made
