@@ -7,8 +7,9 @@ nobody owns is collected by accident and its failure is heard by nobody.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -67,6 +68,19 @@ async def shielded(work: Awaitable[T], *, deadline: float = 30.0) -> T:
         if not inner.cancelled() and inner.exception() is not None:
             log.warning("clean-up after cancellation failed", exc_info=inner.exception())
         raise
+
+
+@contextlib.asynccontextmanager
+async def beside(work: Coroutine[Any, Any, T]) -> AsyncIterator[asyncio.Task[T]]:
+    """Run ``work`` while the block runs. The block awaits the task for its result or error; a
+    block that ends without, or fails, cancels it and waits until it has ended."""
+    task = asyncio.create_task(work)  # noqa: TID251 - the door
+    try:
+        yield task
+    finally:
+        if not task.done():
+            task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 class Locks:

@@ -11,9 +11,11 @@ import asyncio
 import contextlib
 import fcntl
 import os
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
+
+from wirt.aio import beside
 
 T = TypeVar("T")
 
@@ -81,7 +83,7 @@ class Pipes:
             await _settle(future)
             raise
 
-    async def drain(self, work: Callable[[FdWriter], object]) -> AsyncIterator[bytes]:
+    async def drain(self, work: Callable[[FdWriter], object]) -> AsyncGenerator[bytes, None]:
         """The bytes that ``work`` writes. Its error is raised after them."""
         reader, writer = _pipe()
 
@@ -102,6 +104,31 @@ class Pipes:
         except BaseException:
             await _settle(future)
             raise
+
+    async def change(
+        self, body: AsyncIterable[bytes], work: Callable[[FdReader, FdWriter], object]
+    ) -> AsyncGenerator[bytes, None]:
+        """The bytes that ``work`` makes of a body. An error of the body or of the work is raised
+        after them."""
+        reader, writer = _pipe()
+
+        async def feed() -> None:
+            try:
+                await pour(body, writer)
+            finally:
+                os.close(writer)
+
+        def run(sink: FdWriter) -> None:
+            try:
+                work(FdReader(reader), sink)
+            finally:
+                os.close(reader)
+
+        async with beside(feed()) as fed:
+            async with contextlib.aclosing(self.drain(run)) as made:
+                async for chunk in made:
+                    yield chunk
+            await fed
 
     def close(self) -> None:
         """End the threads."""
@@ -126,14 +153,20 @@ async def pour(body: AsyncIterable[bytes], fd: int) -> None:
     """Write a body into a descriptor; a reader that has gone away ends it quietly, since that
     side knows why it left."""
     os.set_blocking(fd, False)
-    with contextlib.suppress(BrokenPipeError):
-        async for chunk in body:
-            view = memoryview(chunk)
-            while view:
-                try:
-                    view = view[os.write(fd, view) :]
-                except BlockingIOError:
-                    await _ready(fd, write=True)
+    async for chunk in body:
+        try:
+            await _write(fd, chunk)
+        except (BrokenPipeError, ConnectionResetError):
+            return
+
+
+async def _write(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        try:
+            view = view[os.write(fd, view) :]
+        except BlockingIOError:
+            await _ready(fd, write=True)
 
 
 def _pipe() -> tuple[int, int]:

@@ -6,7 +6,8 @@ which name the same blobs. The same images give the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import contextlib
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
 
 from wirt.errors import Invalid
@@ -83,16 +84,18 @@ class SaveImages:
         image = await self._images.find(text)
         return [(image, str(reference) if str(reference) in image.references else "")]
 
-    async def stream(self, choices: Sequence[_Choice], form: str) -> AsyncIterator[bytes]:
+    async def stream(self, choices: Sequence[_Choice], form: str) -> AsyncGenerator[bytes, None]:
         """The archive's bytes."""
         with self._layers.lease() as lease:
             for choice in choices:
                 for blob in await self._blobs(choice.image):
                     lease.hold(blob)
-            async for chunk in self._pipes.drain(
+            written = self._pipes.drain(
                 lambda sink: _Archive(self._store, sink).write(choices, docker=form == "docker")
-            ):
-                yield chunk
+            )
+            async with contextlib.aclosing(written):
+                async for chunk in written:
+                    yield chunk
         for choice in choices:
             self._bus.publish("image", "save", choice.image.id)
 

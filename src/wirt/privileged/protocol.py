@@ -294,10 +294,12 @@ class MakeImageDisk(Verb["Done"], frozen=True, kw_only=True, tag="image-disk"):
 class TreeSource(msgspec.Struct, frozen=True, kw_only=True):
     """Whose files: a guest (running or not) as it sees them, with its volumes, or plain layers.
 
-    ``binds``: (volume name or host path, target) pairs to show for a guest that does not run.
+    ``running``: only through the guest's processes. ``binds``: (volume name or host path, target,
+    read-only) to show for a guest that does not run.
     """
 
     guest: str = ""
+    running: bool = False
     layers: tuple[str, ...] = ()
     binds: tuple[tuple[str, str, bool], ...] = ()
 

@@ -59,6 +59,10 @@ class Views:
             running = self._running(source.guest)
             if running is not None:
                 return running
+            if source.running:
+                raise Conflict(
+                    "the guest ended meanwhile", hint="try again", code="guest.not-running"
+                )
         elif write:
             raise Conflict("an image cannot be written to", code="image.read-only")
         return self._stopped(source, write=write)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -87,8 +88,9 @@ class ImageRoutes:
         chosen = await self._save.choose(request.query.getall("name", []), form)
         response = web.StreamResponse(headers={"Content-Type": "application/x-tar"})
         await response.prepare(request)
-        async for chunk in self._save.stream(chosen, form):
-            await response.write(chunk)
+        async with contextlib.aclosing(self._save.stream(chosen, form)) as stream:
+            async for chunk in stream:
+                await response.write(chunk)
         await response.write_eof()
         return response
 
