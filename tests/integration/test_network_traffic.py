@@ -16,6 +16,7 @@ from wirt.model.network import PortMap
 from wirt.privileged import bridges, links, netstate, publish
 from wirt.privileged.netlink import Netlink
 from wirt.privileged.netstate import Card, NetState
+from wirt.privileged.nft import NAMES_PORT
 from wirt.privileged.protocol import BridgePlan, LinkPlan
 
 pytestmark = needs("root", "netns", "nft")
@@ -83,6 +84,7 @@ def test_networks_do_not_reach_each_other(tmp_path: Path) -> None:
     assert tcp(w.a, w.c, "10.210.1.2", 80) is None
     assert udp(w.c, w.a, "10.210.0.2", 80) is None
     assert tcp(w.c, w.host, "10.210.0.1", 53) is None, "another network's gateway"
+    assert udp(w.c, w.host, "10.210.0.1", NAMES_PORT) is None
     assert tcp(w.a, w.d, "10.210.2.2", 80) is None
 
 
@@ -92,7 +94,7 @@ def test_an_internal_network_has_no_way_out_or_in(tmp_path: Path) -> None:
     assert tcp(w.d, w.out, "192.0.2.2", 80) is None
     assert udp(w.d, w.out, "192.0.2.2", 53) is None
     assert tcp(w.d, w.host, "192.0.2.1", 80) is None, "the host by another address"
-    assert udp(w.d, w.host, "10.210.2.1", 53) == "10.210.2.2", "names still resolve"
+    assert udp(w.d, w.host, "10.210.2.1", 53, at=NAMES_PORT) == "10.210.2.2", "names"
     w.publish(A, w.a, PortMap(guest_port=80, host_port=8080))
     assert tcp(w.d, w.a, "192.0.2.1", 8080, at=80) is None
     assert tcp(w.d, w.a, "10.210.2.1", 8080, at=80) is None
@@ -105,6 +107,7 @@ def test_the_outside_reaches_published_ports_only(tmp_path: Path) -> None:
         links.add_route(netlink, destination="10.210.0.0/16", gateway="192.0.2.1")
     assert tcp(w.out, w.a, "10.210.0.2", 80) is None, "a neighbour who knows the subnet"
     assert udp(w.out, w.host, "10.210.0.1", 53) is None, "the names' server"
+    assert udp(w.out, w.host, "10.210.0.1", NAMES_PORT) is None
     w.publish(
         A,
         w.a,
@@ -136,6 +139,21 @@ def test_published_ports_work_from_everywhere(tmp_path: Path) -> None:
         assert call(w.a, w.a, "10.210.0.1", 8080, at=80) == "10.210.0.1", "itself by the gateway"
         assert call(w.b, w.a, "192.0.2.1", 8080, at=80) == "10.210.0.1", "its neighbour"
         assert call(w.c, w.a, "192.0.2.1", 8080, at=80) == "10.210.1.2", "another network"
+
+
+@isolated
+def test_a_published_port_53_does_not_answer_for_the_networks(tmp_path: Path) -> None:
+    w = World(tmp_path)
+    w.publish(
+        A,
+        w.a,
+        PortMap(guest_port=53, host_port=53, protocol="udp"),
+        PortMap(guest_port=53, host_port=53),
+    )
+    for call in (tcp, udp):
+        assert call(w.out, w.a, "192.0.2.1", 53) == "192.0.2.2"
+        assert call(w.b, w.host, "10.210.0.1", 53, at=NAMES_PORT) == "10.210.0.3"
+        assert call(w.b, w.a, "192.0.2.1", 53) == "10.210.0.1"
 
 
 @isolated

@@ -16,11 +16,11 @@ from wirt.network.forward import Forwarder
 from wirt.network.hosts import Resolvers, parse_resolvers, reachable
 from wirt.network.names import View, view
 from wirt.privileged.client import Helper
+from wirt.privileged.nft import NAMES_PORT
 from wirt.privileged.protocol import Listen
 
 log = logging.getLogger("wirt.dns")
 
-PORT = 53
 ETC = Path("/etc")
 MAX_FILE = 256 * 1024
 
@@ -97,7 +97,7 @@ class Naming:
         return server
 
     async def _listen(self, address: str, *, udp: bool) -> socket.socket:
-        _, descriptors = await self._helper.call(Listen(address=address, port=PORT, udp=udp))
+        _, descriptors = await self._helper.call(Listen(address=address, port=NAMES_PORT, udp=udp))
         (descriptor,) = descriptors
         sock = socket.socket(fileno=descriptor)
         sock.setblocking(False)

@@ -46,13 +46,23 @@ def parse_subnet(text: str) -> IPv4Network:
             hint=f"a prefix is from /{_LARGEST} to /{_SMALLEST}",
             code="network.subnet",
         )
-    if subnet.is_multicast or subnet.is_loopback or subnet.is_link_local or subnet.is_reserved:
+    if _special(subnet):
         raise Invalid(
             f"subnet {subnet} has a special meaning and cannot be used",
             hint="take one of the private ranges, as 10.20.0.0/24",
             code="network.subnet",
         )
     return subnet
+
+
+def _special(subnet: IPv4Network) -> bool:
+    return (
+        subnet.is_multicast
+        or subnet.is_loopback
+        or subnet.is_link_local
+        or subnet.is_reserved
+        or subnet.overlaps(IPv4Network("0.0.0.0/8"))
+    )
 
 
 def parse_address(text: str, what: str) -> IPv4Address:

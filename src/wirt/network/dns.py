@@ -121,7 +121,9 @@ def _pack(query: DNSRecord, answer: DNSRecord, udp: bool) -> bytes:
         answer.add_ar(EDNS0(udp_len=_OUR_UDP_SIZE))
     packed: bytes = answer.pack()
     if udp and len(packed) > room:
-        packed = answer.truncate().pack()
+        answer.rr = []
+        answer.header.tc = 1
+        packed = answer.pack()
     return packed
 
 

@@ -21,6 +21,10 @@ from wirt.linux import spawn
 from wirt.model.network import PortMap
 from wirt.privileged.protocol import BridgePlan
 
+NAMES_PORT = 20053
+"""Where names are answered on a bridge's address. Guests ask at port 53 and are led here, so that
+neither a resolver of the host nor a guest that publishes port 53 is in the way."""
+
 _SECONDS = 30.0
 
 _CHAINS = """\
@@ -37,6 +41,8 @@ _CHAINS = """\
 	}
 	chain prerouting {
 		type nat hook prerouting priority dstnat; policy accept;
+		iifname . ip daddr @home udp dport 53 redirect to :$names
+		iifname . ip daddr @home tcp dport 53 redirect to :$names
 		fib daddr type local jump publish
 	}
 	chain local {
@@ -77,6 +83,7 @@ def ruleset(table: str, bridges: Sequence[BridgePlan], elements: Iterable[str] =
     homes = [(b.bridge, IPv4Interface(b.address)) for b in bridges]
     outward = [IPv4Interface(b.address).network for b in bridges if not b.internal]
     lines = [
+        f"define names = {NAMES_PORT}",
         f"table inet {table}",
         f"delete table inet {table}",
         f"table inet {table} {{",

@@ -11,6 +11,7 @@ from wirt.errors import Forbidden
 from wirt.privileged import bridges, links, publish
 from wirt.privileged.context import Context, Outcome, Route, Sent, on
 from wirt.privileged.netlink import Netlink
+from wirt.privileged.nft import NAMES_PORT
 from wirt.privileged.protocol import (
     Done,
     HostRoutes,
@@ -20,8 +21,6 @@ from wirt.privileged.protocol import (
     SetNetworks,
     Sweep,
 )
-
-_DNS_PORT = 53
 
 
 def set_networks(ctx: Context, verb: SetNetworks, _fds: Sequence[int]) -> Done:
@@ -39,9 +38,9 @@ def publish_ports(ctx: Context, verb: PublishPorts, _fds: Sequence[int]) -> Done
 
 
 def listen(ctx: Context, verb: Listen, _fds: Sequence[int]) -> Outcome[Done]:
-    """A bound socket (listening, for TCP) on the address of one of our bridges, port 53 only."""
+    """A bound socket (listening, for TCP) on the address of one of our bridges, for names only."""
     homes = {plan.address.partition("/")[0] for plan in bridges.existing(ctx.layout)}
-    if verb.address not in homes or verb.port != _DNS_PORT:
+    if verb.address not in homes or verb.port != NAMES_PORT:
         raise Forbidden(f"{verb.address}:{verb.port} is no place for the names of a network")
     kind = socket.SOCK_DGRAM if verb.udp else socket.SOCK_STREAM
     sock = socket.socket(socket.AF_INET, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
