@@ -1,147 +1,19 @@
-"""The use cases of networks over a real database; the helper is a recorder."""
+"""Networks are made, listed and removed; guests get places on them."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from wirt.aio import Locks, Nursery
+from nethost import host, on, spec
 from wirt.errors import Conflict, Exhausted, Invalid, NotFound, Unavailable, Unsupported
-from wirt.host.events import Bus
-from wirt.host.naming import Naming
-from wirt.host.networks import Networks
-from wirt.host.plug import Plug
-from wirt.layout import Layout
-from wirt.model.event import Event
-from wirt.model.guest import Guest, GuestSpec, GuestState, GuestStatus, Isolation
 from wirt.model.names import new_id
 from wirt.model.network import DEFAULT_NETWORK, Attachment, PortMap
-from wirt.network.forward import Forwarder
 from wirt.network.wish import MTU_OPTION, NetworkWish
 from wirt.privileged import protocol as p
-from wirt.privileged.client import Helper
-from wirt.state.db import Database
-from wirt.state.events import EventTable
-from wirt.state.networks import NetworkTable
-
-RUNNING = GuestStatus(state=GuestState.RUNNING)
-
-
-@dataclass
-class FakeHelper:
-    """Remembers the verbs; ``broken`` are kinds that fail. Names cannot be listened for."""
-
-    verbs: list[p.Verb[Any]] = field(default_factory=list)
-    routes: tuple[str, ...] = ("192.0.2.0/24",)
-    broken: tuple[type, ...] = ()
-
-    async def call(self, verb: p.Verb[Any], fds: Sequence[int] = ()) -> tuple[Any, list[int]]:
-        await asyncio.sleep(0)
-        if isinstance(verb, (p.Listen, *self.broken)):
-            raise Unavailable("not here")
-        self.verbs.append(verb)
-        return (p.Routes(networks=self.routes) if isinstance(verb, p.HostRoutes) else p.Done()), []
-
-    def last(self, kind: type[p.Verb[Any]]) -> Any:
-        return [verb for verb in self.verbs if isinstance(verb, kind)][-1]
-
-
-class FakeGuests:
-    """Guests without a database."""
-
-    def __init__(self) -> None:
-        self.locks = Locks()
-        self.known: dict[str, Guest] = {}
-
-    def all(self) -> Iterable[Guest]:
-        return list(self.known.values())
-
-    def get(self, guest_id: str) -> Guest:
-        try:
-            return self.known[guest_id]
-        except KeyError:
-            raise NotFound(guest_id) from None
-
-    def find(self, text: str) -> Guest:
-        return next(g for g in self.known.values() if text in {g.name, g.id})
-
-    async def save(self, guest: Guest) -> None:
-        self.known[guest.id] = guest
-
-
-@dataclass
-class Host:
-    """Everything a test touches."""
-
-    networks: Networks
-    plug: Plug
-    helper: FakeHelper
-    guests: FakeGuests
-    table: NetworkTable
-    bus: Bus
-    naming: Naming
-
-    async def guest(self, name: str, spec: GuestSpec, *, up: bool = False) -> Guest:
-        guest_id = new_id()
-        endpoints = await self.networks.endpoints_for(guest_id, name, spec)
-        guest = Guest(
-            id=guest_id, name=name, spec=spec, image_id="", created_at=0, endpoints=endpoints,
-            status=RUNNING if up else GuestStatus(), ports=spec.ports if up else (),
-        )  # fmt: skip
-        self.guests.known[guest_id] = guest
-        return guest
-
-    async def events(self) -> list[tuple[str, str]]:
-        found: list[Event] = await self.bus.history(0, 2**62)
-        return [(event.action, event.attributes["name"]) for event in found]
-
-
-@contextlib.asynccontextmanager
-async def host(tmp: Path, helper: FakeHelper | None = None) -> AsyncIterator[Host]:
-    nursery = Nursery("test")
-    db = Database(tmp / "db")
-    await db.open()
-    bus = Bus(EventTable(db), nursery)
-    await bus.open()
-    helper = helper or FakeHelper()
-    root = cast(Helper, helper)
-    guests = FakeGuests()
-    (tmp / "etc").mkdir(exist_ok=True)
-    (tmp / "etc" / "resolv.conf").write_text("nameserver 192.0.2.53\nsearch corp.example\n")
-    (tmp / "etc" / "hosts").write_text("127.0.0.1 localhost thehost\n")
-    naming = Naming(
-        helper=root, guests=guests.all, nursery=nursery, forwarder=Forwarder(), etc=tmp / "etc"
-    )
-    table = NetworkTable(db)
-    networks = Networks(
-        layout=Layout(name="wt", state=tmp, run=tmp), table=table, helper=root, guests=guests,
-        naming=naming, bus=bus,
-    )  # fmt: skip
-    plug = Plug(networks=networks, guests=guests, helper=root, bus=bus)
-    await networks.open()
-    try:
-        yield Host(
-            networks=networks, plug=plug, helper=helper, guests=guests, table=table, bus=bus,
-            naming=naming,
-        )  # fmt: skip
-    finally:
-        await networks.close()
-        await nursery.close()
-        await db.close()
-
-
-def spec(**given: Any) -> GuestSpec:
-    return GuestSpec(image="busybox", **given)
-
-
-def on(*names: str, **given: Any) -> tuple[Attachment, ...]:
-    return tuple(Attachment(network=name, **given) for name in names)
 
 
 def test_the_default_network_is_made_once(tmp_path: Path) -> None:
@@ -395,100 +267,5 @@ def test_files(tmp_path: Path) -> None:
             assert "127.0.1.1\talone" in files["hosts"]
             (tmp_path / "etc" / "resolv.conf").unlink()
             assert h.naming.resolvers().servers == ()
-
-    asyncio.run(story())
-
-
-def test_connect_and_disconnect_a_guest_that_does_not_run(tmp_path: Path) -> None:
-    async def story() -> None:
-        async with host(tmp_path) as h:
-            web = await h.networks.create(NetworkWish(name="web"))
-            guest = await h.guest("g", spec(isolation=Isolation.MICROVM))
-            await h.plug.connect(web, guest, aliases=["www"], address="10.210.4.9")
-            (_, place) = h.guests.get(guest.id).endpoints
-            assert (place.address, place.interface) == ("10.210.4.9", "eth1")
-            assert place.names == ("g", "www", guest.id[:12])
-            with pytest.raises(Conflict, match="already"):
-                await h.plug.connect(web, guest)
-            default = h.networks.find(DEFAULT_NETWORK)
-            await h.plug.disconnect(default, guest)
-            with pytest.raises(Conflict, match="is not on"):
-                await h.plug.disconnect(default, guest)
-            await h.plug.connect(default, guest)
-            (_, place) = h.guests.get(guest.id).endpoints
-            assert (place.interface, place.address) == ("eth0", "10.210.0.2")
-            kinds = {type(verb) for verb in h.helper.verbs}
-            assert kinds == {p.SetNetworks, p.HostRoutes}, "a guest that is down has no cards"
-            assert (await h.events())[1:] == [
-                ("connect", "web"), ("disconnect", "bridge"), ("connect", "bridge"),
-            ]  # fmt: skip
-
-    asyncio.run(story())
-
-
-def test_connect_and_disconnect_a_running_container(tmp_path: Path) -> None:
-    async def story() -> None:
-        async with host(tmp_path) as h:
-            web = await h.networks.create(NetworkWish(name="web", mtu=1400))
-            ports = (PortMap(guest_port=80, host_port=8080),)
-            guest = await h.guest("g", spec(ports=ports), up=True)
-            await h.plug.connect(web, guest)
-            link = h.helper.last(p.ConnectGuest).link
-            assert link == p.LinkPlan(
-                bridge="wt-1", address="10.210.4.2/24", mac="02:42:0a:d2:04:02", gateway="",
-                interface="eth1", mtu=1400,
-            )  # fmt: skip
-            assert "10.210.4.2" in h.helper.last(p.UpdateFiles).files["hosts"]
-            default = h.networks.find(DEFAULT_NETWORK)
-            await h.plug.disconnect(default, guest)
-            assert h.helper.last(p.DisconnectGuest).interface == "eth0"
-            moved = h.helper.last(p.PublishPorts)
-            assert (moved.address, moved.ports) == ("10.210.4.2", ports)
-            assert (await h.guest("next", spec())).endpoints[0].address == "10.210.0.2"
-
-    asyncio.run(story())
-
-
-def test_a_card_that_cannot_be_made_or_taken_changes_nothing(tmp_path: Path) -> None:
-    async def story() -> None:
-        async with host(tmp_path) as h:
-            web = await h.networks.create(NetworkWish(name="web"))
-            guest = await h.guest("g", spec(), up=True)
-            h.helper.broken = (p.ConnectGuest, p.DisconnectGuest)
-            with pytest.raises(Unavailable):
-                await h.plug.connect(web, guest)
-            default = h.networks.find(DEFAULT_NETWORK)
-            with pytest.raises(Unavailable):
-                await h.plug.disconnect(default, guest)
-            assert h.guests.get(guest.id).endpoints == guest.endpoints
-            other = await h.guest("other", spec(attachments=on("web")))
-            assert other.endpoints[0].address == "10.210.4.2"
-            await h.plug.disconnect(default, guest, force=True)
-            assert h.guests.get(guest.id).endpoints == ()
-
-    asyncio.run(story())
-
-
-@pytest.mark.parametrize(
-    ("given", "status", "kind"),
-    [
-        ({"network_mode": "host"}, GuestStatus(), Conflict),
-        ({"network_mode": "none"}, RUNNING, Conflict),
-        ({"isolation": Isolation.MICROVM}, RUNNING, Unsupported),
-        ({"isolation": Isolation.VM}, RUNNING, Unsupported),
-        ({}, GuestStatus(state=GuestState.REMOVING), Conflict),
-    ],
-)
-def test_guests_that_cannot_be_connected(
-    tmp_path: Path, given: dict[str, Any], status: GuestStatus, kind: type[Exception]
-) -> None:
-    async def story() -> None:
-        async with host(tmp_path) as h:
-            web = await h.networks.create(NetworkWish(name="web"))
-            guest = replace(await h.guest("g", spec(**given)), status=status)
-            h.guests.known[guest.id] = guest
-            with pytest.raises(kind):
-                await h.plug.connect(web, guest)
-            assert await h.networks.prune() == ["web"], "no address is held"
 
     asyncio.run(story())
