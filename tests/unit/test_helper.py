@@ -8,6 +8,8 @@ import os
 import signal
 import socket
 import struct
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from wirt.errors import Conflict, Exhausted, Internal, Unavailable, Unsupported
 from wirt.layout import Layout
 from wirt.linux.cgroup import Cgroups
 from wirt.privileged import protocol as p
+from wirt.privileged import registry
 from wirt.privileged.answers import all_verbs, answer_type
 from wirt.privileged.client import Helper
 from wirt.privileged.context import Become, Context, Ended, Route, Sent, on
@@ -261,6 +264,22 @@ def test_malformed_requests_are_refused_and_the_connection_lives(path: Path, bod
     sock.settimeout(5)
     assert b"version" in sock.recv(1000)
     sock.close()
+
+
+def test_every_verb_has_one_handler() -> None:
+    routes = registry.routes()
+    assert set(routes) == set(all_verbs())
+    assert all(routes[verb].then is None or verb.slow for verb in routes)
+    assert registry.sweepers()
+
+
+def test_the_helper_loads_no_event_loop() -> None:
+    code = "import sys; from wirt.privileged import __main__; print('asyncio' in sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "False\n"
 
 
 def test_every_verb_names_an_answer_of_the_protocol() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import os
@@ -55,6 +54,8 @@ def send(fd: int, number: int) -> bool:
 
 async def wait_ended(fd: int) -> None:
     """Wait for the end of a process, any process, without a thread."""
+    import asyncio  # the helper, which has no event loop, need not load it
+
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
 

@@ -8,7 +8,6 @@ logged with its arguments, time and result. A program that is not installed is a
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import os
@@ -109,6 +108,8 @@ async def run(
     bytes. Cancelling kills the program. Raises Unsupported (not installed), Timeout,
     :class:`CommandFailed`.
     """
+    import asyncio  # 40 ms and 3 MB that the helper, which has no event loop, need not pay
+
     job = _Job(argv, stdin=stdin, env=env, cwd=cwd, max_output=max_output, pass_fds=pass_fds)
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()

@@ -127,8 +127,6 @@ def main(argv: list[str]) -> NoReturn:
             guest_dir=options.guest_dir and options.guest_dir.resolve(),
         )
         faults.arm()
-        for name in registry.missing():
-            log.warning("nobody carries out %s", name)
         server = Server(context, listen(layout.helper_socket, uid, gid), registry.routes())
     except WirtError as error:
         sys.exit(f"wirt-helper: {error.message}\nhint: {error.hint or 'see the log'}")

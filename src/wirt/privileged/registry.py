@@ -21,20 +21,17 @@ def modules() -> Iterator[ModuleType]:
 
 
 def routes() -> dict[type[Verb[Any]], Route[Any, Any]]:
-    """All handlers by verb. Raises TypeError when two modules want the same verb."""
+    """All handlers by verb. Raises TypeError when a verb has none, or two."""
     found: dict[type[Verb[Any]], Route[Any, Any]] = {}
     for module in modules():
         for route in module.HANDLERS:
             if route.verb in found:
                 raise TypeError(f"{module.__name__}: {route.verb.__name__} has a handler already")
             found[route.verb] = route
+    missing = [verb.__name__ for verb in all_verbs() if verb not in found]
+    if missing:
+        raise TypeError(f"nobody carries out {', '.join(missing)}")
     return found
-
-
-def missing() -> tuple[str, ...]:
-    """Names of verbs that nobody carries out."""
-    known = routes()
-    return tuple(verb.__name__ for verb in all_verbs() if verb not in known)
 
 
 def sweepers() -> tuple[Sweeper, ...]:
