@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -199,6 +200,20 @@ def test_what_nobody_knows_is_swept(box: Lab) -> None:
         assert stray not in box.inside("ip", "link")
         assert foreign.exists()
         assert await whole(box, helper, box.launch()) == (0, "")
+
+    box.run(story)
+
+
+def test_a_keeper_whose_directory_was_deleted_is_swept(box: Lab) -> None:
+    async def story(helper: Helper) -> None:
+        launch = box.launch("sleep", "100")
+        keeper, _ = await running(box, helper, launch)
+        await keeper.link.close()
+        groups = box.cgroups.processes(box.layout.keeper_cgroup)
+        assert len(groups) == 1, "keepers have a group of their own"
+        await asyncio.to_thread(shutil.rmtree, box.layout.guest_run(launch.id))
+        await _clean(box, helper)
+        assert box.cgroups.processes(box.layout.keeper_cgroup) == ()
 
     box.run(story)
 

@@ -123,6 +123,54 @@ def test_a_volume_is_filled_once(box: Lab) -> None:
     box.run(story)
 
 
+def test_a_terminal(box: Lab) -> None:
+    async def story(helper: Helper) -> None:
+        spec = GuestSpec(image="x", tty=True, stdin_open=True)
+        launch = box.launch("sh", "-c", "test -t 0 && test -t 1 && echo yes", spec=spec)
+        assert await whole(box, helper, launch) == (0, "yes\r\n")
+
+    box.run(story)
+
+
+def test_the_hosts_network(box: Lab) -> None:
+    async def story(helper: Helper) -> None:
+        launch = box.launch("ip", "-o", "link", network="host")
+        code, text = await whole(box, helper, launch)
+        assert code == 0
+        assert f" {box.layout.default_bridge}:" in text
+
+    box.run(story)
+
+
+def test_many_layers(box: Lab) -> None:
+    chains = []
+    for number in range(120):
+        chain = f"{number:064x}"
+        diff = box.layout.layers / chain / "diff"
+        diff.mkdir(parents=True)
+        (diff / "top").write_text(f"{number}\n")
+        chains.append(f"sha256:{chain}")
+
+    async def story(helper: Helper) -> None:
+        launch = box.launch("cat", "/top")
+        assert launch.container is not None
+        overlay = p.Overlay(layers=(LAYER, *chains))
+        container = msgspec.structs.replace(launch.container, overlay=overlay)
+        launch = msgspec.structs.replace(launch, container=container)
+        assert await whole(box, helper, launch) == (0, "119\n")
+
+    box.run(story)
+
+
+def test_eight_at_once(box: Lab) -> None:
+    async def story(helper: Helper) -> None:
+        launches = [box.launch("echo", str(n), cards=1) for n in range(8)]
+        ends = await asyncio.gather(*(whole(box, helper, launch) for launch in launches))
+        assert ends == [(0, f"{n}\n") for n in range(8)]
+
+    box.run(story)
+
+
 def test_missing_bind_sources_are_made(box: Lab, tmp_path: Path) -> None:
     async def story(helper: Helper) -> None:
         source = tmp_path / "a/b"

@@ -25,7 +25,7 @@ from wirt.privileged import registry
 from wirt.privileged.answers import all_verbs, answer_type
 from wirt.privileged.client import Helper
 from wirt.privileged.context import Become, Context, Ended, Route, Sent, on
-from wirt.privileged.server import Server
+from wirt.privileged.server import MAX_STREAMS, Server
 from wirt.privileged.wire import Channel
 
 ID = "a" * 64
@@ -60,7 +60,9 @@ def _kill(_ctx: Context, verb: p.KillGuest, _fds: Sequence[int]) -> p.Done:
     return p.Done()
 
 
-def _read(_ctx: Context, _verb: p.ReadTree, fds: Sequence[int]) -> Sent[p.Done]:
+def _read(_ctx: Context, verb: p.ReadTree, fds: Sequence[int]) -> Sent[p.Done]:
+    if verb.path == "/wait":
+        signal.pause()
     os.write(fds[0], b"tree")
     read, write = os.pipe()
     os.write(write, b"back")
@@ -182,6 +184,23 @@ def test_descriptors_go_both_ways(path: Path) -> None:
         assert os.read(back, 100) == b"back"
         os.close(read)
         os.close(back)
+
+    _story(path, story)
+
+
+def test_slow_readers_do_not_keep_guests_from_being_killed(path: Path) -> None:
+    async def story(helper: Helper) -> None:
+        loop = asyncio.get_running_loop()
+        null = os.open("/dev/null", os.O_WRONLY)
+        verb = p.ReadTree(source=p.TreeSource(guest=ID), path="/wait")
+        stuck = [loop.create_task(helper.call(verb, [null])) for _ in range(MAX_STREAMS + 10)]
+        await helper.call(p.Ping())
+        await asyncio.gather(*(helper.call(p.KillGuest(id="x")) for _ in range(5)))
+        os.close(null)
+        await helper.close()
+        for task in stuck:
+            with pytest.raises(Unavailable):
+                await task
 
     _story(path, story)
 

@@ -118,11 +118,13 @@ def main(argv: list[str]) -> NoReturn:
         layout = Layout(name=options.name, state=options.state.resolve(), run=options.run.resolve())
         make_directories(layout, uid, gid)
         lock = take_lock(layout)
+        cgroups = Cgroups.detect()
+        cgroups.create(layout.keeper_cgroup)
         context = Context(
             layout=layout,
             uid=uid,
             gid=gid,
-            cgroups=Cgroups.detect(),
+            cgroups=cgroups,
             keeper=options.keeper.resolve(),
             guest_dir=options.guest_dir and options.guest_dir.resolve(),
         )

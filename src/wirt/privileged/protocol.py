@@ -176,6 +176,7 @@ class FreezeGuest(Verb["Done"], frozen=True, kw_only=True, tag="freeze"):
 class LimitGuest(Verb["Done"], frozen=True, kw_only=True, tag="limit"):
     """Write new limits into a running guest's cgroup. None leaves a value as it is."""
 
+    slow: ClassVar[bool] = True
     id: str
     resources: Resources
     machine: bool = False

@@ -30,7 +30,10 @@ from wirt.privileged.wire import BrokenPacket, Channel, Packet, close_all
 
 log = logging.getLogger("wirt.privileged")
 
-MAX_CHILDREN = 32
+MAX_CHILDREN = 256
+MAX_STREAMS = 32
+"""Of these, how many work on a descriptor of the daemon's, at the pace of who is behind it: slow
+readers shall not keep guests from being started or killed."""
 _KILL_SECONDS = 5.0
 _PEER = struct.Struct("3i")
 
@@ -147,7 +150,10 @@ class Server:
         for work in [w for w in self._waiting if w.connection is connection]:
             self._waiting.remove(work)
             close_all(work.packet.fds)
-        for work in [w for w in self._under_way.values() if w.connection is connection]:
+        lost = [w for w in self._under_way.values() if w.connection is connection]
+        for work in lost:
+            os.kill(work.pid, signal.SIGKILL)  # not reaped yet, so the pid is still its own
+        for work in lost:
             self._give_up(work)
         connection.channel.close()
 
@@ -155,7 +161,6 @@ class Server:
         self._drain(work)
         close_all([fd for packet in work.replies for fd in packet.fds])
         fd = os.pidfd_open(work.pid)
-        pidfd.send(fd, signal.SIGKILL)
         if not pidfd.wait(fd, _KILL_SECONDS):
             log.error("child %d does not die", work.pid)
         os.close(fd)
@@ -197,6 +202,9 @@ class Server:
     ) -> None:
         try:
             connection.channel.send(packet_id, self._pack(answer), fds)
+        except ValueError as error:
+            close_all(fds)
+            connection.channel.send(packet_id, self._pack(to_failure(error)))
         except OSError as error:
             log.debug("answer to process %d: %s", connection.pid, error)
             return
@@ -210,8 +218,8 @@ class Server:
     # --- children
 
     def _start_waiting(self) -> None:
-        while self._waiting and len(self._under_way) < MAX_CHILDREN:
-            work = self._waiting.popleft()
+        while (work := self._next()) is not None:
+            self._waiting.remove(work)
             ours, theirs = socket.socketpair()
             try:
                 pid = os.fork()
@@ -229,6 +237,14 @@ class Server:
             work.child = Channel(ours)
             self._under_way[ours.fileno()] = work
             self._poll.register(ours, select.POLLIN)
+
+    def _next(self) -> _Work | None:
+        """The first work that may begin now."""
+        if len(self._under_way) >= MAX_CHILDREN:
+            return None
+        streams = sum(1 for work in self._under_way.values() if work.packet.fds)
+        free = streams < MAX_STREAMS
+        return next((work for work in self._waiting if free or not work.packet.fds), None)
 
     def _child(self, work: _Work, reply: socket.socket) -> NoReturn:
         """Carry out a verb, tell the outcome, and end without any of the helper's clean-up."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterable, Sequence
+import signal
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -208,6 +210,11 @@ def sweep(ctx: Context, verb: Sweep) -> Iterable[str]:
     for guest_id in sorted(_traces(ctx) - running):
         release.release(ctx, guest_id)
         yield f"what was left of guest {short(guest_id)}"
+    for pid, guest_id in _keepers(ctx):
+        if guest_id not in running:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            yield f"keeper of guest {short(guest_id)}"
     for path in _ids(ctx.layout.state / "guests"):
         if path.name not in known | running:
             release.remove(path)
@@ -218,6 +225,16 @@ def sweep(ctx: Context, verb: Sweep) -> Iterable[str]:
             if owner == ctx.layout.name and colon and is_id(guest_id) and guest_id not in running:
                 links.delete_link(netlink, name=link.name)
                 yield f"interface {link.name} of guest {short(guest_id)}"
+
+
+def _keepers(ctx: Context) -> Iterator[tuple[int, str]]:
+    """Keepers by where they work; the directory may have been deleted meanwhile."""
+    for pid in ctx.cgroups.processes(ctx.layout.keeper_cgroup):
+        with contextlib.suppress(OSError):
+            place = Path(f"/proc/{pid}/cwd").readlink()
+            name = place.name.removesuffix(" (deleted)")
+            if place.parent == ctx.layout.run / "g" and is_id(name):
+                yield pid, name
 
 
 def _traces(ctx: Context) -> frozenset[str]:
