@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from needs import needs
@@ -49,6 +49,7 @@ def test_mountinfo_with_escapes_and_optional_fields() -> None:
     assert procfs.parse_mount("1 2 0:1 / /x rw - tmpfs").source == ""
 
 
+@example(target="-")
 @given(target=st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1))
 def test_any_path_survives_mountinfo(target: str) -> None:
     escaped = "".join(f"\\{ord(c):03o}" if c in " \t\n\\" else c for c in target)

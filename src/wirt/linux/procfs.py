@@ -80,9 +80,9 @@ def mounts(pid: int | str = "self", *, proc: Path = PROC) -> tuple[MountEntry, .
 
 def parse_mount(line: str) -> MountEntry:
     """One line of mountinfo with its octal escapes undone."""
-    left, _, right = line.partition(" - ")
-    fields = left.split(" ")
-    kind, source, super_options = [*right.split(" "), "", ""][:3]
+    fields = line.split(" ")
+    dash = fields.index("-", 6)  # after any number of optional fields
+    kind, source, super_options = [*fields[dash + 1 :], "", ""][:3]
     return MountEntry(
         id=int(fields[0]),
         parent=int(fields[1]),
