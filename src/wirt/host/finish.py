@@ -1,0 +1,136 @@
+"""What happens when a guest's main process has ended: release, tell, and what comes after.
+
+Runs once per start, whoever ended it: the process itself, a signal, the host, or a lost keeper.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from typing import Any
+
+from wirt.aio import Nursery
+from wirt.engine.protocol import Exit
+from wirt.errors import WirtError
+from wirt.guest.frame import decode_record
+from wirt.host.events import Bus
+from wirt.host.restart import next_delay
+from wirt.host.roster import Roster
+from wirt.host.running import Live, Running, parse_exit
+from wirt.host.waits import Outcome, Waits
+from wirt.layout import Layout
+from wirt.model.guest import Guest, GuestState
+from wirt.privileged.client import Helper
+from wirt.privileged.protocol import KillGuest, ReleaseGuest
+
+log = logging.getLogger("wirt.finish")
+
+After = Callable[[Guest, float], Coroutine[Any, Any, None]]
+"""What to do with an ended guest that is to be removed or restarted after so many seconds."""
+
+
+class Finish:
+    """Brings ended guests to rest. ``remove`` and ``start_again`` are set by the wiring."""
+
+    def __init__(
+        self,
+        *,
+        layout: Layout,
+        roster: Roster,
+        running: Running,
+        helper: Helper,
+        bus: Bus,
+        waits: Waits,
+        nursery: Nursery,
+    ) -> None:
+        self._layout = layout
+        self._roster = roster
+        self._running = running
+        self._helper = helper
+        self._bus = bus
+        self._waits = waits
+        self._nursery = nursery
+        self.remove: After = _unset
+        self.start_again: After = _unset
+        running.on_ended = self._ended
+
+    def _ended(self, guest_id: str, ending: Exit | None) -> None:
+        work = self.finish(guest_id) if ending is not None else self._lost(guest_id)
+        self._nursery.start(work, name=f"finish {guest_id[:12]}")
+
+    async def _lost(self, guest_id: str) -> None:
+        """The keeper went without an exit event: it wrote its record first, or was killed."""
+        live = self._running.get(guest_id)
+        if live is not None:
+            live.exit = self.read_exit(guest_id) or await self.put_down(guest_id)
+        await self.finish(guest_id)
+
+    def read_exit(self, guest_id: str) -> Exit | None:
+        """The exit record that a keeper left, or None."""
+        try:
+            data = (self._layout.guest_run(guest_id) / "exit").read_bytes()
+        except OSError:
+            return None
+        return parse_exit(decode_record(data))
+
+    async def put_down(self, guest_id: str) -> Exit:
+        """Kill what is left of a guest whose keeper is gone; its true status is lost with it."""
+        await self._helper.call(KillGuest(id=guest_id, keeper=True))
+        return Exit(code=137, signal=9, time=time.time_ns(), error="the guest's keeper was killed")
+
+    async def finish(self, guest_id: str) -> None:
+        """Bring a live guest whose ``exit`` is set to rest."""
+        async with self._roster.locks.hold(guest_id):
+            live = await self._running.drop(guest_id)
+            if live is None or live.exit is None:
+                return
+            guest, delay = await self._settle(live, live.exit)
+        outcome = Outcome(guest.status.exit_code, guest.status.error)
+        restarting = guest.status.state is GuestState.RESTARTING
+        self._waits.ended(guest_id, outcome, restarting=restarting)
+        live.ended.set()
+        if guest.spec.remove_on_exit:
+            await self.remove(guest, 0.0)
+        elif delay is not None:
+            self._nursery.start(self.start_again(guest, delay), name=f"restart {guest.name}")
+
+    async def _settle(self, live: Live, ending: Exit) -> tuple[Guest, float | None]:
+        guest = self._roster.get(live.guest_id)
+        delay = next_delay(guest, ending)
+        if not guest.spec.remove_on_exit:
+            try:
+                await self._helper.call(ReleaseGuest(id=guest.id))
+            except WirtError as error:
+                log.warning("guest %s: could not release: %s", guest.name, error)
+        if guest.spec.remove_on_exit:
+            delay = None
+        status = replace(
+            guest.status,
+            state=GuestState.EXITED if delay is None else GuestState.RESTARTING,
+            pid=0,
+            exit_code=ending.code,
+            error=ending.error,
+            oom_killed=ending.oom_killed,
+            finished_at=ending.time,
+            health=None,
+        )
+        guest = await self._roster.move(guest.id, status)
+        facts = {"name": guest.name, "image": guest.spec.image}
+        if ending.oom_killed:
+            self._bus.publish("guest", "oom", guest.id, **facts)
+        lasted = max(0, ending.time - guest.status.started_at) // 10**9
+        self._bus.publish(
+            "guest",
+            "die",
+            guest.id,
+            exitCode=str(ending.code),
+            execDuration=str(lasted),
+            **facts,
+        )
+        return guest, delay
+
+
+async def _unset(guest: Guest, delay: float) -> None:
+    raise AssertionError("Finish.remove and Finish.start_again are set by the wiring")

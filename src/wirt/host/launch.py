@@ -1,0 +1,148 @@
+"""Start a guest: plan, launch, attach those who wait, run. Every step pushes its inverse.
+
+The order makes a crash harmless: until START the keeper only waits, and what it holds dies with
+it; after START the run directory tells the next daemon that the guest runs (``host/adopt.py``).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from wirt.engine.protocol import Engine, Plan
+from wirt.errors import WirtError
+from wirt.host.attach import Attach
+from wirt.host.events import Bus
+from wirt.host.prepare import Prepare
+from wirt.host.roster import Roster
+from wirt.host.running import Live, Running, already_running
+from wirt.host.undo import Undo
+from wirt.host.waits import Outcome, Waits
+from wirt.model.guest import Guest, GuestState, GuestStatus, Isolation
+from wirt.privileged.client import Helper
+from wirt.privileged.protocol import Launched, MakeImageDisk, ReleaseGuest
+
+STARTABLE = frozenset({GuestState.CREATED, GuestState.EXITED, GuestState.RESTARTING})
+
+
+class Plans:
+    """From a stored guest to a launched keeper; no decisions about when or whether."""
+
+    def __init__(
+        self, *, prepare: Prepare, engines: Mapping[Isolation, Engine], helper: Helper
+    ) -> None:
+        self._prepare = prepare
+        self._engines = engines
+        self._helper = helper
+
+    async def plan(self, guest: Guest) -> Plan:
+        """What a start of this guest would do."""
+        start = await self._prepare.start(guest)
+        return self._engines[guest.spec.isolation].plan(start)
+
+    async def launch(self, guest: Guest) -> tuple[Plan, Launched]:
+        """Plan and carry out; the keeper waits for START afterwards."""
+        start = await self._prepare.start(guest)
+        if guest.spec.isolation is not Isolation.CONTAINER:
+            await self._helper.call(
+                MakeImageDisk(image_id=start.image.id, layers=start.image.chain_ids)
+            )
+        plan = self._engines[guest.spec.isolation].plan(start)
+        launched, descriptors = await self._helper.call(plan.launch)
+        for descriptor in descriptors:
+            os.close(descriptor)
+        assert isinstance(launched, Launched)
+        return plan, launched
+
+
+class Launch:
+    """The ``start`` verb."""
+
+    def __init__(
+        self,
+        *,
+        roster: Roster,
+        running: Running,
+        plans: Plans,
+        helper: Helper,
+        attach: Attach,
+        bus: Bus,
+        waits: Waits,
+    ) -> None:
+        self._roster = roster
+        self._running = running
+        self._plans = plans
+        self._helper = helper
+        self._attach = attach
+        self._bus = bus
+        self._waits = waits
+
+    async def start(self, guest: Guest, *, again: bool = False) -> Guest:
+        """Start a guest and return it as it runs.
+
+        Raises Conflict (``guest.running``) when it runs already. When the process cannot be run the
+        error's ``facts["exit"]`` is 125, 126 or 127, as docker's. ``again``: count it as a restart.
+        """
+        async with self._roster.locks.hold(guest.id):
+            guest = self._roster.get(guest.id)
+            if guest.status.state not in STARTABLE:
+                raise already_running(guest)
+            try:
+                return await self._start(guest, again=again)
+            except WirtError as error:
+                await self._failed(guest, error)
+                raise
+
+    async def _start(self, guest: Guest, *, again: bool) -> Guest:
+        async with Undo() as undo:
+            undo.push("release", lambda: self._helper.call(ReleaseGuest(id=guest.id)))
+            plan, launched = await self._plans.launch(guest)
+            undo.push("disconnect", lambda: self._running.drop(guest.id))
+            live = await self._running.connect(guest)
+            await self._attach.join_all(live, guest)
+            pid, started_at = await live.handle.start()
+            undo.keep()
+        count = guest.status.restart_count + 1 if again else 0
+        status = GuestStatus(
+            state=GuestState.RUNNING,
+            pid=pid,
+            started_at=started_at,
+            finished_at=guest.status.finished_at,
+            restart_count=count,
+            accelerator=plan.accelerator,
+        )
+        guest = replace(
+            self._roster.get(guest.id),
+            ports=launched.ports,
+            boot_id=boot_id(),
+            warnings=plan.warnings,
+        )
+        return await self._shown(guest, status, live)
+
+    async def _shown(self, guest: Guest, status: GuestStatus, live: Live) -> Guest:
+        await self._roster.save(replace(guest, status=status))
+        self._bus.publish("guest", "start", guest.id, name=guest.name, image=guest.spec.image)
+        return self._roster.get(live.guest_id)
+
+    async def _failed(self, guest: Guest, error: WirtError) -> None:
+        """Remember why, tell those who wait, hang up on those attached."""
+        error.facts.setdefault("exit", 125)
+        code = int(error.facts["exit"])
+        status = replace(
+            guest.status,
+            state=GuestState.CREATED
+            if guest.status.state is GuestState.CREATED
+            else GuestState.EXITED,
+            exit_code=code,
+            error=error.message,
+        )
+        await self._roster.save(replace(guest, status=status))
+        await self._attach.release(guest)
+        self._waits.ended(guest.id, Outcome(code, error.message))
+
+
+def boot_id() -> str:
+    """The host's boot id (proc_sys_kernel(5), ``random/boot_id``)."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()

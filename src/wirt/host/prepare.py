@@ -1,0 +1,69 @@
+"""Gather everything an engine needs to plan a start: image, process, mounts, network places."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from wirt.engine.protocol import Process, Start
+from wirt.host.images import Images
+from wirt.host.networks import Networks
+from wirt.host.process import main_process
+from wirt.host.roster import Roster, require_running
+from wirt.host.volumes import Volumes
+from wirt.model.guest import Guest, GuestSpec
+from wirt.model.image import Image
+from wirt.model.names import short
+
+
+class Prepare:
+    """Turns a stored guest into a :class:`~wirt.engine.protocol.Start`."""
+
+    def __init__(
+        self, *, roster: Roster, images: Images, networks: Networks, volumes: Volumes
+    ) -> None:
+        self._roster = roster
+        self._images = images
+        self._networks = networks
+        self._volumes = volumes
+
+    async def start(self, guest: Guest) -> Start:
+        """Everything about the next start of ``guest``. Raises what is wrong with it now."""
+        image = await self._images.get(guest.image_id)
+        hostname = guest_hostname(guest)
+        return Start(
+            guest=guest,
+            image=image,
+            process=main_process(guest.spec, image.config, hostname=hostname),
+            network=self._network(guest.spec),
+            mounts=await self._volumes.resolve_mounts(guest, image),
+            bridges=await self._networks.bridges(guest),
+            mtus=await self._networks.mtus(guest),
+            files=await self._networks.files(guest, hostname=hostname),
+        )
+
+    def _network(self, spec: GuestSpec) -> str:
+        mode = spec.network_mode
+        if mode == "none":
+            return "private"
+        if mode.startswith("guest:"):
+            other = self._roster.find(mode.removeprefix("guest:"))
+            require_running(other, paused_too=True)
+            return f"guest:{other.id}"
+        return mode or "private"
+
+
+def guest_hostname(guest: Guest) -> str:
+    """The name the guest calls itself: as asked, else the beginning of its id."""
+    return guest.spec.hostname or short(guest.id)
+
+
+def with_image_defaults(spec: GuestSpec, image: Image) -> GuestSpec:
+    """The spec as stored: the image's labels below the user's own."""
+    if not image.config.labels:
+        return spec
+    return replace(spec, labels={**image.config.labels, **spec.labels})
+
+
+def check_process(spec: GuestSpec, image: Image) -> Process:
+    """Raise Invalid now rather than at the start when nothing can be run."""
+    return main_process(spec, image.config, hostname=spec.hostname or "x")

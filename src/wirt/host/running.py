@@ -1,0 +1,184 @@
+"""The guests that run right now, each with its keeper connection and its further processes.
+
+Nothing here is the truth: all of it is rebuilt from the keepers when the daemon starts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from wirt.engine.protocol import Engine, Exit, Handle
+from wirt.errors import Conflict, NotFound, Unavailable
+from wirt.guest.keeper import KeeperLink, Record
+from wirt.host.roster import require_running
+from wirt.layout import Layout
+from wirt.model.guest import ExecSpec, Guest, Isolation
+
+FORGET_EXECS_AFTER = 300.0
+"""Seconds that an ended further process can still be inspected."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Exec:
+    """A further process of a guest: made, perhaps running, perhaps ended."""
+
+    id: str
+    guest_id: str
+    spec: ExecSpec
+    pid: int = 0
+    started: bool = False
+    code: int | None = None
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    ended_at: float = 0.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Live:
+    """One running guest."""
+
+    guest_id: str
+    keeper: KeeperLink
+    handle: Handle
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    exit: Exit | None = None
+
+
+Ended = Callable[[str, Exit | None], None]
+"""Called once when a guest's main process ended; None when its keeper went without a word."""
+
+
+class Running:
+    """Connects to keepers, remembers live guests, and passes on their endings."""
+
+    def __init__(self, layout: Layout, engines: dict[Isolation, Engine]) -> None:
+        self._layout = layout
+        self._engines = engines
+        self._live: dict[str, Live] = {}
+        self._execs: dict[str, Exec] = {}
+        self.on_ended: Ended = _nobody_listens
+
+    async def connect(self, guest: Guest) -> Live:
+        """Connect to the guest's keeper. Raises Unavailable."""
+        guest_id = guest.id
+        keeper = await KeeperLink.connect(
+            self._layout.keeper_socket(guest_id),
+            on_event=lambda record: self._event(guest_id, record),
+            on_closed=lambda: self._closed(guest_id),
+        )
+        handle = self._engines[guest.spec.isolation].handle(guest, keeper)
+        live = Live(guest_id=guest_id, keeper=keeper, handle=handle)
+        self._live[guest_id] = live
+        return live
+
+    def get(self, guest_id: str) -> Live | None:
+        """The live guest, or None."""
+        return self._live.get(guest_id)
+
+    def ids(self) -> tuple[str, ...]:
+        """Ids of all live guests."""
+        return tuple(self._live)
+
+    def require(self, guest: Guest, *, paused_too: bool = False) -> Live:
+        """The live guest. Raises Conflict when it does not run, Unavailable when it was lost."""
+        require_running(guest, paused_too=paused_too)
+        live = self._live.get(guest.id)
+        if live is None:
+            raise Unavailable(
+                f"the keeper of guest {guest.name!r} does not answer",
+                hint=f"'wirt stop {guest.name}' puts it right",
+            )
+        return live
+
+    async def drop(self, guest_id: str) -> Live | None:
+        """Forget a live guest and close its keeper connection."""
+        live = self._live.pop(guest_id, None)
+        if live is not None:
+            await live.keeper.close()
+        for process in self._execs.values():
+            if process.guest_id == guest_id and process.started and process.code is None:
+                self._exec_ended(process, 137)
+        return live
+
+    # --- further processes
+
+    def add_exec(self, process: Exec) -> None:
+        """Remember a further process."""
+        self._forget_old_execs()
+        self._execs[process.id] = process
+
+    def exec(self, text: str) -> Exec:
+        """The further process with this id or unambiguous prefix. Raises NotFound."""
+        if text in self._execs:
+            return self._execs[text]
+        matches = [known for known in self._execs if text and known.startswith(text)]
+        if len(matches) != 1:
+            raise NotFound(f"no such exec: {text[:128]}", code="exec.not-found")
+        return self._execs[matches[0]]
+
+    def execs_of(self, guest_id: str) -> list[Exec]:
+        """The further processes of one guest."""
+        return [process for process in self._execs.values() if process.guest_id == guest_id]
+
+    def forget_execs(self, guest_id: str) -> None:
+        """Forget a removed guest's further processes."""
+        for process in self.execs_of(guest_id):
+            del self._execs[process.id]
+
+    def _forget_old_execs(self) -> None:
+        limit = time.monotonic() - FORGET_EXECS_AFTER
+        for process in tuple(self._execs.values()):
+            if process.code is not None and process.ended_at < limit:
+                del self._execs[process.id]
+
+    def _exec_ended(self, process: Exec, code: int) -> None:
+        process.code = code
+        process.ended_at = time.monotonic()
+        process.ended.set()
+
+    # --- what keepers say
+
+    def _event(self, guest_id: str, record: Record) -> None:
+        if record.get("event") != ["exit"]:
+            return
+        target = record.get("target", ["main"])[0]
+        if target == "main":
+            live = self._live.get(guest_id)
+            if live is not None and live.exit is None:
+                live.exit = parse_exit(record)
+                self.on_ended(guest_id, live.exit)
+        elif target in self._execs:
+            self._exec_ended(self._execs[target], int(record["code"][0]))
+
+    def _closed(self, guest_id: str) -> None:
+        live = self._live.get(guest_id)
+        if live is not None and live.exit is None:
+            live.exit = Exit(code=137, time=time.time_ns(), error="lost")
+            self.on_ended(guest_id, None)
+
+
+def _nobody_listens(guest_id: str, ending: Exit | None) -> None:
+    raise AssertionError("Running.on_ended is set by the wiring")
+
+
+def parse_exit(record: Record) -> Exit:
+    """An exit event or exit record of a keeper as a value; hostile figures become code 255."""
+
+    def figure(key: str, default: int) -> int:
+        text = record.get(key, [str(default)])[0]
+        return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else default
+
+    return Exit(
+        code=figure("code", 255),
+        signal=figure("signal", 0),
+        oom_killed=record.get("oom", ["0"])[0] == "1",
+        time=figure("time", 0) or time.time_ns(),
+        error=record.get("error", [""])[0],
+    )
+
+
+def already_running(guest: Guest) -> Conflict:
+    """The error for a second start."""
+    return Conflict(f"guest {guest.name!r} runs already", code="guest.running")
