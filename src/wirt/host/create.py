@@ -107,7 +107,7 @@ def check_spec(spec: GuestSpec) -> None:
         raise Invalid(
             f"stop timeout {spec.stop_timeout} is not between -1 and {LONGEST_STOP_TIMEOUT} seconds"
         )
-    _check_restart(spec)
+    check_restart(spec)
 
 
 def _check_environment(env: tuple[str, ...]) -> None:
@@ -136,7 +136,7 @@ def _check_arguments(spec: GuestSpec) -> None:
         )
 
 
-def _check_restart(spec: GuestSpec) -> None:
+def check_restart(spec: GuestSpec) -> None:
     policy = spec.restart
     if policy.maximum_retries < 0:
         raise Invalid("the number of restarts cannot be negative")

@@ -18,7 +18,7 @@ from wirt.guest.frame import decode_record
 from wirt.host.events import Bus
 from wirt.host.restart import next_delay
 from wirt.host.roster import Roster
-from wirt.host.running import Live, Running, parse_exit
+from wirt.host.running import Running, parse_exit
 from wirt.host.waits import Outcome, Waits
 from wirt.layout import Layout
 from wirt.model.guest import Guest, GuestState
@@ -86,18 +86,26 @@ class Finish:
             live = await self._running.drop(guest_id)
             if live is None or live.exit is None:
                 return
-            guest, delay = await self._settle(live, live.exit)
+            guest, delay = await self._settle(self._roster.get(guest_id), live.exit)
+        await self._afterwards(guest, delay)
+        live.ended.set()
+
+    async def bury(self, guest: Guest, ending: Exit) -> None:
+        """Bring a guest to rest that ended while no daemon watched."""
+        async with self._roster.locks.hold(guest.id):
+            guest, delay = await self._settle(guest, ending)
+        await self._afterwards(guest, delay)
+
+    async def _afterwards(self, guest: Guest, delay: float | None) -> None:
         outcome = Outcome(guest.status.exit_code, guest.status.error)
         restarting = guest.status.state is GuestState.RESTARTING
-        self._waits.ended(guest_id, outcome, restarting=restarting)
-        live.ended.set()
+        self._waits.ended(guest.id, outcome, restarting=restarting)
         if guest.spec.remove_on_exit:
             await self.remove(guest, 0.0)
         elif delay is not None:
             self._nursery.start(self.start_again(guest, delay), name=f"restart {guest.name}")
 
-    async def _settle(self, live: Live, ending: Exit) -> tuple[Guest, float | None]:
-        guest = self._roster.get(live.guest_id)
+    async def _settle(self, guest: Guest, ending: Exit) -> tuple[Guest, float | None]:
         delay = next_delay(guest, ending)
         if not guest.spec.remove_on_exit:
             try:

@@ -14,11 +14,9 @@ from dataclasses import replace
 from wirt.aio import Nursery
 from wirt.errors import WirtError
 from wirt.host.events import Bus
-from wirt.host.process import health_check
 from wirt.host.roster import Roster
 from wirt.host.running import Exec, Live, Running
 from wirt.model.guest import ExecSpec, Guest, GuestState, HealthCheck, HealthStatus
-from wirt.model.image import ImageConfig
 from wirt.model.names import new_id
 
 MAX_OUTPUT = 4096
@@ -34,9 +32,9 @@ class Health:
         self._bus = bus
         self._nursery = nursery
 
-    def watch(self, guest: Guest, config: ImageConfig) -> None:
+    def watch(self, guest: Guest) -> None:
         """Begin checking a guest that has just started (or was adopted), if it has a check."""
-        check = health_check(guest.spec, config)
+        check = guest.spec.health
         live = self._running.get(guest.id)
         if check is not None and live is not None:
             self._nursery.start(self._watch(live, check), name=f"health {guest.name}")

@@ -15,9 +15,10 @@ from wirt.engine.protocol import Engine, Plan
 from wirt.errors import WirtError
 from wirt.host.attach import Attach
 from wirt.host.events import Bus
+from wirt.host.health import Health
 from wirt.host.prepare import Prepare
 from wirt.host.roster import Roster
-from wirt.host.running import Live, Running, already_running
+from wirt.host.running import Running, already_running
 from wirt.host.undo import Undo
 from wirt.host.waits import Outcome, Waits
 from wirt.model.guest import Guest, GuestState, GuestStatus, Isolation
@@ -56,6 +57,10 @@ class Plans:
         assert isinstance(launched, Launched)
         return plan, launched
 
+    async def release(self, guest: Guest) -> None:
+        """The inverse of :meth:`launch`."""
+        await self._helper.call(ReleaseGuest(id=guest.id))
+
 
 class Launch:
     """The ``start`` verb."""
@@ -66,16 +71,16 @@ class Launch:
         roster: Roster,
         running: Running,
         plans: Plans,
-        helper: Helper,
         attach: Attach,
+        health: Health,
         bus: Bus,
         waits: Waits,
     ) -> None:
         self._roster = roster
         self._running = running
         self._plans = plans
-        self._helper = helper
         self._attach = attach
+        self._health = health
         self._bus = bus
         self._waits = waits
 
@@ -97,7 +102,7 @@ class Launch:
 
     async def _start(self, guest: Guest, *, again: bool) -> Guest:
         async with Undo() as undo:
-            undo.push("release", lambda: self._helper.call(ReleaseGuest(id=guest.id)))
+            undo.push("release", lambda: self._plans.release(guest))
             plan, launched = await self._plans.launch(guest)
             undo.push("disconnect", lambda: self._running.drop(guest.id))
             live = await self._running.connect(guest)
@@ -119,12 +124,11 @@ class Launch:
             boot_id=boot_id(),
             warnings=plan.warnings,
         )
-        return await self._shown(guest, status, live)
-
-    async def _shown(self, guest: Guest, status: GuestStatus, live: Live) -> Guest:
-        await self._roster.save(replace(guest, status=status))
+        guest = replace(guest, status=status)
+        await self._roster.save(guest)
         self._bus.publish("guest", "start", guest.id, name=guest.name, image=guest.spec.image)
-        return self._roster.get(live.guest_id)
+        self._health.watch(guest)
+        return guest
 
     async def _failed(self, guest: Guest, error: WirtError) -> None:
         """Remember why, tell those who wait, hang up on those attached."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 from wirt.engine.protocol import Process, Start
 from wirt.host.images import Images
 from wirt.host.networks import Networks
-from wirt.host.process import main_process
+from wirt.host.process import health_check, main_process
 from wirt.host.roster import Roster, require_running
 from wirt.host.volumes import Volumes
 from wirt.model.guest import Guest, GuestSpec
@@ -58,10 +58,13 @@ def guest_hostname(guest: Guest) -> str:
 
 
 def with_image_defaults(spec: GuestSpec, image: Image) -> GuestSpec:
-    """The spec as stored: the image's labels below the user's own."""
-    if not image.config.labels:
-        return spec
-    return replace(spec, labels={**image.config.labels, **spec.labels})
+    """The spec as stored: what the image says where the user said nothing."""
+    return replace(
+        spec,
+        labels={**image.config.labels, **spec.labels},
+        stop_signal=spec.stop_signal or image.config.stop_signal,
+        health=health_check(spec, image.config),
+    )
 
 
 def check_process(spec: GuestSpec, image: Image) -> Process:

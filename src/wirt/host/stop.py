@@ -8,11 +8,10 @@ from dataclasses import replace
 from wirt.errors import Conflict, WirtError
 from wirt.host.events import Bus
 from wirt.host.launch import Launch
-from wirt.host.process import main_process
+from wirt.host.process import parse_signal
 from wirt.host.roster import Roster, require_running
 from wirt.host.running import Live, Running
 from wirt.model.guest import Guest, GuestState
-from wirt.model.image import ImageConfig
 from wirt.privileged.client import Helper
 from wirt.privileged.protocol import KillGuest
 
@@ -97,7 +96,7 @@ class Stop:
         self._bus = bus
 
     async def stop(self, guest: Guest, timeout: int | None) -> bool:
-        """Stop a guest; False when it does not run. ``timeout`` None: the guest's own, else 10 s."""
+        """Stop a guest; False when it does not run. ``timeout`` None: its own, else 10 s."""
         guest = self._roster.get(guest.id)
         if guest.status.state is GuestState.RESTARTING:
             await self._stay_down(guest)
@@ -127,9 +126,8 @@ class Stop:
 
 
 def stop_signal(guest: Guest) -> int:
-    """The signal that asks this guest to end; the image's default was stored at create."""
-    spec = replace(guest.spec, command=("x",), entrypoint=None)
-    return main_process(spec, ImageConfig(), hostname="x").stop_signal
+    """The signal that asks this guest to end; the image's own was stored at create."""
+    return parse_signal(guest.spec.stop_signal or "TERM")
 
 
 async def _ended(live: Live, timeout: float | None) -> bool:

@@ -1,0 +1,169 @@
+"""Put the world right when the daemon starts: adopt what runs, bury what ended, undo what is half.
+
+Found / result, for each stored guest:
+
+- other boot id than at its last start: the host was rebooted; down, its restart policy decides
+- its keeper answers and has started it: adopted, running (or paused)
+- its keeper answers but waits for START: the start was cut short; undone
+- an exit record: ended while we were away; finished with its true code and time
+- neither, but it should run: its keeper was killed; put down, code 137
+- state REMOVING: removal goes on
+
+What no stored guest owns is swept away by the helper.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+
+from wirt.aio import Nursery
+from wirt.engine.protocol import Exit
+from wirt.errors import Unavailable, WirtError
+from wirt.host.finish import Finish
+from wirt.host.health import Health
+from wirt.host.launch import Launch, boot_id
+from wirt.host.remove import Remove
+from wirt.host.restart import wanted_at_boot
+from wirt.host.roster import Roster
+from wirt.host.running import Live, Running
+from wirt.layout import Layout
+from wirt.model.guest import Guest, GuestState
+from wirt.privileged.client import Helper
+from wirt.privileged.protocol import ReleaseGuest
+
+log = logging.getLogger("wirt.adopt")
+
+SHOULD_RUN = frozenset({GuestState.RUNNING, GuestState.PAUSED})
+
+
+class Adopt:
+    """One pass over all guests before the socket is opened."""
+
+    def __init__(
+        self,
+        *,
+        layout: Layout,
+        roster: Roster,
+        running: Running,
+        finish: Finish,
+        remove: Remove,
+        helper: Helper,
+        health: Health,
+    ) -> None:
+        self._layout = layout
+        self._roster = roster
+        self._running = running
+        self._finish = finish
+        self._remove = remove
+        self._helper = helper
+        self._health = health
+
+    async def adopt_all(self) -> None:
+        """Bring every stored guest into a state that is true; one guest's fault stops no other."""
+        this_boot = boot_id()
+        for guest in tuple(self._roster.all()):
+            try:
+                await self._adopt(guest, this_boot)
+            except Exception:
+                log.exception("guest %s could not be adopted", guest.name)
+
+    async def _adopt(self, guest: Guest, this_boot: str) -> None:
+        if guest.status.state is GuestState.REMOVING:
+            await self._remove.remove(guest)
+            return
+        should_run = guest.status.state in SHOULD_RUN
+        if should_run and guest.boot_id and guest.boot_id != this_boot:
+            await self._end(guest, Exit(code=255, time=0, error="the host was restarted"))
+            return
+        if self._layout.guest_run(guest.id).is_dir():
+            live = await self._connect(guest)
+            if live is not None:
+                await self._take_up(guest, live)
+                return
+        elif not should_run:
+            await self._tidy(guest)
+            return
+        ending = self._finish.read_exit(guest.id)
+        if ending is not None or should_run:
+            await self._end(guest, ending or await self._finish.put_down(guest.id))
+        else:
+            await self._helper.call(ReleaseGuest(id=guest.id))
+            await self._tidy(guest)
+
+    async def _connect(self, guest: Guest) -> Live | None:
+        try:
+            return await self._running.connect(guest)
+        except Unavailable:
+            return None
+
+    async def _take_up(self, guest: Guest, live: Live) -> None:
+        """A keeper answers: its word decides."""
+        hello = live.keeper.hello
+        state = hello.get("state", [""])[0]
+        if hello.get("id") != [guest.id] or state == "waiting":
+            await self._running.drop(guest.id)
+            await self._helper.call(ReleaseGuest(id=guest.id))
+            await self._tidy(guest)
+            return
+        if state == "exited":
+            await self._running.drop(guest.id)
+            ending = self._finish.read_exit(guest.id)
+            await self._end(guest, ending or Exit(code=int(hello.get("code", ["255"])[0])))
+            return
+        if guest.status.state not in SHOULD_RUN:
+            # START was given, but the daemon died before it could note it
+            status = replace(
+                guest.status,
+                state=GuestState.RUNNING,
+                pid=int(hello["pid"][0]),
+                started_at=int(hello["started"][0]),
+                exit_code=0,
+                error="",
+            )
+            guest = replace(guest, status=status, boot_id=boot_id())
+            await self._roster.save(guest)
+        self._health.watch(guest)
+        log.info("guest %s is running, adopted", guest.name)
+
+    async def _end(self, guest: Guest, ending: Exit) -> None:
+        """Finish as if we had watched."""
+        if guest.status.state not in SHOULD_RUN:
+            guest = replace(guest, status=replace(guest.status, state=GuestState.RUNNING))
+            await self._roster.save(guest)
+        await self._finish.bury(guest, ending)
+
+    async def _tidy(self, guest: Guest) -> None:
+        """A guest that is down: remove it when it was to vanish at its end."""
+        if guest.status.state is GuestState.EXITED and guest.spec.remove_on_exit:
+            await self._remove.remove(guest)
+
+
+class Revive:
+    """Starts guests again: after a delay, or those that should be up when the daemon starts."""
+
+    def __init__(self, *, roster: Roster, launch: Launch, nursery: Nursery) -> None:
+        self._roster = roster
+        self._launch = launch
+        self._nursery = nursery
+
+    def all(self, sleep: Callable[[Guest], float]) -> None:
+        """Start every guest whose policy wants it up and which is down."""
+        for guest in self._roster.all():
+            waiting = guest.status.state is GuestState.RESTARTING
+            down = guest.status.state is GuestState.EXITED
+            if waiting or (down and wanted_at_boot(guest)):
+                self._nursery.start(self.later(guest, sleep(guest)), name=f"revive {guest.name}")
+
+    async def later(self, guest: Guest, delay: float) -> None:
+        """Start a guest after ``delay`` seconds unless the user decided otherwise meanwhile."""
+        await asyncio.sleep(delay)
+        try:
+            guest = self._roster.get(guest.id)
+            if guest.status.stopped_by_user and guest.status.state is not GuestState.RESTARTING:
+                return
+            await self._launch.start(guest, again=True)
+        except WirtError as error:
+            log.warning("guest %s could not be started again: %s", guest.name, error)

@@ -1,0 +1,98 @@
+"""What running guests use, right now and over time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+from wirt.errors import WirtError
+from wirt.host.roster import Roster
+from wirt.host.running import Running
+from wirt.model.guest import Guest
+from wirt.model.resources import Usage
+
+PERIOD = 1.0
+"""Seconds between two readings of a stream."""
+
+PATIENCE = 2.0
+"""Seconds that one guest may take to answer; a wedged one is shown without figures."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One reading of one guest. ``cpu_percent``: of one core, over the time since the last."""
+
+    id: str
+    name: str
+    usage: Usage | None
+    cpu_percent: float | None = None
+
+
+class Stats:
+    """The ``stats`` and ``top`` verbs."""
+
+    def __init__(self, *, roster: Roster, running: Running) -> None:
+        self._roster = roster
+        self._running = running
+
+    async def one(self, guest: Guest, before: Sample | None = None) -> Sample:
+        """A reading of one running guest; ``before`` gives the CPU rate. Raises Conflict."""
+        live = self._running.require(guest, paused_too=True)
+        usage = await asyncio.wait_for(live.handle.usage(), PATIENCE)
+        return Sample(
+            id=guest.id,
+            name=guest.name,
+            usage=usage,
+            cpu_percent=cpu_percent(before.usage if before else None, usage),
+        )
+
+    async def stream(self, guests: Sequence[Guest] | None) -> AsyncIterator[list[Sample]]:
+        """Readings of these guests (None: all that run, looked up anew) once a period."""
+        before: dict[str, Sample] = {}
+        while True:
+            chosen = self._running_guests() if guests is None else list(guests)
+            if guests is not None and not any(self._running.get(guest.id) for guest in chosen):
+                return
+            samples = await asyncio.gather(
+                *(self._patiently(guest, before.get(guest.id)) for guest in chosen)
+            )
+            before = {sample.id: sample for sample in samples}
+            yield samples
+            await asyncio.sleep(PERIOD)
+
+    async def pair(self, guests: Sequence[Guest] | None) -> list[Sample]:
+        """Two readings a period apart, the second one with rates."""
+        stream = self.stream(guests)
+        samples: list[Sample] = []
+        async for samples in stream:
+            if any(sample.cpu_percent is not None for sample in samples) or not samples:
+                break
+        return samples
+
+    async def top(
+        self, guest: Guest, ps_args: str
+    ) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
+        """Titles and rows of the guest's processes."""
+        live = self._running.require(guest, paused_too=True)
+        return await live.handle.processes(ps_args)
+
+    def _running_guests(self) -> list[Guest]:
+        return [guest for guest in self._roster.all() if self._running.get(guest.id) is not None]
+
+    async def _patiently(self, guest: Guest, before: Sample | None) -> Sample:
+        try:
+            return await self.one(self._roster.get(guest.id), before)
+        except (WirtError, TimeoutError, OSError):
+            return Sample(id=guest.id, name=guest.name, usage=None)
+
+
+def cpu_percent(before: Usage | None, now: Usage) -> float | None:
+    """CPU use between two readings in percent of one core; None when it cannot be told."""
+    if before is None or before.cpu_ns is None or now.cpu_ns is None:
+        return None
+    elapsed = now.read_at - before.read_at
+    used = now.cpu_ns - before.cpu_ns
+    if elapsed <= 0 or used < 0:
+        return None
+    return 100.0 * used / elapsed

@@ -1,0 +1,82 @@
+"""Change a guest after it was created: limits, restart policy, name."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+from wirt.engine.protocol import Engine
+from wirt.errors import Conflict, Invalid
+from wirt.host.create import check_restart
+from wirt.host.events import Bus
+from wirt.host.roster import Roster
+from wirt.host.running import Running
+from wirt.model.guest import Guest, GuestState, Isolation, RestartPolicy
+from wirt.model.names import check_name
+from wirt.model.resources import Resources
+
+
+class Update:
+    """The ``update`` and ``rename`` verbs."""
+
+    def __init__(
+        self, *, roster: Roster, running: Running, engines: dict[Isolation, Engine], bus: Bus
+    ) -> None:
+        self._roster = roster
+        self._running = running
+        self._engines = engines
+        self._bus = bus
+
+    async def update(
+        self, guest: Guest, resources: Resources, restart: RestartPolicy | None
+    ) -> tuple[str, ...]:
+        """Apply new limits (None leaves a value as it is) at once and for later starts.
+
+        Nothing is changed when any of it is impossible. Returns warnings.
+        """
+        async with self._roster.locks.hold(guest.id):
+            guest = self._roster.get(guest.id)
+            if guest.status.state in {GuestState.REMOVING, GuestState.DEAD}:
+                raise Conflict(f"guest {guest.name!r} is being removed", code="guest.removing")
+            spec = replace(guest.spec, resources=merge(guest.spec.resources, resources))
+            if restart is not None:
+                spec = replace(spec, restart=restart)
+                check_restart(spec)
+            self._engines[spec.isolation].check(spec)
+            live = self._running.get(guest.id)
+            if live is not None and resources != Resources():
+                await live.handle.limit(resources)
+            await self._roster.save(replace(guest, spec=spec))
+        self._bus.publish("guest", "update", guest.id, name=guest.name, image=guest.spec.image)
+        return ()
+
+    async def rename(self, guest: Guest, name: str) -> None:
+        """Give a guest another name. Raises Conflict when it is taken."""
+        name = check_name(name.removeprefix("/"), "guest")
+        if name == guest.name:
+            raise Invalid(f"guest {name!r} has that name already")
+        async with self._roster.locks.hold(guest.id):
+            guest = self._roster.get(guest.id)
+            endpoints = tuple(
+                replace(
+                    endpoint,
+                    names=tuple(
+                        name.lower() if known == guest.name.lower() else known
+                        for known in endpoint.names
+                    ),
+                )
+                for endpoint in guest.endpoints
+            )
+            await self._roster.save(replace(guest, name=name, endpoints=endpoints))
+        self._bus.publish(
+            "guest", "rename", guest.id, name=name, oldName=guest.name, image=guest.spec.image
+        )
+
+
+def merge(old: Resources, new: Resources) -> Resources:
+    """``old`` with every value that ``new`` sets."""
+    changes = {
+        field.name: getattr(new, field.name)
+        for field in fields(Resources)
+        if getattr(new, field.name) is not None
+    }
+    return replace(old, **changes)
