@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from wirt.errors import Conflict, Invalid
+from wirt.errors import Conflict, Invalid, WirtError
 from wirt.host.attach import parse_detach_keys
 from wirt.host.create import MAX_ARGUMENT_BYTES, MAX_ENV_BYTES
 from wirt.host.events import Bus
@@ -52,8 +52,9 @@ class Execute:
             live = self._running.require(guest)
             process.started = True
             process.pid = await live.handle.execute(process.id, process.spec, descriptor)
-        except Exception as error:
-            process.code = int(getattr(error, "facts", {}).get("exit", 126))
+        except WirtError as error:
+            process.code = int(error.facts.get("exit", 126))
+            process.failure = error.message
             process.ended.set()
             raise
         finally:

@@ -23,7 +23,7 @@ FORGET_EXECS_AFTER = 300.0
 
 @dataclass(slots=True, kw_only=True)
 class Exec:
-    """A further process of a guest: made, perhaps running, perhaps ended."""
+    """A further process of a guest. ``failure``: why it could not be run."""
 
     id: str
     guest_id: str
@@ -31,6 +31,7 @@ class Exec:
     pid: int = 0
     started: bool = False
     code: int | None = None
+    failure: str = ""
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     ended_at: float = 0.0
 

@@ -16,6 +16,10 @@ from wirt.privileged.client import Helper
 from wirt.privileged.protocol import KillGuest
 
 DEFAULT_STOP_TIMEOUT = 10
+
+LONGEST_STOP = 24 * 3600
+"""Seconds; the longest stop timeout anybody may ask for."""
+
 KILL_DEADLINE = 30.0
 SIGKILL = 9
 

@@ -1,0 +1,41 @@
+"""The HTTP application: routes, limits, problems, and who may not come in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from wirt.api.http.problem import problems
+from wirt.errors import Forbidden
+
+MAX_PATH = 8190
+"""Bytes of a request line; longer ones are answered 400 by the parser."""
+
+
+class Noun(Protocol):
+    """A group of handlers."""
+
+    def routes(self) -> list[web.RouteDef]:
+        """What it answers."""
+        ...
+
+
+@web.middleware
+async def no_browsers(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse requests that a web page made a browser send (DNS rebinding, CSRF)."""
+    if "Origin" in request.headers:
+        raise Forbidden(
+            "requests from web pages are refused", hint="use the wirt client", code="api.origin"
+        )
+    return await handler(request)
+
+
+def application(nouns: Iterable[Noun]) -> web.Application:
+    """The application that answers these nouns. Bodies of streams are not limited here."""
+    app = web.Application(middlewares=[problems, no_browsers], client_max_size=0)
+    for noun in nouns:
+        app.add_routes(noun.routes())
+    return app

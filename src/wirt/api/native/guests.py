@@ -1,0 +1,128 @@
+"""``/v1/guests``: make, list, look at, change and remove guests."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import msgspec
+from aiohttp import web
+
+from wirt.aio import shielded
+from wirt.api.http.body import answer, flag, read
+from wirt.errors import Invalid
+from wirt.host.create import Create
+from wirt.host.describe import summary
+from wirt.host.filters import GuestFilter
+from wirt.host.inspect import Inspect
+from wirt.host.remove import Remove
+from wirt.host.roster import Roster
+from wirt.host.update import Update
+from wirt.model.guest import GuestSpec, RestartPolicy
+from wirt.model.resources import Resources
+
+DEADLINE = 600.0
+"""Seconds a change may go on after its client went away."""
+
+
+class Created(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer of a creation."""
+
+    id: str
+    name: str
+    warnings: tuple[str, ...] = ()
+
+
+class UpdateBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of an update."""
+
+    resources: Resources = Resources()
+    restart: RestartPolicy | None = None
+
+
+class Warned(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer of an update."""
+
+    warnings: tuple[str, ...] = ()
+
+
+class GuestRoutes:
+    """Handlers of one noun."""
+
+    def __init__(
+        self,
+        *,
+        roster: Roster,
+        create: Create,
+        remove: Remove,
+        update: Update,
+        inspect: Inspect,
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._roster = roster
+        self._create = create
+        self._remove = remove
+        self._update = update
+        self._inspect = inspect
+        self._clock = clock
+
+    def routes(self) -> list[web.RouteDef]:
+        """What this noun answers."""
+        return [
+            web.post("/v1/guests", self.create),
+            web.get("/v1/guests", self.list, allow_head=False),
+            web.get("/v1/guests/{guest}", self.inspect, allow_head=False),
+            web.delete("/v1/guests/{guest}", self.remove),
+            web.post("/v1/guests/{guest}/update", self.update),
+            web.post("/v1/guests/{guest}/rename", self.rename),
+            web.get("/v1/guests/{guest}/port", self.port, allow_head=False),
+        ]
+
+    async def create(self, request: web.Request) -> web.StreamResponse:
+        spec = await read(request, GuestSpec)
+        name = request.query.get("name") or None
+        guest = await shielded(self._create.create(spec, name), deadline=DEADLINE)
+        created = Created(id=guest.id, name=guest.name, warnings=guest.warnings)
+        return answer(created, status=201)
+
+    async def list(self, request: web.Request) -> web.StreamResponse:
+        wanted = GuestFilter.parse(request.query.getall("filter", []))
+        everything = flag(request, "all") or wanted.asks_for_states
+        now = self._clock()
+        rows = [
+            summary(guest, self._inspect.command(guest), now)
+            for guest in self._roster.all()
+            if (everything or guest.status.state.value in {"running", "paused", "restarting"})
+            and wanted.matches(guest)
+        ]
+        return answer(rows)
+
+    async def inspect(self, request: web.Request) -> web.StreamResponse:
+        guest = self._roster.find(request.match_info["guest"])
+        return answer(await self._inspect.inspect(guest, plan=flag(request, "plan")))
+
+    async def remove(self, request: web.Request) -> web.StreamResponse:
+        guest = self._roster.find(request.match_info["guest"])
+        work = self._remove.remove(
+            guest, force=flag(request, "force"), volumes=flag(request, "volumes")
+        )
+        await shielded(work, deadline=DEADLINE)
+        return web.Response(status=204)
+
+    async def update(self, request: web.Request) -> web.StreamResponse:
+        guest = self._roster.find(request.match_info["guest"])
+        body = await read(request, UpdateBody)
+        work = self._update.update(guest, body.resources, body.restart)
+        return answer(Warned(warnings=await shielded(work, deadline=DEADLINE)))
+
+    async def rename(self, request: web.Request) -> web.StreamResponse:
+        guest = self._roster.find(request.match_info["guest"])
+        name = request.query.get("name", "")
+        if not name:
+            raise Invalid("no new name given", hint="add the query parameter name")
+        await shielded(self._update.rename(guest, name))
+        return web.Response(status=204)
+
+    async def port(self, request: web.Request) -> web.StreamResponse:
+        guest = self._roster.find(request.match_info["guest"])
+        return answer(summary(guest, (), self._clock()).ports)
