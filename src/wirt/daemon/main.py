@@ -7,7 +7,7 @@ go on, held by their keepers.
 from __future__ import annotations
 
 import asyncio
-import errno
+import fcntl
 import logging
 import os
 import signal
@@ -20,7 +20,7 @@ from aiohttp import web
 from wirt.daemon.account import become
 from wirt.daemon.config import Config, parse
 from wirt.daemon.wiring import Daemon
-from wirt.errors import Conflict, WirtError
+from wirt.errors import Conflict, NotFound, WirtError
 
 log = logging.getLogger("wirt.daemon")
 
@@ -53,9 +53,11 @@ async def serve(config: Config) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, ended.set)
-    listener = listen(config.layout.socket)
+    watch_children_by_pidfd()
+    lock(config.layout.run)
     daemon = Daemon(config)
     await daemon.open()
+    listener = listen(config.layout.socket)
     runner = web.AppRunner(
         daemon.application(), handler_cancellation=True, access_log=None, shutdown_timeout=0.5
     )
@@ -70,25 +72,38 @@ async def serve(config: Config) -> None:
         await daemon.close()
 
 
+def watch_children_by_pidfd() -> None:
+    """Before 3.12 asyncio makes a thread for every child unless told otherwise."""
+    if sys.version_info < (3, 12):
+        watcher = asyncio.PidfdChildWatcher()
+        watcher.attach_loop(asyncio.get_running_loop())
+        asyncio.get_event_loop_policy().set_child_watcher(watcher)
+
+
+def lock(directory: Path) -> int:
+    """Hold the instance's lock for as long as we live. Raises Conflict when another does."""
+    try:
+        descriptor = os.open(directory / "wirtd.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError as error:
+        raise NotFound(
+            f"there is no directory {directory}", hint="start the helper first"
+        ) from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise Conflict(
+            f"another wirtd runs in {directory}",
+            hint="stop that one first, or use another --name",
+            code="daemon.running",
+        ) from error
+    return descriptor
+
+
 def listen(path: Path) -> socket.socket:
-    """Bind the API socket. Raises Conflict when another daemon answers there."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        if probe.connect_ex(os.fspath(path)) == 0:
-            raise Conflict(
-                f"another wirtd answers on {path}",
-                hint="stop that one first, or use another --name",
-                code="daemon.running",
-            )
+    """Bind the API socket; the lock is ours, so a socket that is there is a dead daemon's."""
     path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        listener.bind(os.fspath(path))
-    except OSError as error:
-        listener.close()
-        if error.errno == errno.ENOENT:
-            raise WirtError(
-                f"there is no directory {path.parent}", hint="start the helper first"
-            ) from error
-        raise
+    listener.bind(os.fspath(path))
     path.chmod(SOCKET_MODE)
     return listener
