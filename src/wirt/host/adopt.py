@@ -24,6 +24,7 @@ from wirt.engine.protocol import Exit
 from wirt.errors import Unavailable, WirtError
 from wirt.host.finish import Finish
 from wirt.host.health import Health
+from wirt.host.insist import insist
 from wirt.host.launch import Launch, boot_id
 from wirt.host.remove import Remove
 from wirt.host.restart import wanted_at_boot
@@ -90,7 +91,7 @@ class Adopt:
         if ending is not None or should_run:
             await self._end(guest, ending or await self._finish.put_down(guest.id))
         else:
-            await self._helper.call(ReleaseGuest(id=guest.id))
+            await insist(self._helper, ReleaseGuest(id=guest.id))
             await self._tidy(guest)
 
     async def _connect(self, guest: Guest) -> Live | None:
@@ -105,7 +106,7 @@ class Adopt:
         state = hello.get("state", [""])[0]
         if hello.get("id") != [guest.id] or state == "waiting":
             await self._running.drop(guest.id)
-            await self._helper.call(ReleaseGuest(id=guest.id))
+            await insist(self._helper, ReleaseGuest(id=guest.id))
             await self._tidy(guest)
             return
         if state == "exited":

@@ -16,6 +16,7 @@ from wirt.engine.protocol import Exit
 from wirt.errors import WirtError
 from wirt.guest.frame import decode_record
 from wirt.host.events import Bus
+from wirt.host.insist import insist
 from wirt.host.restart import next_delay
 from wirt.host.roster import Roster
 from wirt.host.running import Running, parse_exit
@@ -77,7 +78,7 @@ class Finish:
 
     async def put_down(self, guest_id: str) -> Exit:
         """Kill what is left of a guest whose keeper is gone; its true status is lost with it."""
-        await self._helper.call(KillGuest(id=guest_id, keeper=True))
+        await insist(self._helper, KillGuest(id=guest_id, keeper=True))
         return Exit(code=137, signal=9, time=time.time_ns(), error="the guest's keeper was killed")
 
     async def finish(self, guest_id: str) -> None:
@@ -109,7 +110,7 @@ class Finish:
         delay = next_delay(guest, ending)
         if not guest.spec.remove_on_exit:
             try:
-                await self._helper.call(ReleaseGuest(id=guest.id))
+                await insist(self._helper, ReleaseGuest(id=guest.id))
             except WirtError as error:
                 log.warning("guest %s: could not release: %s", guest.name, error)
         if guest.spec.remove_on_exit:

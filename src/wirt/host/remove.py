@@ -9,6 +9,7 @@ from typing import Protocol
 
 from wirt.errors import Conflict, NotFound
 from wirt.host.events import Bus
+from wirt.host.insist import insist
 from wirt.host.roster import Roster
 from wirt.host.running import Running
 from wirt.host.waits import Outcome, Waits
@@ -66,13 +67,13 @@ class Remove:
         status = replace(guest.status, stopped_by_user=True)
         guest = await self._roster.move(guest.id, status)
         live = self._running.get(guest.id)
-        await self._helper.call(KillGuest(id=guest.id))
+        await insist(self._helper, KillGuest(id=guest.id))
         if live is not None:
             try:
                 await asyncio.wait_for(live.ended.wait(), KILL_DEADLINE)
             except TimeoutError:
                 log.warning("guest %s did not end when killed", guest.name)
-                await self._helper.call(KillGuest(id=guest.id, keeper=True))
+                await insist(self._helper, KillGuest(id=guest.id, keeper=True))
                 await asyncio.wait_for(live.ended.wait(), KILL_DEADLINE)
 
     async def _remove(self, guest_id: str, *, volumes: bool) -> None:
@@ -86,7 +87,7 @@ class Remove:
             # the row goes last: after a crash the next start goes on here
             removing = replace(guest.status, state=GuestState.REMOVING)
             guest = await self._roster.move(guest_id, removing)
-        await self._helper.call(ForgetGuest(id=guest_id))
+        await insist(self._helper, ForgetGuest(id=guest_id))
         for holder in self._holders:
             await holder.release(guest, volumes=volumes or guest.spec.remove_on_exit)
         self._running.forget_execs(guest_id)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from wirt.errors import Conflict, WirtError
 from wirt.host.events import Bus
+from wirt.host.insist import insist
 from wirt.host.launch import Launch
 from wirt.host.process import parse_signal
 from wirt.host.roster import Roster, require_running
@@ -38,7 +39,7 @@ class Signals:
         live = self._running.require(guest, paused_too=True)
         if number == SIGKILL:
             await self._by_user(guest)
-            await self._helper.call(KillGuest(id=guest.id))
+            await insist(self._helper, KillGuest(id=guest.id))
         else:
             await live.handle.signal(number)
         self._publish(guest, "kill", signal=str(number))
@@ -64,7 +65,7 @@ class Signals:
         live = self._running.get(guest.id)
         await self._by_user(guest)
         if live is None:
-            await self._helper.call(KillGuest(id=guest.id, keeper=True))
+            await insist(self._helper, KillGuest(id=guest.id, keeper=True))
             return
         if guest.status.state is GuestState.PAUSED:
             await self.pause(guest, False)
@@ -73,9 +74,9 @@ class Signals:
         except WirtError:
             timeout = 0  # it cannot hear: go on to the kill
         if not await _ended(live, None if timeout < 0 else timeout):
-            await self._helper.call(KillGuest(id=guest.id))
+            await insist(self._helper, KillGuest(id=guest.id))
             if not await _ended(live, KILL_DEADLINE):
-                await self._helper.call(KillGuest(id=guest.id, keeper=True))
+                await insist(self._helper, KillGuest(id=guest.id, keeper=True))
                 await _ended(live, KILL_DEADLINE)
         self._publish(guest, "stop")
 
