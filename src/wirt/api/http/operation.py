@@ -1,4 +1,4 @@
-"""What a route takes and gives, said once beside its handler; the OpenAPI document comes from it."""
+"""What a route takes and gives, said beside its handler; the OpenAPI document comes from it."""
 
 from __future__ import annotations
 

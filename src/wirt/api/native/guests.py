@@ -10,15 +10,17 @@ from aiohttp import web
 
 from wirt.aio import shielded
 from wirt.api.http.body import answer, flag, read
+from wirt.api.http.operation import operation
 from wirt.errors import Invalid
 from wirt.host.create import Create
-from wirt.host.describe import summary
+from wirt.host.describe import Summary, summary
 from wirt.host.filters import GuestFilter
-from wirt.host.inspect import Inspect
+from wirt.host.inspect import Inspect, Inspection
 from wirt.host.remove import Remove
 from wirt.host.roster import Roster
 from wirt.host.update import Update
 from wirt.model.guest import GuestSpec, RestartPolicy
+from wirt.model.network import PortMap
 from wirt.model.resources import Resources
 
 DEADLINE = 600.0
@@ -78,6 +80,7 @@ class GuestRoutes:
             web.get("/v1/guests/{guest}/port", self.port, allow_head=False),
         ]
 
+    @operation("Create a guest", query=("name",), body=GuestSpec, answer=Created, status=201)
     async def create(self, request: web.Request) -> web.StreamResponse:
         spec = await read(request, GuestSpec)
         name = request.query.get("name") or None
@@ -85,6 +88,7 @@ class GuestRoutes:
         created = Created(id=guest.id, name=guest.name, warnings=guest.warnings)
         return answer(created, status=201)
 
+    @operation("List guests", query=("all", "filter"), answer=list[Summary])
     async def list(self, request: web.Request) -> web.StreamResponse:
         wanted = GuestFilter.parse(request.query.getall("filter", []))
         everything = flag(request, "all") or wanted.asks_for_states
@@ -97,10 +101,12 @@ class GuestRoutes:
         ]
         return answer(rows)
 
+    @operation("Everything about a guest", query=("plan",), answer=Inspection)
     async def inspect(self, request: web.Request) -> web.StreamResponse:
         guest = self._roster.find(request.match_info["guest"])
         return answer(await self._inspect.inspect(guest, plan=flag(request, "plan")))
 
+    @operation("Remove a guest", query=("force", "volumes"), status=204)
     async def remove(self, request: web.Request) -> web.StreamResponse:
         guest = self._roster.find(request.match_info["guest"])
         work = self._remove.remove(
@@ -109,12 +115,14 @@ class GuestRoutes:
         await shielded(work, deadline=DEADLINE)
         return web.Response(status=204)
 
+    @operation("Change limits and restart policy", body=UpdateBody, answer=Warned)
     async def update(self, request: web.Request) -> web.StreamResponse:
         guest = self._roster.find(request.match_info["guest"])
         body = await read(request, UpdateBody)
         work = self._update.update(guest, body.resources, body.restart)
         return answer(Warned(warnings=await shielded(work, deadline=DEADLINE)))
 
+    @operation("Rename a guest", query=("name",), status=204)
     async def rename(self, request: web.Request) -> web.StreamResponse:
         guest = self._roster.find(request.match_info["guest"])
         name = request.query.get("name", "")
@@ -123,6 +131,7 @@ class GuestRoutes:
         await shielded(self._update.rename(guest, name))
         return web.Response(status=204)
 
+    @operation("The published ports", answer=tuple[PortMap, ...])
     async def port(self, request: web.Request) -> web.StreamResponse:
         guest = self._roster.find(request.match_info["guest"])
         return answer(summary(guest, (), self._clock()).ports)

@@ -8,6 +8,7 @@ from aiohttp import web
 from wirt.aio import shielded
 from wirt.api.http.body import number
 from wirt.api.http.lines import NDJSON, begin
+from wirt.api.http.operation import operation
 from wirt.errors import Conflict, Invalid
 from wirt.host.launch import Launch
 from wirt.host.process import parse_signal
@@ -50,6 +51,7 @@ class LifeRoutes:
             web.post(f"{at}/wait", self.wait),
         ]
 
+    @operation("Start a guest; 304 when it runs already", status=204)
     async def start(self, request: web.Request) -> web.StreamResponse:
         guest = self._roster.find(request.match_info["guest"])
         try:
@@ -60,34 +62,45 @@ class LifeRoutes:
             return web.Response(status=304)
         return web.Response(status=204)
 
+    @operation("Stop a guest; 304 when it does not run", query=("timeout",), status=204)
     async def stop(self, request: web.Request) -> web.StreamResponse:
         guest = self._roster.find(request.match_info["guest"])
         timeout = _timeout(request)
         stopped = await shielded(self._stop.stop(guest, timeout), deadline=LONGEST_STOP + 120)
         return web.Response(status=204 if stopped else 304)
 
+    @operation("Stop and start a guest", query=("timeout",), status=204)
     async def restart(self, request: web.Request) -> web.StreamResponse:
         guest = self._roster.find(request.match_info["guest"])
         timeout = _timeout(request)
         await shielded(self._stop.restart(guest, timeout), deadline=LONGEST_STOP + 120)
         return web.Response(status=204)
 
+    @operation("Send a signal", query=("signal",), status=204)
     async def kill(self, request: web.Request) -> web.StreamResponse:
         guest = self._roster.find(request.match_info["guest"])
         signal = parse_signal(request.query.get("signal") or "KILL")
         await shielded(self._signals.kill(guest, signal))
         return web.Response(status=204)
 
+    @operation("Freeze all processes", status=204)
     async def pause(self, request: web.Request) -> web.StreamResponse:
         guest = self._roster.find(request.match_info["guest"])
         await shielded(self._signals.pause(guest, True))
         return web.Response(status=204)
 
+    @operation("Thaw all processes", status=204)
     async def unpause(self, request: web.Request) -> web.StreamResponse:
         guest = self._roster.find(request.match_info["guest"])
         await shielded(self._signals.pause(guest, False))
         return web.Response(status=204)
 
+    @operation(
+        "Wait for a condition; the headers come at once",
+        query=("condition",),
+        answer=Waited,
+        lines=True,
+    )
     async def wait(self, request: web.Request) -> web.StreamResponse:
         guest = self._roster.find(request.match_info["guest"])
         text = request.query.get("condition") or Condition.NOT_RUNNING.value

@@ -9,11 +9,12 @@ from aiohttp import web
 
 from wirt.api.http.body import answer, flag, number
 from wirt.api.http.lines import NDJSON, begin, send_lines
+from wirt.api.http.operation import operation
 from wirt.errors import Invalid
 from wirt.host.events import Bus, Lagged
 from wirt.host.roster import Roster
 from wirt.host.running import Running
-from wirt.host.stats import Stats
+from wirt.host.stats import Sample, Stats
 from wirt.model.event import Event
 
 LATEST = 2**63 - 1
@@ -50,6 +51,7 @@ class ObserveRoutes:
             web.get("/v1/events", self.events, allow_head=False),
         ]
 
+    @operation("What one guest uses", query=("stream",), answer=Sample)
     async def stats_of(self, request: web.Request) -> web.StreamResponse:
         guest = self._roster.find(request.match_info["guest"])
         self._running.require(guest, paused_too=True)
@@ -62,16 +64,24 @@ class ObserveRoutes:
 
         return await send_lines(request, lines())
 
+    @operation("What all running guests use", query=("stream",), answer=list[Sample])
     async def stats(self, request: web.Request) -> web.StreamResponse:
         if not flag(request, "stream"):
             return answer(await self._stats.pair(None))
         return await send_lines(request, self._stats.stream(None))
 
+    @operation("The processes of a guest", query=("ps_args",), answer=TopTable)
     async def top(self, request: web.Request) -> web.StreamResponse:
         guest = self._roster.find(request.match_info["guest"])
         titles, rows = await self._stats.top(guest, request.query.get("ps_args", ""))
         return answer(TopTable(titles=tuple(titles), processes=tuple(map(tuple, rows))))
 
+    @operation(
+        "What has happened and happens",
+        query=("since", "until", "follow", "filter"),
+        answer=Event,
+        lines=True,
+    )
     async def events(self, request: web.Request) -> web.StreamResponse:
         since = number(request, "since", 0, low=0, high=LATEST)
         until = number(request, "until", 0, low=0, high=LATEST)

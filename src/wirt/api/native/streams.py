@@ -11,6 +11,7 @@ from wirt.aio import shielded
 from wirt.api.http.body import answer, flag, number, read
 from wirt.api.http.hijack import Hijacked, take_socket
 from wirt.api.http.lines import NDJSON, begin, send_bytes
+from wirt.api.http.operation import operation
 from wirt.errors import WirtError
 from wirt.host.attach import DEFAULT_DETACH_KEYS, Attach, Streams, parse_detach_keys
 from wirt.host.execute import LARGEST_TERMINAL, Execute
@@ -66,6 +67,12 @@ class StreamRoutes:
             web.get(f"{at}/logs", self.logs, allow_head=False),
         ]
 
+    @operation(
+        "Join the streams (hijack)",
+        query=("stdin", "stdout", "stderr", "detach_keys"),
+        answer="application/vnd.docker.raw-stream",
+        status=101,
+    )
     async def attach(self, request: web.Request) -> web.StreamResponse:
         guest = self._roster.find(request.match_info["guest"])
         streams = Streams(
@@ -79,6 +86,7 @@ class StreamRoutes:
         await shielded(self._attach.attach(guest, descriptor, streams))
         return Hijacked()
 
+    @operation("Tell the terminal's size", query=("rows", "columns"), status=204)
     async def resize(self, request: web.Request) -> web.StreamResponse:
         guest = self._roster.find(request.match_info["guest"])
         rows, columns = terminal_size(request)
@@ -86,6 +94,11 @@ class StreamRoutes:
         await live.handle.resize(rows, columns)
         return web.Response(status=204)
 
+    @operation(
+        "What the guest wrote",
+        query=("stdout", "stderr", "follow", "tail", "since", "until", "timestamps"),
+        answer="application/octet-stream",
+    )
     async def logs(self, request: web.Request) -> web.StreamResponse:
         guest = self._roster.find(request.match_info["guest"])
         tail = request.query.get("tail") or "all"
@@ -118,11 +131,15 @@ class ExecRoutes:
             web.get("/v1/exec/{exec}", self.inspect, allow_head=False),
         ]
 
+    @operation("Make a further process", body=ExecSpec, answer=ExecCreated, status=201)
     async def create(self, request: web.Request) -> web.StreamResponse:
         guest = self._roster.find(request.match_info["guest"])
         process = self._execute.create(guest, await read(request, ExecSpec))
         return answer(ExecCreated(id=process.id), status=201)
 
+    @operation(
+        "Run it (hijack)", query=("detach",), answer="application/vnd.docker.raw-stream", status=101
+    )
     async def start(self, request: web.Request) -> web.StreamResponse:
         process = self._execute.startable(request.match_info["exec"])
         if flag(request, "detach"):
@@ -133,11 +150,13 @@ class ExecRoutes:
             await shielded(self._execute.start(process, descriptor))
         return Hijacked()
 
+    @operation("Tell the terminal's size", query=("rows", "columns"), status=204)
     async def resize(self, request: web.Request) -> web.StreamResponse:
         rows, columns = terminal_size(request)
         await self._execute.resize(request.match_info["exec"], rows, columns)
         return web.Response(status=204)
 
+    @operation("Wait for its end; the headers come at once", answer=ExecWaited, lines=True)
     async def wait(self, request: web.Request) -> web.StreamResponse:
         process = self._execute.find(request.match_info["exec"])
         response = await begin(request, NDJSON)
@@ -147,6 +166,7 @@ class ExecRoutes:
         await response.write_eof()
         return response
 
+    @operation("What is known of it", answer=ExecStatus)
     async def inspect(self, request: web.Request) -> web.StreamResponse:
         process = self._execute.find(request.match_info["exec"])
         return answer(

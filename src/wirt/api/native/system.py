@@ -10,6 +10,7 @@ from aiohttp import web
 
 import wirt
 from wirt.api.http.body import answer
+from wirt.api.http.operation import operation
 from wirt.host.doctor import Doctor
 from wirt.host.roster import Roster
 from wirt.layout import Layout
@@ -70,9 +71,11 @@ class SystemRoutes:
             web.get("/v1/doctor", self.doctor, allow_head=False),
         ]
 
+    @operation("Whether the daemon answers", answer=Pong)
     async def ping(self, request: web.Request) -> web.StreamResponse:
         return answer(Pong(pid=os.getpid(), version=wirt.__version__))
 
+    @operation("Versions of the parts", answer=Version)
     async def version(self, request: web.Request) -> web.StreamResponse:
         return answer(
             Version(
@@ -83,6 +86,7 @@ class SystemRoutes:
             )
         )
 
+    @operation("The daemon and its host", answer=Info)
     async def info(self, request: web.Request) -> web.StreamResponse:
         states: dict[str, int] = {"total": 0}
         for guest in self._roster.all():
@@ -107,5 +111,6 @@ class SystemRoutes:
             )
         )
 
+    @operation("What this host can do for each kind of guest", answer=Diagnosis)
     async def doctor(self, request: web.Request) -> web.StreamResponse:
         return answer(await self._doctor.examine())
