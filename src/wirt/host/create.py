@@ -17,6 +17,7 @@ from wirt.host.undo import Undo
 from wirt.host.volumes import Volumes
 from wirt.model.guest import Guest, GuestSpec, Isolation, RestartName
 from wirt.model.names import check_hostname, check_name, invent_name, new_id
+from wirt.privileged.faults import fault
 
 MAX_ENV_BYTES = 1024 * 1024
 MAX_LABEL_BYTES = 256 * 1024
@@ -65,7 +66,9 @@ class Create:
             undo.push("network places", lambda: self._networks.release(guest, volumes=False))
             endpoints = await self._networks.endpoints_for(guest.id, guest.name, guest.spec)
             guest = replace(guest, endpoints=endpoints)
+            fault("host.places")
             await self._roster.add(guest)
+            fault("host.added")
             undo.keep()
         self._bus.publish("guest", "create", guest.id, name=name, image=spec.image)
         return guest

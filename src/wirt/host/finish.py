@@ -24,6 +24,7 @@ from wirt.host.waits import Outcome, Waits
 from wirt.layout import Layout
 from wirt.model.guest import Guest, GuestState
 from wirt.privileged.client import Helper
+from wirt.privileged.faults import fault
 from wirt.privileged.protocol import KillGuest, ReleaseGuest
 
 log = logging.getLogger("wirt.finish")
@@ -107,6 +108,7 @@ class Finish:
             self._nursery.start(self.start_again(guest, delay), name=f"restart {guest.name}")
 
     async def _settle(self, guest: Guest, ending: Exit) -> tuple[Guest, float | None]:
+        fault("host.ended")
         delay = next_delay(guest, ending)
         if not guest.spec.remove_on_exit:
             try:
@@ -115,6 +117,7 @@ class Finish:
                 log.warning("guest %s: could not release: %s", guest.name, error)
         if guest.spec.remove_on_exit:
             delay = None
+        fault("host.released")
         status = replace(
             guest.status,
             state=GuestState.EXITED if delay is None else GuestState.RESTARTING,
@@ -126,6 +129,7 @@ class Finish:
             health=None,
         )
         guest = await self._roster.move(guest.id, status)
+        fault("host.settled")
         facts = {"name": guest.name, "image": guest.spec.image}
         if ending.oom_killed:
             self._bus.publish("guest", "oom", guest.id, **facts)

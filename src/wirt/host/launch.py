@@ -23,6 +23,7 @@ from wirt.host.undo import Undo
 from wirt.host.waits import Outcome, Waits
 from wirt.model.guest import Guest, GuestState, GuestStatus, Isolation
 from wirt.privileged.client import Helper
+from wirt.privileged.faults import fault
 from wirt.privileged.protocol import Launched, MakeImageDisk, ReleaseGuest
 
 STARTABLE = frozenset({GuestState.CREATED, GuestState.EXITED, GuestState.RESTARTING})
@@ -102,13 +103,15 @@ class Launch:
 
     async def _start(self, guest: Guest, *, again: bool) -> Guest:
         async with Undo() as undo:
-            undo.push("release", lambda: self._plans.release(guest))
+            undo.push("launch", lambda: self._plans.release(guest))
             plan, launched = await self._plans.launch(guest)
-            undo.push("disconnect", lambda: self._running.drop(guest.id))
+            undo.push("connect", lambda: self._running.drop(guest.id))
             live = await self._running.connect(guest)
             await self._attach.join_all(live, guest)
+            fault("host.joined")
             pid, started_at = await live.handle.start()
             undo.keep()
+        fault("host.started")
         count = guest.status.restart_count + 1 if again else 0
         status = GuestStatus(
             state=GuestState.RUNNING,
@@ -126,6 +129,7 @@ class Launch:
         )
         guest = replace(guest, status=status)
         await self._roster.save(guest)
+        fault("host.noted")
         self._bus.publish("guest", "start", guest.id, name=guest.name, image=guest.spec.image)
         self._health.watch(guest)
         return guest

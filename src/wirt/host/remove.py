@@ -15,6 +15,7 @@ from wirt.host.running import Running
 from wirt.host.waits import Outcome, Waits
 from wirt.model.guest import Guest, GuestState
 from wirt.privileged.client import Helper
+from wirt.privileged.faults import fault
 from wirt.privileged.protocol import ForgetGuest, KillGuest
 
 log = logging.getLogger("wirt.remove")
@@ -87,9 +88,12 @@ class Remove:
             # the row goes last: after a crash the next start goes on here
             removing = replace(guest.status, state=GuestState.REMOVING)
             guest = await self._roster.move(guest_id, removing)
+        fault("host.removing")
         await insist(self._helper, ForgetGuest(id=guest_id))
+        fault("host.forgotten")
         for holder in self._holders:
             await holder.release(guest, volumes=volumes or guest.spec.remove_on_exit)
+        fault("host.let-go")
         self._running.forget_execs(guest_id)
         await self._roster.remove(guest_id)
         self._bus.publish("guest", "destroy", guest_id, name=guest.name, image=guest.spec.image)

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 
 from wirt.aio import shielded
+from wirt.privileged.faults import fault
 
 log = logging.getLogger("wirt.undo")
 
@@ -23,8 +24,9 @@ class Undo:
         self._steps: list[tuple[str, Step]] = []
 
     def push(self, what: str, step: Step) -> None:
-        """Remember how to undo what has just been done; ``what`` is for the log."""
+        """Remember how to undo what is done next; ``what`` names it in logs and fault tests."""
         self._steps.append((what, step))
+        fault(f"host.{what}")
 
     def keep(self) -> None:
         """The operation succeeded: undo nothing."""
