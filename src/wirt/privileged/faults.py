@@ -2,7 +2,7 @@
 
 ``WIRT_FAULT=<step>`` kills whoever reaches the step, and a helper along with its child;
 ``WIRT_FAULT=child:<step>`` only the child. ``WIRT_FAULT_FILE=<path>``: the step is read from that
-file, which is removed before the kill, so that what is started again passes. With neither set,
+file, which is emptied before the kill, so that what is started again passes. With neither set,
 which is always but in tests, this does nothing.
 """
 
@@ -22,7 +22,7 @@ def fault(step: str) -> None:
     if wanted is None or wanted.removeprefix("child:") != step:
         return
     if FILE in os.environ:
-        Path(os.environ[FILE]).unlink(missing_ok=True)
+        Path(os.environ[FILE]).write_text("", "utf-8")
     helper = os.environ.get(f"{VARIABLE}_HELPER")
     if not wanted.startswith("child:") and helper is not None:
         os.kill(int(helper), signal.SIGKILL)
@@ -35,7 +35,7 @@ def _ordered() -> str | None:
     if path is None:
         return None
     try:
-        return Path(path).read_text("utf-8").strip()
+        return Path(path).read_text("utf-8").strip() or None
     except OSError:
         return None
 
