@@ -5,35 +5,13 @@ Nothing is decided here, and nothing outside this file constructs a use case.
 
 from __future__ import annotations
 
-from aiohttp import web
-
 from wirt.aio import Nursery
-from wirt.api.http.app import Noun, application
-from wirt.api.native.guests import GuestRoutes
-from wirt.api.native.life import LifeRoutes
-from wirt.api.native.observe import ObserveRoutes
-from wirt.api.native.streams import ExecRoutes, StreamRoutes
-from wirt.api.native.system import SystemRoutes
 from wirt.daemon.config import Config
 from wirt.daemon.engines import make_engines
-from wirt.host.adopt import Adopt, Revive
 from wirt.host.attach import Attach
-from wirt.host.create import Create
 from wirt.host.events import Bus
-from wirt.host.execute import Execute
-from wirt.host.finish import Finish
-from wirt.host.health import Health
-from wirt.host.inspect import Inspect
-from wirt.host.launch import Launch, Plans
-from wirt.host.logs import Logs
-from wirt.host.prepare import Prepare
-from wirt.host.remove import Remove
 from wirt.host.roster import Roster
 from wirt.host.running import Running
-from wirt.host.stats import Stats
-from wirt.host.stop import Signals, Stop
-from wirt.host.sweep import SweepUp
-from wirt.host.update import Update
 from wirt.host.waits import Waits
 from wirt.privileged.client import Helper
 from wirt.state.db import Database

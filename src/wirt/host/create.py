@@ -52,13 +52,15 @@ class Create:
         name = self._free_name(name)
         image = await self._images.find(spec.image)
         self._engines[spec.isolation].check(spec)
-        check_process(spec, image)
+        self._images.check_runs_here(image)
+        process = check_process(spec, image)
         guest = Guest(
             id=new_id(),
             name=name,
             spec=self._network_owner(with_image_defaults(spec, image)),
             image_id=image.id,
             created_at=time.time_ns(),
+            command=process.argv,
         )
         async with Undo() as undo:
             undo.push("volumes", lambda: self._volumes.release(guest, volumes=True))

@@ -86,8 +86,8 @@ def _health_text(health: HealthStatus | None) -> str:
     return " (health: starting)" if health.status == "starting" else f" ({health.status})"
 
 
-def summary(guest: Guest, command: tuple[str, ...], now: int) -> Summary:
-    """The row of one guest; ``command``: its argument vector with the image's part."""
+def summary(guest: Guest, now: int) -> Summary:
+    """The row of one guest. ``now``: Unix nanoseconds."""
     status = guest.status
     return Summary(
         id=guest.id,
@@ -95,7 +95,7 @@ def summary(guest: Guest, command: tuple[str, ...], now: int) -> Summary:
         image=guest.spec.image,
         image_id=guest.image_id,
         isolation=guest.spec.isolation.value,
-        command=command,
+        command=guest.command,
         created_at=guest.created_at,
         state=status.state,
         status=status_text(guest, now),

@@ -6,14 +6,11 @@ from dataclasses import dataclass
 
 import msgspec
 
-from wirt.errors import WirtError
 from wirt.host.images import Images
 from wirt.host.launch import Plans
-from wirt.host.process import main_process
-from wirt.host.roster import Roster
+from wirt.host.running import Running
 from wirt.layout import Layout
 from wirt.model.guest import Guest, GuestSpec, GuestStatus
-from wirt.model.image import ImageConfig
 from wirt.model.network import Endpoint, PortMap
 
 
@@ -45,23 +42,15 @@ class Inspection:
 class Inspect:
     """The ``inspect`` verb of guests."""
 
-    def __init__(self, *, layout: Layout, roster: Roster, images: Images, plans: Plans) -> None:
+    def __init__(self, *, layout: Layout, running: Running, images: Images, plans: Plans) -> None:
         self._layout = layout
-        self._roster = roster
+        self._running = running
         self._images = images
         self._plans = plans
 
-    def command(self, guest: Guest) -> tuple[str, ...]:
-        """The guest's argument vector, without waiting: from what is in memory."""
-        config = self._images.known_config(guest.image_id) or ImageConfig()
-        try:
-            return main_process(guest.spec, config, hostname=guest.name).argv
-        except WirtError:
-            return guest.spec.command or ()
-
     async def inspect(self, guest: Guest, *, plan: bool) -> Inspection:
         """All about a guest; ``plan``: what a start now would do, as the helper would get it."""
-        config = self._images.known_config(guest.image_id) or ImageConfig()
+        config = (await self._images.get(guest.image_id)).config
         launch = None
         if plan:
             made = await self._plans.plan(guest)
@@ -73,7 +62,7 @@ class Inspect:
             image=spec.image,
             image_id=guest.image_id,
             isolation=spec.isolation.value,
-            command=self.command(guest),
+            command=guest.command,
             working_dir=spec.working_dir or config.working_dir or "/",
             user=spec.user or config.user,
             env=spec.env,
@@ -85,5 +74,6 @@ class Inspect:
             volumes=guest.volumes,
             log_path=str(self._layout.guest_log(guest.id)),
             warnings=guest.warnings,
+            execs=tuple(process.id for process in self._running.execs_of(guest.id)),
             plan=launch,
         )

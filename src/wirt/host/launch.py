@@ -24,7 +24,7 @@ from wirt.host.waits import Outcome, Waits
 from wirt.model.guest import Guest, GuestState, GuestStatus, Isolation
 from wirt.privileged.client import Helper
 from wirt.privileged.faults import fault
-from wirt.privileged.protocol import Launched, MakeImageDisk, ReleaseGuest
+from wirt.privileged.protocol import Launched, ReleaseGuest
 
 STARTABLE = frozenset({GuestState.CREATED, GuestState.EXITED, GuestState.RESTARTING})
 
@@ -48,9 +48,7 @@ class Plans:
         """Plan and carry out; the keeper waits for START afterwards."""
         start = await self._prepare.start(guest)
         if guest.spec.isolation is not Isolation.CONTAINER:
-            await self._helper.call(
-                MakeImageDisk(image_id=start.image.id, layers=start.image.chain_ids)
-            )
+            await self._prepare.disk(start)
         plan = self._engines[guest.spec.isolation].plan(start)
         launched, descriptors = await self._helper.call(plan.launch)
         for descriptor in descriptors:

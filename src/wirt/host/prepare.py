@@ -41,6 +41,10 @@ class Prepare:
             files=await self._networks.files(guest, hostname=hostname),
         )
 
+    async def disk(self, start: Start) -> None:
+        """Make the image's read-only disk for machines, if it is not there yet."""
+        await self._images.disk(start.image)
+
     def _network(self, spec: GuestSpec) -> str:
         mode = spec.network_mode
         if mode == "none":

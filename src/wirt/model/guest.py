@@ -182,6 +182,7 @@ class Guest:
     ``image_id``: digest of the image's configuration. ``endpoints`` and ``ports`` are what it
     really got. ``volumes``: names of volumes it uses, anonymous ones included.
     ``boot_id``: the host's boot id at the last start. ``created_at``: Unix nanoseconds.
+    ``command``: the whole argument vector, the image's part included.
     """
 
     id: str
@@ -189,6 +190,7 @@ class Guest:
     spec: GuestSpec
     image_id: str
     created_at: int
+    command: tuple[str, ...] = ()
     status: GuestStatus = field(default_factory=GuestStatus)
     endpoints: tuple[Endpoint, ...] = ()
     ports: tuple[PortMap, ...] = ()

@@ -94,7 +94,7 @@ class GuestRoutes:
         everything = flag(request, "all") or wanted.asks_for_states
         now = self._clock()
         rows = [
-            summary(guest, self._inspect.command(guest), now)
+            summary(guest, now)
             for guest in self._roster.all()
             if (everything or guest.status.state.value in {"running", "paused", "restarting"})
             and wanted.matches(guest)
@@ -134,4 +134,4 @@ class GuestRoutes:
     @operation("The published ports", answer=tuple[PortMap, ...])
     async def port(self, request: web.Request) -> web.StreamResponse:
         guest = self._roster.find(request.match_info["guest"])
-        return answer(summary(guest, (), self._clock()).ports)
+        return answer(summary(guest, self._clock()).ports)
