@@ -5,32 +5,231 @@ Nothing is decided here, and nothing outside this file constructs a use case.
 
 from __future__ import annotations
 
+from aiohttp import web
+
 from wirt.aio import Nursery
+from wirt.api.http.app import Noun, application
+from wirt.api.native.archive import ArchiveRoutes
+from wirt.api.native.guests import GuestRoutes
+from wirt.api.native.images import ImageRoutes
+from wirt.api.native.life import LifeRoutes
+from wirt.api.native.networks import NetworkRoutes
+from wirt.api.native.observe import ObserveRoutes
+from wirt.api.native.streams import ExecRoutes, StreamRoutes
+from wirt.api.native.system import SystemRoutes
+from wirt.api.native.volumes import VolumeRoutes
 from wirt.daemon.config import Config
 from wirt.daemon.engines import make_engines
+from wirt.host.adopt import Adopt, Revive
+from wirt.host.archive import Archives
 from wirt.host.attach import Attach
+from wirt.host.create import Create
+from wirt.host.doctor import Doctor
 from wirt.host.events import Bus
+from wirt.host.execute import Execute
+from wirt.host.finish import Finish
+from wirt.host.health import Health
+from wirt.host.images import Images
+from wirt.host.import_image import ImportImage
+from wirt.host.inspect import Inspect
+from wirt.host.launch import Launch, Plans
+from wirt.host.layers import Layers
+from wirt.host.load import LoadImages
+from wirt.host.logs import Logs
+from wirt.host.naming import Naming
+from wirt.host.networks import Networks
+from wirt.host.pipe import Pipes
+from wirt.host.plug import Plug
+from wirt.host.prepare import Prepare
+from wirt.host.remove import Remove
 from wirt.host.roster import Roster
 from wirt.host.running import Running
+from wirt.host.save import SaveImages
+from wirt.host.stats import Stats
+from wirt.host.stop import Signals, Stop
+from wirt.host.sweep import SweepUp
+from wirt.host.update import Update
+from wirt.host.volumes import Volumes
 from wirt.host.waits import Waits
+from wirt.image.store import BlobStore
+from wirt.network.forward import Forwarder
 from wirt.privileged.client import Helper
 from wirt.state.db import Database
 from wirt.state.events import EventTable
 from wirt.state.guests import GuestTable
+from wirt.state.images import ImageTable
+from wirt.state.networks import NetworkTable
+from wirt.state.volumes import VolumeTable
+
+
+class Ground:
+    """What all use cases stand on: database, helper, events, guests, engines."""
+
+    def __init__(self, config: Config) -> None:
+        self.layout = config.layout
+        self.nursery = Nursery("wirtd")
+        self.db = Database(config.layout.database)
+        self.helper = Helper(config.layout.helper_socket)
+        self.bus = Bus(EventTable(self.db), self.nursery)
+        self.roster = Roster(GuestTable(self.db))
+        self.engines = make_engines(config, self.helper)
+        self.running = Running(config.layout, self.engines)
+        self.waits = Waits()
+        self.attach = Attach(self.running)
+
+
+class Files:
+    """Images and volumes."""
+
+    def __init__(self, ground: Ground) -> None:
+        self.pipes = Pipes()
+        self.store = BlobStore(ground.layout.blobs, ground.layout.uploads)
+        table = ImageTable(ground.db)
+        layers = Layers(ground.helper, self.store, table)
+        self.images = Images(self.pipes, self.store, layers, table, ground.bus)
+        self.load = LoadImages(self.pipes, self.store, layers, table, ground.bus)
+        self.save = SaveImages(self.pipes, self.store, table, self.images)
+        self.import_image = ImportImage(
+            self.pipes, self.store, layers, self.load, ground.bus
+        )
+        self.volumes = Volumes(
+            layout=ground.layout, table=VolumeTable(ground.db), helper=ground.helper, bus=ground.bus
+        )
+
+
+class Nets:
+    """Networks and names."""
+
+    def __init__(self, ground: Ground) -> None:
+        naming = Naming(
+            helper=ground.helper,
+            guests=ground.roster.all,
+            nursery=ground.nursery,
+            forwarder=Forwarder(),
+        )
+        self.networks = Networks(
+            layout=ground.layout,
+            table=NetworkTable(ground.db),
+            helper=ground.helper,
+            guests=ground.roster,
+            naming=naming,
+            bus=ground.bus,
+        )
+        self.plug = Plug(
+            networks=self.networks, guests=ground.roster, helper=ground.helper, bus=ground.bus
+        )
+
+
+class Life:
+    """The verbs that move a guest from creation to removal."""
+
+    def __init__(self, ground: Ground, files: Files, nets: Nets) -> None:
+        g = ground
+        self.create = Create(
+            roster=g.roster, engines=g.engines, images=files.images, networks=nets.networks,
+            volumes=files.volumes, bus=g.bus,
+        )  # fmt: skip
+        prepare = Prepare(
+            roster=g.roster, images=files.images, networks=nets.networks, volumes=files.volumes
+        )
+        self.plans = Plans(prepare=prepare, engines=g.engines, helper=g.helper)
+        self.health = Health(roster=g.roster, running=g.running, bus=g.bus, nursery=g.nursery)
+        self.launch = Launch(
+            roster=g.roster, running=g.running, plans=self.plans, attach=g.attach,
+            health=self.health, bus=g.bus, waits=g.waits,
+        )  # fmt: skip
+        self.remove = Remove(
+            roster=g.roster, running=g.running, helper=g.helper,
+            holders=(g.attach, files.volumes, nets.networks), bus=g.bus, waits=g.waits,
+        )  # fmt: skip
+        self.finish = Finish(
+            layout=g.layout, roster=g.roster, running=g.running, helper=g.helper, bus=g.bus,
+            waits=g.waits, nursery=g.nursery,
+        )  # fmt: skip
+        self.revive = Revive(roster=g.roster, launch=self.launch, nursery=g.nursery)
+        self.finish.remove = lambda guest, _: self.remove.remove(guest)
+        self.finish.start_again = self.revive.later
+        self.signals = Signals(roster=g.roster, running=g.running, helper=g.helper, bus=g.bus)
+        self.stop = Stop(roster=g.roster, signals=self.signals, launch=self.launch, bus=g.bus)
+        self.adopt = Adopt(
+            layout=g.layout, roster=g.roster, running=g.running, finish=self.finish,
+            remove=self.remove, helper=g.helper, health=self.health,
+        )  # fmt: skip
+        self.sweep = SweepUp(
+            roster=g.roster, running=g.running, images=files.images, volumes=files.volumes,
+            helper=g.helper,
+        )  # fmt: skip
 
 
 class Daemon:
-    """Everything the daemon has, made in order; opened, begun and closed by ``daemon/main.py``."""
+    """Everything, made in order; opened, begun and closed by ``daemon/main.py``."""
 
     def __init__(self, config: Config) -> None:
-        layout = config.layout
-        self._nursery = Nursery("wirtd")
-        self._db = Database(layout.database)
-        self._helper = Helper(layout.helper_socket)
-        self._bus = Bus(EventTable(self._db), self._nursery)
-        self._roster = Roster(GuestTable(self._db))
-        self._engines = make_engines(config, self._helper)
-        self._running = Running(layout, self._engines)
-        self._waits = Waits()
-        self._attach = Attach(self._running)
-        self._config = config
+        self._ground = Ground(config)
+        self._files = Files(self._ground)
+        self._nets = Nets(self._ground)
+        self._life = Life(self._ground, self._files, self._nets)
+
+    async def open(self) -> None:
+        """Put the world right before anybody is answered: adopt, then sweep."""
+        ground = self._ground
+        await ground.db.open()
+        await ground.bus.open()
+        await ground.roster.open()
+        await self._nets.networks.open()
+        await self._life.adopt.adopt_all()
+        await self._life.sweep.sweep()
+
+    def begin(self) -> None:
+        """Start the guests that should be up; called once requests are answered."""
+        self._life.revive.all()
+        self._ground.bus.publish("daemon", "start", self._ground.layout.name)
+
+    def application(self) -> web.Application:
+        """The HTTP application over all use cases."""
+        return application(self._nouns())
+
+    def _nouns(self) -> tuple[Noun, ...]:
+        g, files, life = self._ground, self._files, self._life
+        update = Update(roster=g.roster, running=g.running, engines=g.engines, bus=g.bus)
+        inspect = Inspect(
+            layout=g.layout, running=g.running, images=files.images, plans=life.plans
+        )
+        return (
+            GuestRoutes(
+                roster=g.roster, create=life.create, remove=life.remove, update=update,
+                inspect=inspect,
+            ),
+            LifeRoutes(
+                roster=g.roster, launch=life.launch, stop=life.stop, signals=life.signals,
+                waits=g.waits,
+            ),
+            StreamRoutes(
+                roster=g.roster, running=g.running, attach=g.attach,
+                logs=Logs(layout=g.layout, running=g.running),
+            ),
+            ExecRoutes(
+                roster=g.roster, execute=Execute(roster=g.roster, running=g.running, bus=g.bus)
+            ),
+            ObserveRoutes(
+                roster=g.roster, running=g.running,
+                stats=Stats(roster=g.roster, running=g.running), bus=g.bus,
+            ),
+            SystemRoutes(layout=g.layout, roster=g.roster, doctor=Doctor()),
+            ImageRoutes(),
+            VolumeRoutes(),
+            ArchiveRoutes(),
+            NetworkRoutes(
+                networks=self._nets.networks, plug=self._nets.plug, guests=g.roster
+            ),
+        )  # fmt: skip
+
+    async def close(self) -> None:
+        """Let go of everything; guests go on."""
+        await self._ground.nursery.close()
+        await self._nets.networks.close()
+        for guest_id in self._ground.running.ids():
+            await self._ground.running.drop(guest_id)
+        self._files.pipes.close()
+        await self._ground.helper.close()
+        await self._ground.db.close()

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from dataclasses import replace
 
 from wirt.aio import Nursery
@@ -150,13 +149,13 @@ class Revive:
         self._launch = launch
         self._nursery = nursery
 
-    def all(self, sleep: Callable[[Guest], float]) -> None:
+    def all(self) -> None:
         """Start every guest whose policy wants it up and which is down."""
         for guest in self._roster.all():
             waiting = guest.status.state is GuestState.RESTARTING
             down = guest.status.state is GuestState.EXITED
             if waiting or (down and wanted_at_boot(guest)):
-                self._nursery.start(self.later(guest, sleep(guest)), name=f"revive {guest.name}")
+                self._nursery.start(self.later(guest, 0.0), name=f"revive {guest.name}")
 
     async def later(self, guest: Guest, delay: float) -> None:
         """Start a guest after ``delay`` seconds unless the user decided otherwise meanwhile."""

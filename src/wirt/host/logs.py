@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from wirt.errors import Invalid
 from wirt.guest.log import GuestLog
-from wirt.host.roster import Roster
 from wirt.host.running import Running
 from wirt.layout import Layout
 from wirt.model.guest import Guest
@@ -29,9 +28,8 @@ class LogWish:
 class Logs:
     """The ``logs`` verb."""
 
-    def __init__(self, *, layout: Layout, roster: Roster, running: Running) -> None:
+    def __init__(self, *, layout: Layout, running: Running) -> None:
         self._layout = layout
-        self._roster = roster
         self._running = running
 
     def read(self, guest: Guest, wish: LogWish) -> AsyncIterator[bytes]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from wirt.engine.protocol import Engine, Exit, Handle
@@ -54,7 +54,7 @@ Ended = Callable[[str, Exit | None], None]
 class Running:
     """Connects to keepers, remembers live guests, and passes on their endings."""
 
-    def __init__(self, layout: Layout, engines: dict[Isolation, Engine]) -> None:
+    def __init__(self, layout: Layout, engines: Mapping[Isolation, Engine]) -> None:
         self._layout = layout
         self._engines = engines
         self._live: dict[str, Live] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields, replace
 
 from wirt.engine.protocol import Engine
@@ -19,7 +20,7 @@ class Update:
     """The ``update`` and ``rename`` verbs."""
 
     def __init__(
-        self, *, roster: Roster, running: Running, engines: dict[Isolation, Engine], bus: Bus
+        self, *, roster: Roster, running: Running, engines: Mapping[Isolation, Engine], bus: Bus
     ) -> None:
         self._roster = roster
         self._running = running
