@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from wirt.engine.protocol import Exit
 from wirt.errors import Invalid
-from wirt.host.attach import parse_detach_keys
 from wirt.host.create import check_spec
 from wirt.host.describe import lasting, status_text
 from wirt.host.execute import check_exec
@@ -28,6 +27,7 @@ from wirt.model.guest import (
     RestartName,
     RestartPolicy,
 )
+from wirt.model.keys import parse_detach_keys
 from wirt.model.resources import Usage
 
 SECOND = 10**9

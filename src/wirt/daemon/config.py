@@ -15,13 +15,14 @@ DEFAULT_NAME = "wirt"
 class Config:
     """``user``: name or number of the account to run as, None to stay who we are.
 
-    ``guest_dir``: where the guest kernel and its initramfs are. ``subnets``: the pool that
-    networks are cut from, as CIDR.
+    ``guest_dir``: where the guest kernel and its initramfs are. ``keeper``: the keeper's program,
+    with the other native programs beside it.
     """
 
     layout: Layout
     user: str | None
     guest_dir: Path
+    keeper: Path
     log_level: str
 
 
@@ -41,6 +42,12 @@ def parse(arguments: list[str]) -> Config:
         help="directory of the guest kernel and its initramfs",
     )
     parser.add_argument(
+        "--keeper",
+        type=Path,
+        default=Path("/usr/local/lib/wirt/wirt-keeper"),
+        help="the keeper's program",
+    )
+    parser.add_argument(
         "--log-level", default="info", choices=["debug", "info", "warning", "error"]
     )
     given = parser.parse_args(arguments)
@@ -54,5 +61,6 @@ def parse(arguments: list[str]) -> Config:
         layout=layout,
         user=given.user,
         guest_dir=given.guest_dir.absolute(),
+        keeper=given.keeper.absolute(),
         log_level=given.log_level,
     )

@@ -21,7 +21,6 @@ from wirt.api.native.volumes import VolumeRoutes
 from wirt.daemon.config import Config
 from wirt.daemon.engines import make_engines
 from wirt.host.adopt import Adopt, Revive
-from wirt.host.archive import Archives
 from wirt.host.attach import Attach
 from wirt.host.create import Create
 from wirt.host.doctor import Doctor
@@ -89,9 +88,7 @@ class Files:
         self.images = Images(self.pipes, self.store, layers, table, ground.bus)
         self.load = LoadImages(self.pipes, self.store, layers, table, ground.bus)
         self.save = SaveImages(self.pipes, self.store, table, self.images)
-        self.import_image = ImportImage(
-            self.pipes, self.store, layers, self.load, ground.bus
-        )
+        self.import_image = ImportImage(self.pipes, self.store, layers, self.load, ground.bus)
         self.volumes = Volumes(
             layout=ground.layout, table=VolumeTable(ground.db), helper=ground.helper, bus=ground.bus
         )
@@ -192,9 +189,7 @@ class Daemon:
     def _nouns(self) -> tuple[Noun, ...]:
         g, files, life = self._ground, self._files, self._life
         update = Update(roster=g.roster, running=g.running, engines=g.engines, bus=g.bus)
-        inspect = Inspect(
-            layout=g.layout, running=g.running, images=files.images, plans=life.plans
-        )
+        inspect = Inspect(layout=g.layout, running=g.running, images=files.images, plans=life.plans)
         return (
             GuestRoutes(
                 roster=g.roster, create=life.create, remove=life.remove, update=update,

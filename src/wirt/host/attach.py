@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from wirt.errors import Conflict, Invalid, Unsupported
+from wirt.errors import Conflict, Unsupported
 from wirt.host.running import Live, Running
 from wirt.model.guest import Guest, GuestState
 
@@ -80,25 +80,3 @@ async def _give(live: Live, guest: Guest, descriptor: int, streams: Streams) -> 
         mux=not guest.spec.tty,
         detach=streams.detach if guest.spec.tty else b"",
     )
-
-
-def parse_detach_keys(text: str) -> bytes:
-    """The bytes of docker's ``ctrl-p,ctrl-q`` notation. Raises Invalid; empty text is no keys."""
-    keys = bytearray()
-    for part in text.split(",") if text else ():
-        lowered = part.lower()
-        if len(part) == 1 and part.isascii():
-            keys.append(ord(part))
-        elif lowered.startswith("ctrl-") and len(part) == 6 and lowered[5] in _CONTROL:
-            keys.append(_CONTROL[lowered[5]])
-        else:
-            raise Invalid(
-                f"invalid detach key {part[:20]!r} in {text[:40]!r}",
-                hint="write single characters or ctrl-<letter>, as ctrl-p,ctrl-q",
-            )
-    return bytes(keys)
-
-
-_CONTROL = {chr(ord("a") + n): n + 1 for n in range(26)} | {
-    "@": 0, "[": 27, "\\": 28, "]": 29, "^": 30, "_": 31,
-}  # fmt: skip

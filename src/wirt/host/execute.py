@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 
 from wirt.errors import Conflict, Invalid, WirtError
-from wirt.host.attach import parse_detach_keys
 from wirt.host.create import MAX_ARGUMENT_BYTES, MAX_ENV_BYTES
 from wirt.host.events import Bus
 from wirt.host.roster import Roster
 from wirt.host.running import Exec, Running
 from wirt.model.guest import ExecSpec, Guest
+from wirt.model.keys import parse_detach_keys
 from wirt.model.names import new_id
 
 LARGEST_TERMINAL = 65535

@@ -13,12 +13,13 @@ from wirt.api.http.hijack import Hijacked, take_socket
 from wirt.api.http.lines import NDJSON, begin, send_bytes
 from wirt.api.http.operation import operation
 from wirt.errors import WirtError
-from wirt.host.attach import DEFAULT_DETACH_KEYS, Attach, Streams, parse_detach_keys
+from wirt.host.attach import DEFAULT_DETACH_KEYS, Attach, Streams
 from wirt.host.execute import LARGEST_TERMINAL, Execute
 from wirt.host.logs import Logs, LogWish
 from wirt.host.roster import Roster
 from wirt.host.running import Running
 from wirt.model.guest import ExecSpec
+from wirt.model.keys import parse_detach_keys
 
 LARGEST_TAIL = 10**9
 LATEST_TIME = 2**63 - 1

@@ -1,0 +1,49 @@
+"""The kinds of guests of this host: facts read once, engines made from them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from wirt.crun.seccomp import Filters
+from wirt.daemon.config import Config
+from wirt.engine.container import ContainerEngine
+from wirt.engine.microvm import MicrovmEngine
+from wirt.engine.protocol import Engine
+from wirt.engine.vm import VmEngine
+from wirt.linux.cgroup import Cgroups
+from wirt.linux.features import read_facts
+from wirt.model.guest import Isolation
+from wirt.privileged.client import Helper
+from wirt.qemu import host as machines
+
+VERDICT = "machines.json"
+"""File in the state directory that remembers what this host offers machines."""
+
+
+def make_engines(config: Config, helper: Helper) -> dict[Isolation, Engine]:
+    """One engine per kind. Blocks up to some 25 s when KVM must be proven by a boot first."""
+    facts = read_facts()
+    host = machines.examine(
+        config.guest_dir,
+        config.layout.state / VERDICT,
+        wish=os.environ.get("WIRT_ACCEL", "auto"),
+    )
+    container = ContainerEngine(
+        layout=config.layout,
+        facts=facts,
+        filters=Filters(architecture=facts.machine, kernel=facts.kernel),
+        init=init_program(config.keeper),
+        helper=helper,
+        cgroups=Cgroups.detect(),
+    )
+    return {
+        Isolation.CONTAINER: container,
+        Isolation.MICROVM: MicrovmEngine(facts=facts, host=host, helper=helper),
+        Isolation.VM: VmEngine(facts=facts, host=host, helper=helper),
+    }
+
+
+def init_program(keeper: Path) -> Path:
+    """``--init`` containers run this first; it lies beside the keeper."""
+    return keeper.with_name("wirt-init")
