@@ -65,9 +65,7 @@ class Instance:
         who = ["--name", self.name, "--state", str(self.state), "--run", str(self.run)]
         argv = [str(ROOT / ".venv/bin/python"), "-m", module, *who, "--user", self.user]
         argv += ["--guest-dir", str(ROOT / "build/guest")]
-        if module == "wirt.privileged":
-            argv += ["--keeper", str(ROOT / "build/native/wirt-keeper")]
-        return argv
+        return [*argv, "--keeper", str(ROOT / "build/native/wirt-keeper")]
 
     def supervisor(self) -> list[str]:
         """The command of the loop that keeps both running."""

@@ -9,7 +9,6 @@ from aiohttp import web
 
 from wirt.aio import Nursery
 from wirt.api.http.app import Noun, application
-from wirt.api.native.archive import ArchiveRoutes
 from wirt.api.native.guests import GuestRoutes
 from wirt.api.native.images import ImageRoutes
 from wirt.api.native.life import LifeRoutes
@@ -17,13 +16,11 @@ from wirt.api.native.networks import NetworkRoutes
 from wirt.api.native.observe import ObserveRoutes
 from wirt.api.native.streams import ExecRoutes, StreamRoutes
 from wirt.api.native.system import SystemRoutes
-from wirt.api.native.volumes import VolumeRoutes
 from wirt.daemon.config import Config
 from wirt.daemon.engines import make_engines
 from wirt.host.adopt import Adopt, Revive
 from wirt.host.attach import Attach
 from wirt.host.create import Create
-from wirt.host.doctor import Doctor
 from wirt.host.events import Bus
 from wirt.host.execute import Execute
 from wirt.host.finish import Finish
@@ -87,11 +84,10 @@ class Files:
         layers = Layers(ground.helper, self.store, table)
         self.images = Images(self.pipes, self.store, layers, table, ground.bus)
         self.load = LoadImages(self.pipes, self.store, layers, table, ground.bus)
-        self.save = SaveImages(self.pipes, self.store, table, self.images)
+        self.save = SaveImages(self.pipes, self.store, self.images, layers, ground.bus)
         self.import_image = ImportImage(self.pipes, self.store, layers, self.load, ground.bus)
-        self.volumes = Volumes(
-            layout=ground.layout, table=VolumeTable(ground.db), helper=ground.helper, bus=ground.bus
-        )
+        volumes = VolumeTable(ground.db)
+        self.volumes = Volumes(ground.helper, volumes, ground.layout, ground.bus)
 
 
 class Nets:
@@ -210,10 +206,10 @@ class Daemon:
                 roster=g.roster, running=g.running,
                 stats=Stats(roster=g.roster, running=g.running), bus=g.bus,
             ),
-            SystemRoutes(layout=g.layout, roster=g.roster, doctor=Doctor()),
-            ImageRoutes(),
-            VolumeRoutes(),
-            ArchiveRoutes(),
+            SystemRoutes(layout=g.layout, roster=g.roster),
+            ImageRoutes(
+                images=files.images, load=files.load, save=files.save, importer=files.import_image
+            ),
             NetworkRoutes(
                 networks=self._nets.networks, plug=self._nets.plug, guests=g.roster
             ),

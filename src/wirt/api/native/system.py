@@ -11,7 +11,6 @@ from aiohttp import web
 import wirt
 from wirt.api.http.body import answer
 from wirt.api.http.operation import operation
-from wirt.host.doctor import Doctor
 from wirt.host.roster import Roster
 from wirt.layout import Layout
 
@@ -57,10 +56,9 @@ class Info(msgspec.Struct, frozen=True, kw_only=True):
 class SystemRoutes:
     """Handlers about the daemon itself."""
 
-    def __init__(self, *, layout: Layout, roster: Roster, doctor: Doctor) -> None:
+    def __init__(self, *, layout: Layout, roster: Roster) -> None:
         self._layout = layout
         self._roster = roster
-        self._doctor = doctor
 
     def routes(self) -> list[web.RouteDef]:
         """What these handlers answer."""
@@ -68,7 +66,6 @@ class SystemRoutes:
             web.get("/v1/ping", self.ping),
             web.get("/v1/version", self.version, allow_head=False),
             web.get("/v1/info", self.info, allow_head=False),
-            web.get("/v1/doctor", self.doctor, allow_head=False),
         ]
 
     @operation("Whether the daemon answers", answer=Pong)
@@ -110,7 +107,3 @@ class SystemRoutes:
                 hostname=platform.node(),
             )
         )
-
-    @operation("What this host can do for each kind of guest", answer=Diagnosis)
-    async def doctor(self, request: web.Request) -> web.StreamResponse:
-        return answer(await self._doctor.examine())
