@@ -166,6 +166,7 @@ class Daemon:
     async def open(self) -> None:
         """Put the world right before anybody is answered: adopt, then sweep."""
         ground = self._ground
+        await self._files.pipes.call(self._files.store.open_store)
         await ground.db.open()
         await ground.bus.open()
         await ground.roster.open()
