@@ -13,6 +13,7 @@ from wirt.engine.protocol import Engine
 from wirt.engine.vm import VmEngine
 from wirt.linux.cgroup import Cgroups
 from wirt.linux.features import read_facts
+from wirt.linux.seccomp import native_architecture
 from wirt.model.guest import Isolation
 from wirt.privileged.client import Helper
 from wirt.qemu import host as machines
@@ -32,7 +33,9 @@ def make_engines(config: Config, helper: Helper) -> dict[Isolation, Engine]:
     container = ContainerEngine(
         layout=config.layout,
         facts=facts,
-        filters=Filters(architecture=facts.machine, kernel=facts.kernel),
+        filters=Filters(
+            architecture=native_architecture(facts.machine), kernel=facts.kernel
+        ),
         init=init_program(config.keeper),
         helper=helper,
         cgroups=Cgroups.detect(),
