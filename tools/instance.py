@@ -132,6 +132,22 @@ def processes(instance: Instance) -> dict[int, str]:
 # --- up and down ----------------------------------------------------------------------------
 
 
+def detach(argv: list[str], log: int) -> int:
+    """Start a program in a session of its own that outlives us; its pid."""
+    program = shutil.which(argv[0]) or argv[0]
+    return os.posix_spawn(
+        program,
+        argv,
+        os.environ,
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_DUP2, log, 1),
+            (os.POSIX_SPAWN_DUP2, log, 2),
+        ],
+        setsid=True,
+    )
+
+
 def up(instance: Instance) -> None:
     """Start what is not running and wait until it answers. Raises :class:`Trouble`."""
     running = processes(instance)
@@ -142,16 +158,10 @@ def up(instance: Instance) -> None:
     instance.run.mkdir(parents=True, exist_ok=True)
     with instance.log.open("ab") as log:
         mark = log.tell()
-        loop = subprocess.Popen(
-            [*instance.enter, *instance.supervisor()],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+        loop = detach([*instance.enter, *instance.supervisor()], log.fileno())
     deadline = time.monotonic() + READY
     while not answers(instance):
-        if loop.poll() is not None or time.monotonic() > deadline:
+        if os.waitpid(loop, os.WNOHANG) != (0, 0) or time.monotonic() > deadline:
             kill(instance)
             raise Trouble(
                 f"wirt {instance.name} did not start within {READY:.0f} s:\n{tail(instance, mark)}",

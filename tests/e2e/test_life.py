@@ -125,8 +125,8 @@ def test_a_failing_guest_is_restarted_as_often_as_asked(shared_instance: Live) -
 def test_health_is_checked_and_shown(shared_instance: Live) -> None:
     live = shared_instance
     live.wirt(
-        "run", "-d", "--name", "well", "--health-cmd", "test -f /well", "--health-interval", "100ms",
-        "--health-retries", "2", "busybox", "sleep", "1000",
+        "run", "-d", "--name", "well", "--health-cmd", "test -f /well",
+        "--health-interval", "100ms", "--health-retries", "2", "busybox", "sleep", "1000",
     )  # fmt: skip
     try:
         eventually(lambda: "(unhealthy)" in live.wirt("ps").stdout)
