@@ -43,7 +43,7 @@ def test_run_keeps_the_streams_apart_and_passes_the_exit_code(shared_instance: L
     [
         (("nosuchcommand",), 127, "nosuchcommand"),
         (("/etc/passwd",), 126, "denied"),
-        (("sh", "-c", "kill -9 $$"), 137, ""),
+        (("sh", "-c", "sh -c 'kill -9 $$'; exit $?"), 137, ""),
     ],
 )
 def test_exit_codes_of_what_cannot_run(
@@ -151,9 +151,11 @@ def test_names_are_unique_and_can_change(shared_instance: Live) -> None:
 
 def test_events_tell_the_whole_story_in_order(shared_instance: Live) -> None:
     live = shared_instance
-    since = str(time.time_ns())
+    since = f"{time.time():.9f}"
     live.wirt("run", "--rm", "--name", "story", "busybox", "false", code=1)
-    done = live.wirt("events", "--since", since, "--until", str(time.time_ns()), "--format", "json")
+    done = live.wirt(
+        "events", "--since", since, "--until", f"{time.time():.9f}", "--format", "json"
+    )
     events = [json.loads(line) for line in done.stdout.splitlines()]
     actions = [event["action"] for event in events if event["type"] == "guest"]
     assert [a for a in actions if a in {"create", "start", "die", "destroy"}] == [
