@@ -141,6 +141,7 @@ class Life:
         )  # fmt: skip
         self.revive = Revive(roster=g.roster, launch=self.launch, nursery=g.nursery)
         self.finish.remove = lambda guest, _: self.remove.remove(guest)
+        self.launch.discard = self.remove.remove
         self.finish.start_again = self.revive.later
         self.signals = Signals(roster=g.roster, running=g.running, helper=g.helper, bus=g.bus)
         self.stop = Stop(roster=g.roster, signals=self.signals, launch=self.launch, bus=g.bus)

@@ -7,7 +7,7 @@ it; after START the run directory tells the next daemon that the guest runs (``h
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,8 +61,12 @@ class Plans:
         await self._helper.call(ReleaseGuest(id=guest.id))
 
 
+Discard = Callable[[Guest], Awaitable[None]]
+"""Removes a guest that could not be started and was to vanish at its end."""
+
+
 class Launch:
-    """The ``start`` verb."""
+    """The ``start`` verb. ``discard`` is set by the wiring."""
 
     def __init__(
         self,
@@ -82,6 +86,7 @@ class Launch:
         self._health = health
         self._bus = bus
         self._waits = waits
+        self.discard: Discard = _unset
 
     async def start(self, guest: Guest, *, again: bool = False) -> Guest:
         """Start a guest and return it as it runs.
@@ -97,7 +102,10 @@ class Launch:
                 return await self._start(guest, again=again)
             except WirtError as error:
                 await self._failed(guest, error)
-                raise
+                failure = error
+        if guest.spec.remove_on_exit:
+            await self.discard(guest)
+        raise failure
 
     async def _start(self, guest: Guest, *, again: bool) -> Guest:
         async with Undo() as undo:
@@ -147,6 +155,10 @@ class Launch:
         await self._roster.save(replace(guest, status=status))
         await self._attach.release(guest)
         self._waits.ended(guest.id, Outcome(code, error.message))
+
+
+async def _unset(guest: Guest) -> None:
+    raise AssertionError("Launch.discard is set by the wiring")
 
 
 def boot_id() -> str:
