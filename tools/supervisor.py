@@ -54,7 +54,9 @@ class Loop:
                 continue
             del self._due[role]
             self._since[role] = time.monotonic()
-            environment = {"PATH": os.environ["PATH"] + ":/usr/sbin:/sbin", "LC_ALL": "C.UTF-8"}
+            environment = {name: text for name, text in os.environ.items() if name[:5] == "WIRT_"}
+            environment["PATH"] = os.environ["PATH"] + ":/usr/sbin:/sbin"
+            environment["LC_ALL"] = "C.UTF-8"
             self._running[role] = subprocess.Popen(
                 self._instance.argv(role),
                 cwd="/",

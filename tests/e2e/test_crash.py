@@ -19,17 +19,18 @@ from live import Live, running
 from needs import require
 
 SOURCES = Path(__file__).resolve().parents[2] / "src" / "wirt"
-POINT = re.compile(r'(?:fault|undo\.push)\(\s*"([a-z.-]+)"')
+POINT = re.compile(r'\b(fault|undo\.push)\(\s*"([a-z. -]+)"')
 
 
 def fault_points() -> list[str]:
     """Every named step in the sources."""
     found = set()
     for path in SOURCES.rglob("*.py"):
-        text = path.read_text("utf-8")
-        for name in POINT.findall(text):
-            inner = "undo.push" in text and f'undo.push("{name}"' in text
-            found.add(f"host.{name}" if inner and "." not in name else name)
+        for how, name in POINT.findall(path.read_text("utf-8")):
+            if how == "fault" and "." in name:
+                found.add(name)
+            elif how == "undo.push" and path.parent.name == "host":
+                found.add(f"host.{name}")
     return sorted(found)
 
 

@@ -27,8 +27,8 @@ from wirt.model.guest import (
     RestartName,
     RestartPolicy,
 )
-from wirt.model.keys import parse_detach_keys
 from wirt.model.resources import Usage
+from wirt.model.terminal import parse_detach_keys
 
 SECOND = 10**9
 

@@ -33,9 +33,7 @@ def make_engines(config: Config, helper: Helper) -> dict[Isolation, Engine]:
     container = ContainerEngine(
         layout=config.layout,
         facts=facts,
-        filters=Filters(
-            architecture=native_architecture(facts.machine), kernel=facts.kernel
-        ),
+        filters=Filters(architecture=native_architecture(facts.machine), kernel=facts.kernel),
         init=init_program(config.keeper),
         helper=helper,
         cgroups=Cgroups.detect(),

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from wirt.aio import Nursery
 from wirt.api.http.app import Noun, application
+from wirt.api.native.archive import ArchiveRoutes
 from wirt.api.native.guests import GuestRoutes
 from wirt.api.native.images import ImageRoutes
 from wirt.api.native.life import LifeRoutes
@@ -16,9 +17,11 @@ from wirt.api.native.networks import NetworkRoutes
 from wirt.api.native.observe import ObserveRoutes
 from wirt.api.native.streams import ExecRoutes, StreamRoutes
 from wirt.api.native.system import SystemRoutes
+from wirt.api.native.volumes import VolumeRoutes
 from wirt.daemon.config import Config
 from wirt.daemon.engines import make_engines
 from wirt.host.adopt import Adopt, Revive
+from wirt.host.archive import Archive
 from wirt.host.attach import Attach
 from wirt.host.create import Create
 from wirt.host.events import Bus
@@ -211,6 +214,14 @@ class Daemon:
             SystemRoutes(layout=g.layout, roster=g.roster),
             ImageRoutes(
                 images=files.images, load=files.load, save=files.save, importer=files.import_image
+            ),
+            VolumeRoutes(volumes=files.volumes),
+            ArchiveRoutes(
+                guests=g.roster,
+                archive=Archive(
+                    helper=g.helper, pipes=files.pipes, images=files.images, volumes=files.volumes,
+                    running=g.running, locks=g.roster.locks,
+                ),
             ),
             NetworkRoutes(
                 networks=self._nets.networks, plug=self._nets.plug, guests=g.roster

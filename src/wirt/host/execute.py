@@ -10,8 +10,8 @@ from wirt.host.events import Bus
 from wirt.host.roster import Roster
 from wirt.host.running import Exec, Running
 from wirt.model.guest import ExecSpec, Guest
-from wirt.model.keys import parse_detach_keys
 from wirt.model.names import new_id
+from wirt.model.terminal import parse_detach_keys
 
 LARGEST_TERMINAL = 65535
 

@@ -128,6 +128,7 @@ def main(argv: list[str]) -> NoReturn:
             keeper=options.keeper.resolve(),
             guest_dir=options.guest_dir and options.guest_dir.resolve(),
         )
+        context.cgroups.create(layout.keeper_cgroup)
         faults.arm()
         server = Server(context, listen(layout.helper_socket, uid, gid), registry.routes())
     except WirtError as error:

@@ -19,7 +19,7 @@ from wirt.host.logs import Logs, LogWish
 from wirt.host.roster import Roster
 from wirt.host.running import Running
 from wirt.model.guest import ExecSpec
-from wirt.model.keys import parse_detach_keys
+from wirt.model.terminal import parse_detach_keys
 
 LARGEST_TAIL = 10**9
 LATEST_TIME = 2**63 - 1
