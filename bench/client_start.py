@@ -73,7 +73,9 @@ def main() -> None:
         median = statistics.median(times)
         print(f"{name:20}{median:9.1f}{min(times):9.1f}{median - floor:11.1f}")
     worst = statistics.median(taken["stop GUEST"]) - floor
-    print(f"promise: at most {PROMISE_MS} ms over bare: {'kept' if worst <= PROMISE_MS else 'BROKEN'}")
+    print(
+        f"promise: at most {PROMISE_MS} ms over bare: {'kept' if worst <= PROMISE_MS else 'BROKEN'}"
+    )
 
 
 if __name__ == "__main__":
