@@ -2,8 +2,8 @@
 
     bench/client_start.py [RUNS]
 
-Prints medians and minima in milliseconds of RUNS (30) starts each, taken in turn so that the load of
-the machine falls on all alike. The promise: a no-op request costs at most 15 ms over the bare
+Prints medians and minima in milliseconds of RUNS (30) starts each, taken in turn so that the load
+of the machine falls on all alike. The promise: a no-op request costs at most 15 ms over the bare
 interpreter.
 """
 

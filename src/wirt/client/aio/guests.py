@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from wirt.aio import shielded
-from wirt.client.answers import (
+from wirt.client.aio.answers import (
     Created,
     Ended,
     Identity,
@@ -21,8 +21,8 @@ from wirt.client.answers import (
     Summary,
     Warned,
 )
-from wirt.client.stream import Stream
-from wirt.client.transport import Query, Transport
+from wirt.client.aio.stream import Stream
+from wirt.client.aio.transport import Query, Transport
 from wirt.client.wire import quote
 from wirt.errors import WirtError
 from wirt.model.guest import ExecSpec, GuestSpec, Isolation, RestartPolicy

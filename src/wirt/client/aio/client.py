@@ -14,10 +14,10 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
+from wirt.client.aio.guests import Execs, Guests
+from wirt.client.aio.things import Files, Images, Networks, System, Volumes
+from wirt.client.aio.transport import Transport
 from wirt.client.daemon import DEFAULT_SOCKET
-from wirt.client.guests import Execs, Guests
-from wirt.client.things import Files, Images, Networks, System, Volumes
-from wirt.client.transport import Transport
 
 
 class Client:

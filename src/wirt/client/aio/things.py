@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from wirt.client.answers import HistoryStep, Identity, Pong, Progress, Pruned, Removed, Sample
-from wirt.client.transport import Query, Transport
+from wirt.client.aio.answers import HistoryStep, Identity, Pong, Progress, Pruned, Removed, Sample
+from wirt.client.aio.transport import Query, Transport
 from wirt.client.wire import problem, quote
 from wirt.model.event import Event
 from wirt.model.image import Image

@@ -11,8 +11,8 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from wirt.client.aio.stream import Stream
 from wirt.client.daemon import socket_path, unreachable
-from wirt.client.stream import Stream
 from wirt.client.wire import Lost, problem, target
 from wirt.errors import Internal
 
