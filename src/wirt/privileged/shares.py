@@ -69,7 +69,7 @@ def _folder(ctx: Context, share: Share, run: Path, number: int) -> Folder:
         _bind(source, target, read_only=share.read_only)
     else:
         _bind(source, place, read_only=share.read_only)
-    listener, client = _sockets(run / f"fs{number}.sock")
+    listener, client = _sockets()
     argv = (
         *(VIRTIOFSD, f"--fd={listener}", "-f", "--rlimit-nofile=0"),
         *("-o", f"source={place}", "-o", "cache=auto", "-o", "log_level=err"),
@@ -110,12 +110,14 @@ def _bind(source: Path, target: Path, *, read_only: bool) -> None:
         os.close(tree)
 
 
-def _sockets(path: Path) -> tuple[int, int]:
-    """A listening socket and one that is connected to it. The name serves only to join them."""
+def _sockets() -> tuple[int, int]:
+    """A listening socket and one that is connected to it.
+
+    The kernel gives the name: an abstract one, known in this guest's network namespace only.
+    """
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    listener.bind(os.fspath(path))
+    listener.bind("")
     listener.listen(1)
-    client.connect(os.fspath(path))
-    path.unlink()
+    client.connect(listener.getsockname())
     return listener.detach(), client.detach()
