@@ -8,8 +8,9 @@ import os
 import shutil
 import socket
 import subprocess
+import traceback
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ APPLETS = (
     "sh", "ls", "cat", "echo", "true", "false", "sleep", "id", "ps", "stty", "head", "dd", "kill",
     "tee", "wc", "mount", "hostname", "touch", "env", "seq", "tar", "mkdir", "stat", "tty", "pwd",
     "ip", "mkfifo", "rm", "readlink", "md5sum", "ulimit", "nproc", "grep", "od", "ln", "chmod",
+    "date",
 )  # fmt: skip
 
 
@@ -147,10 +149,12 @@ class Session:
             "id": [name], "argv": list(argv), "stdin": [str(int(stdin))], "mux": ["0"],
             **{key: value if isinstance(value, list) else [value] for key, value in extra.items()},
         }  # fmt: skip
-        try:
-            await self.link.request(Request.EXEC, record, descriptor=theirs.fileno())
-        finally:
-            theirs.close()
+        with theirs:
+            try:
+                await self.link.request(Request.EXEC, record, descriptor=theirs.fileno())
+            except BaseException:
+                mine.close()
+                raise
         return Client(mine), name
 
     async def call(self, name: str, *, stream: int | None = None, **arguments: str) -> Record:
@@ -170,7 +174,7 @@ class Box:
     """One machine: its directories, and the keeper that waits to boot it."""
 
     def __init__(self, directory: Path, name: str, disk: Path) -> None:
-        self.layout = Layout(name=name, state=directory / "s", run=directory / "r")
+        self.layout = Layout(name=name, state=directory / "s", run=Path("/run") / name)
         self.disk = disk
         self.cgroups = Cgroups.detect()
         self.context = Context(
@@ -191,7 +195,8 @@ class Box:
     def launch(self, plan: Plan, guest: Guest, engine: Engine) -> None:
         """What the helper does for LaunchGuest, with an empty network."""
         self.guest, self.engine, self.plan = guest, engine, plan
-        self.run.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(self.run, ignore_errors=True)
+        self.run.mkdir(parents=True)
         self.layout.guest_log(GUEST_ID).mkdir(parents=True, exist_ok=True)
         disk = self.layout.disks / f"{guest.image_id.removeprefix('sha256:')}.erofs"
         disk.parent.mkdir(parents=True, exist_ok=True)
@@ -201,6 +206,8 @@ class Box:
         if self.pid == 0:
             try:
                 self._become_keeper(plan.launch)
+            except BaseException:  # noqa: BLE001 - told, since the parent only sees the end
+                traceback.print_exc()
             finally:
                 os._exit(99)
 
@@ -257,10 +264,12 @@ class Box:
         """End everything and leave nothing."""
         path = self.layout.cgroup(GUEST_ID)
         if self.pid:
-            os.kill(self.pid, 9)
-            os.waitpid(self.pid, 0)
+            with suppress(ProcessLookupError, ChildProcessError):
+                os.kill(self.pid, 9)
+                os.waitpid(self.pid, 0)
         self.cgroups.kill(path)
         self.cgroups.remove(f"/{self.layout.name}")
+        shutil.rmtree(self.layout.run, ignore_errors=True)
 
 
 @contextmanager

@@ -1,0 +1,245 @@
+"""From boot to end: what a machine's main process says and leaves, and what ends it too early."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from machinebox import BOOT, Box, boxed, host, make_erofs, make_root, plan_of
+from needs import needs
+from wirt.engine.protocol import Plan, ResolvedMount
+from wirt.errors import Invalid, WirtError
+from wirt.guest.frame import decode_record
+from wirt.linux import procfs
+from wirt.model.guest import GuestSpec, Isolation
+from wirt.model.volume import MountKind
+from wirt.privileged.machine import uid_of
+from wirt.qemu.host import MachineHost
+from wirt.qemu.qmp import open_monitor
+
+pytestmark = needs("root", "mountns", "qemu", "erofs", "busybox", "keeper", "agent", "guest-kernel")
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    base = tmp_path_factory.mktemp("image")
+    make_erofs(make_root(base / "tree"), base / "image.erofs")
+    return base / "image.erofs"
+
+
+@pytest.fixture(scope="module")
+def facts(tmp_path_factory: pytest.TempPathFactory) -> MachineHost:
+    return host(tmp_path_factory.mktemp("host"))
+
+
+@pytest.fixture
+def box(tmp_path: Path, instance_name: str, image: Path) -> Iterator[Box]:
+    with boxed(tmp_path, instance_name, image) as made:
+        yield made
+
+
+async def _run(box: Box) -> tuple[bytes, dict[str, list[str]]]:
+    """Boot, and everything the main process says until its end."""
+    async with asyncio.timeout(BOOT), box.session() as session:
+        client = await session.attach()
+        await session.handle.start()
+        output = await client.rest()
+        await session.event("exit", "main")
+    return output, box.exit()
+
+
+@pytest.mark.parametrize("kind", [Isolation.MICROVM, Isolation.VM])
+def test_it_boots_runs_ends_and_keeps_its_disk(
+    box: Box, facts: MachineHost, kind: Isolation
+) -> None:
+    script = "cat /kept; echo first >/kept; echo out; echo err >&2; id -u; exit 7"
+    box.launch(*plan_of(facts, "sh", "-c", script, kind=kind))
+    output, end = asyncio.run(_run(box))
+    assert sorted(output.splitlines()) == [
+        b"0", b"cat: can't open '/kept': No such file or directory", b"err", b"out",
+    ]  # fmt: skip
+    assert end["code"] == ["7"]
+    box.launch(*plan_of(facts, "sh", "-c", "id -u; cat /kept", kind=kind, user="bob"))
+    output, end = asyncio.run(_run(box))
+    assert (output, end["code"]) == (b"1000\nfirst\n", ["0"])
+
+
+def test_output_of_children_is_complete_and_they_end_with_the_main_process(
+    box: Box, facts: MachineHost
+) -> None:
+    script = "sleep 1000 & seq 1 60000; exit 3"
+    box.launch(*plan_of(facts, "sh", "-c", script))
+    output, end = asyncio.run(_run(box))
+    assert output == b"".join(b"%d\n" % n for n in range(1, 60_001))
+    assert end["code"] == ["3"]
+
+
+def test_a_terminal_is_read_written_and_signalled(box: Box, facts: MachineHost) -> None:
+    spec = GuestSpec(image="busybox", tty=True, stdin_open=True, stdin_once=True)
+    box.launch(*plan_of(facts, "cat", spec=spec))
+
+    async def story() -> bytes:
+        async with asyncio.timeout(BOOT), box.session() as session:
+            client = await session.attach(stdin=True)
+            await session.handle.start()
+            await client.send(b"hello\n")
+            await client.until(b"hello\r\nhello\r\n")
+            await session.handle.signal(15)
+            return await client.rest()
+
+    assert asyncio.run(story()).startswith(b"hello\r\nhello\r\n")
+    assert (end := box.exit())["code"] == ["143"], end
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "words"),
+    [
+        (("missing",), "127", "executable file not found"),
+        (("/etc/passwd",), "126", "Permission denied"),
+    ],
+)
+def test_a_main_process_that_cannot_run_is_told(
+    box: Box, facts: MachineHost, argv: tuple[str, ...], code: str, words: str
+) -> None:
+    box.launch(*plan_of(facts, *argv))
+
+    async def story() -> None:
+        async with asyncio.timeout(BOOT), box.session() as session:
+            with pytest.raises(Invalid, match=words) as caught:
+                await session.handle.start()
+            assert caught.value.facts["exit"] == int(code)
+
+    asyncio.run(story())
+    assert box.exit()["code"] == [code]
+
+
+def test_what_the_guests_kernel_refuses_fails_the_start_with_its_name(
+    box: Box, facts: MachineHost
+) -> None:
+    spec = GuestSpec(image="busybox", sysctls={"kernel.no_such_thing": "1"})
+    box.launch(*plan_of(facts, "true", spec=spec))
+
+    async def story() -> None:
+        async with asyncio.timeout(BOOT), box.session() as session:
+            with pytest.raises(WirtError, match=r"kernel\.no_such_thing") as caught:
+                await session.handle.start()
+            assert caught.value.facts["exit"] == 125
+
+    asyncio.run(story())
+    assert box.exit()["code"] == ["125"]
+
+
+def test_a_read_only_root_and_a_volume_filled_from_the_image(box: Box, facts: MachineHost) -> None:
+    volume = box.layout.volumes / "store"
+    (volume / "_data").mkdir(parents=True)
+    layer = "sha256:" + "c" * 64
+    make_root(box.layout.layers / ("c" * 64) / "diff")
+    mount = ResolvedMount(
+        kind=MountKind.VOLUME, target="/data", volume="store", fill=True, source=str(volume)
+    )
+    script = "echo x >/x; echo y >/dev/shm/y; cat /data/seed; echo z >/data/z; ls /data; hostname"
+    spec = GuestSpec(image="busybox", read_only=True, hostname="sealed")
+
+    def with_layer(plan: Plan) -> Plan:
+        assert plan.launch.machine is not None
+        assert plan.launch.machine.layers == (layer,)
+        return plan
+
+    box.launch(*plan_of(facts, "sh", "-c", script, spec=spec, mounts=(mount,), change=with_layer))
+    output, end = asyncio.run(_run(box))
+    text = output.decode()
+    assert "can't create /x: Read-only file system" in text
+    assert text.endswith("from the image\nseed\nz\nsealed\n")
+    assert end["code"] == ["0"]
+    assert (volume / "_data" / "seed").read_text() == "from the image\n"
+    assert (volume / "_data" / "z").read_text() == "z\n"
+
+
+def _qemu(box: Box) -> int:
+    """QEMU's pid as the keeper wrote it down."""
+    return int(decode_record((box.run / "started").read_bytes())["pid"][0])
+
+
+def test_qemu_has_no_rights_and_its_end_is_the_machines(box: Box, facts: MachineHost) -> None:
+    box.launch(*plan_of(facts, "sleep", "1000"))
+
+    async def story() -> None:
+        async with asyncio.timeout(BOOT), box.session(boot=True) as session:
+            pid = _qemu(box)
+            about = procfs.status(pid)
+            assert about is not None
+            uid = str(uid_of(box.guest.id))
+            assert set(about["Uid"].split()) == set(about["Gid"].split()) == {uid}
+            assert about["Groups"].split() == []
+            assert {int(about[s], 16) for s in ("CapEff", "CapPrm", "CapInh", "CapAmb")} == {0}
+            assert (about["Seccomp"], about["NoNewPrivs"]) == ("2", "1")
+            assert pid in box.cgroups.processes(box.layout.cgroup(box.guest.id))
+            async with open_monitor(box.run / "qmp.sock") as monitor:
+                assert await monitor.status() == "running"
+                await monitor.stop()
+                assert await monitor.status() == "paused"
+                await monitor.cont()
+                assert await monitor.memory() == 256 << 20
+            os.kill(pid, signal.SIGKILL)
+            event = await session.event("exit", "main")
+            assert event["code"] == ["137"]
+
+    asyncio.run(story())
+    end = box.exit()
+    assert end["code"] == ["137"]
+    assert end["error"] == ["the machine ended without an exit status"]
+
+
+def test_a_machine_whose_keeper_was_killed_switches_itself_off(
+    box: Box, facts: MachineHost
+) -> None:
+    box.launch(*plan_of(facts, "sh", "-c", "echo kept >/kept; sleep 1000"))
+
+    async def boot() -> None:
+        async with asyncio.timeout(BOOT), box.session(boot=True) as session:
+            while (await session.execute("cat", "/kept"))[1] != b"kept\n":
+                pass
+
+    asyncio.run(boot())
+    watch = os.pidfd_open(_qemu(box))
+    os.kill(box.pid, signal.SIGKILL)
+    os.waitpid(box.pid, 0)
+    box.pid = 0
+
+    async def gone() -> None:
+        ended = asyncio.Event()
+        asyncio.get_running_loop().add_reader(watch, ended.set)
+        await asyncio.wait_for(ended.wait(), BOOT)
+
+    asyncio.run(gone())
+    os.close(watch)
+    # It had written its disk before.
+    box.launch(*plan_of(facts, "cat", "/kept"))
+    assert asyncio.run(_run(box))[0] == b"kept\n"
+
+
+def test_a_broken_disk_fails_the_start_with_the_reason(box: Box, facts: MachineHost) -> None:
+    def small(plan: Plan) -> Plan:
+        assert plan.launch.machine is not None
+        machine = msgspec.structs.replace(plan.launch.machine, image_id="sha256:" + "f" * 64)
+        return replace(plan, launch=msgspec.structs.replace(plan.launch, machine=machine))
+
+    other = box.layout.disks / f"{'f' * 64}.erofs"
+    other.parent.mkdir(parents=True)
+    other.write_bytes(os.urandom(1 << 20))
+    box.launch(*plan_of(facts, "true", change=small))
+
+    async def story() -> None:
+        async with asyncio.timeout(BOOT), box.session() as session:
+            with pytest.raises(WirtError, match="cannot mount the image's disk"):
+                await session.handle.start()
+
+    asyncio.run(story())
+    assert box.exit()["code"] == ["125"]
