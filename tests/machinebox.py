@@ -35,6 +35,8 @@ from wirt.qemu.host import MachineHost, examine
 GUEST_ID = "0123456789abcdef" * 4
 BOOT = 60.0
 """Seconds in which anything under emulation must have happened."""
+SECRET = "of the host\n"
+"""What shared files hold."""
 APPLETS = (
     "sh", "ls", "cat", "echo", "true", "false", "sleep", "id", "ps", "stty", "head", "dd", "kill",
     "tee", "wc", "mount", "hostname", "touch", "env", "seq", "tar", "mkdir", "stat", "tty", "pwd",
