@@ -172,9 +172,16 @@ class Keeper:
         return decode_record((self.run / "exit").read_bytes())
 
     def pss(self) -> int:
-        """Kilobytes of memory that this process alone costs."""
+        """Kilobytes of memory that this process alone costs; a sanitizer's do not count."""
+        if KEEPER.name.endswith("-sanitized"):
+            return 0
         text = Path(f"/proc/{self.process.pid}/smaps_rollup").read_text()
         return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))
+
+    def children(self) -> list[int]:
+        """Its child processes, unreaped ones included."""
+        text = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        return [int(pid) for pid in text.split()]
 
     def descriptors(self) -> int:
         """How many descriptors it holds."""
@@ -228,6 +235,9 @@ def keeper(
     try:
         yield rig
     finally:
+        for link in rig.links:
+            with suppress(StopIteration):
+                link.close().send(None)  # it awaits nothing
         for client in rig.clients:
             client.close()
         _kill_tree(process.pid)

@@ -167,7 +167,8 @@ static bool finished(struct keeper *keeper)
     for (struct connection *at = keeper->connections; at != NULL; at = at->next)
         if (!at->dead && buffer_size(&at->out) > 0)
             return false;
-    return true;
+    /* When the keeper is gone nothing holds the guest's disks any more. */
+    return keeper->carrier->child(keeper, 0) == 0;
 }
 
 static void close_all(struct keeper *keeper)

@@ -231,7 +231,7 @@ struct carrier {
     void (*flow)(struct keeper *keeper, struct task *task);
     /* A child ended. True when it was one of the carrier's own. */
     bool (*reaped)(struct keeper *keeper, pid_t pid, int status);
-    /* The nth child that may be waited for while an engine is under way; 0 at the end. */
+    /* The nth child that is known and not reaped; 0 after the last. */
     pid_t (*child)(struct keeper *keeper, size_t n);
     /* The task's deadline passed. */
     void (*expired)(struct keeper *keeper, struct task *task);

@@ -216,10 +216,14 @@ static bool machine_reaped(struct keeper *keeper, pid_t pid, int status)
     return false;
 }
 
-/* Everything is our own child and never adopted: no engine is ever under way. */
 static pid_t machine_child(struct keeper *keeper, size_t n)
 {
-    (void)keeper, (void)n;
+    struct machine *machine = keeper->machine;
+    if (machine != NULL && machine->qemu > 0 && n-- == 0)
+        return machine->qemu;
+    for (size_t i = 0; machine != NULL && i < machine->aux_count; i++)
+        if (machine->aux[i] > 0 && n-- == 0)
+            return machine->aux[i];
     return 0;
 }
 
