@@ -109,6 +109,24 @@ static int container_start(struct keeper *keeper, struct task *task)
     return argv ? run_engine(keeper, task, argv) : -ENOMEM;
 }
 
+/*
+ * The process as it came, with the terminal's size: set afterwards it would come too late for a
+ * process that asks at once.
+ */
+static int write_process(const struct task *task, const char *path, const char *json)
+{
+    char size[80];
+    int length = 0;
+    bool sized = strstr(json, "\"consoleSize\"") != NULL;
+    if (task->tty && task->rows > 0 && task->columns > 0 && !sized && json[0] == '{')
+        length = snprintf(size, sizeof size, "{\"consoleSize\":{\"height\":%u,\"width\":%u},",
+                          task->rows, task->columns);
+    cleanup_free char *text = NULL;
+    if (asprintf(&text, "%.*s%s", length, size, json + (length > 0)) < 0)
+        return -ENOMEM;
+    return text_write_file(path, text, strlen(text));
+}
+
 static int container_exec(struct keeper *keeper, struct task *task,
                           const struct wire_record *record)
 {
@@ -120,7 +138,7 @@ static int container_exec(struct keeper *keeper, struct task *task,
     name_of(task, "process", process);
     name_of(task, "pid", pid);
     name_of(task, "console.sock", console);
-    int error = text_write_file(process, json, strlen(json));
+    int error = write_process(task, process, json);
     cleanup_free const char **argv = spawn_vector(&keeper->conf.record, "exec_argv", 8);
     if (error != 0 || argv == NULL)
         return error ? error : -ENOMEM;

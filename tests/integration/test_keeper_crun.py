@@ -134,10 +134,11 @@ def test_execs(instance_name: str) -> None:
             for name, (client, _) in zip(names, started, strict=True):
                 assert demux(await client.rest()) == (f"{name}\n".encode(), b"")
                 assert (await keeper.event("exit", name))["code"] == [name[1]]
-            text = process_json("sh", "-c", "tty; stty size; cat; exit 7", tty=True)
+            text = process_json("sh", "-c", "read go; stty size; cat; exit 7", tty=True)
             client, _ = await keeper.execute(
                 link, "tty", text, tty="1", stdin="1", rows="33", columns="99"
             )
+            await client.send(b"\n")
             await client.until(b"33 99\r\n")
             await client.send(b"x\n\x04")
             assert await client.rest() == b"x\r\nx\r\n"

@@ -409,11 +409,12 @@ def test_programs_beside_the_machine_live_as_long_as_it() -> None:
             pids = rig.children()
             qemu = int((await link.request(Request.HELLO, {}))["pid"][0])
             assert len(pids) == 2
+            console = rig.run / "console"
+            await eventually(lambda: console.read_text() == "aux a b\n", "its output")
             await agent.record(EXIT, 1, code="0", signal="0")
             os.kill(qemu, signal.SIGTERM)
             await rig.ended()
             assert not any(exists(pid) for pid in pids)
-            assert (rig.run / "console").read_text() == "aux a b\n"
 
     asyncio.run(story())
 
