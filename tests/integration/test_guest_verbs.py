@@ -157,8 +157,11 @@ def test_cards_come_and_go(box: Lab) -> None:
         with pytest.raises(Conflict, match="eth1 already"):
             await helper.call(p.ConnectGuest(id=launch.id, link=more))
         for _ in range(2):
-            await helper.call(p.DisconnectGuest(id=launch.id, interface="eth0"))
+            gone = p.DisconnectGuest(id=launch.id, interface="eth0", gateway=link.gateway)
+            await helper.call(gone)
         assert cards(pid) == {"lo", "eth1"}
+        routes = [line.split()[:2] for line in text_of(f"/proc/{pid}/net/route").splitlines()]
+        assert ["eth1", "00000000"] in routes, "the other card is the way out now"
         bad = msgspec.structs.replace(more, interface="eth2", bridge="nosuch")
         with pytest.raises(WirtError, match="nosuch"):
             await helper.call(p.ConnectGuest(id=launch.id, link=bad))

@@ -205,11 +205,15 @@ class ConnectGuest(Verb["Done"], frozen=True, kw_only=True, tag="connect"):
 
 
 class DisconnectGuest(Verb["Done"], frozen=True, kw_only=True, tag="disconnect"):
-    """Take a network card away from a running container."""
+    """Take a network card away from a running container.
+
+    ``gateway``: by which it goes out from then on, if the card was its way out; empty: no way.
+    """
 
     slow: ClassVar[bool] = True
     id: str
     interface: str
+    gateway: str = ""
 
 
 class UpdateFiles(Verb["Done"], frozen=True, kw_only=True, tag="files"):

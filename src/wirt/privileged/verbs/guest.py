@@ -147,8 +147,8 @@ def connect(ctx: Context, verb: ConnectGuest, _fds: Fds) -> Done:
 
 
 def disconnect(ctx: Context, verb: DisconnectGuest, _fds: Fds) -> Done:
-    """One card less. Idempotent: a card that is not there is gone."""
-    _container(ctx, verb.id)
+    """One card less, and another way out. Idempotent: a card that is not there is gone."""
+    about = _container(ctx, verb.id)
     run = ctx.layout.guest_run(verb.id)
     state = netstate.read(run)
     gone = [card for card in state.cards if card.link.interface == verb.interface]
@@ -157,6 +157,10 @@ def disconnect(ctx: Context, verb: DisconnectGuest, _fds: Fds) -> Done:
             links.delete_link(host, name=card.host)
     left = tuple(card for card in state.cards if card not in gone)
     netstate.write(run, msgspec.structs.replace(state, cards=left))
+    if verb.gateway:
+        _enter_network(ctx, verb.id, about)
+        with Netlink() as inside, contextlib.suppress(FileExistsError):
+            links.add_route(inside, gateway=verb.gateway)
     return Done()
 
 
