@@ -66,7 +66,10 @@ class FakeGuests:
             raise NotFound(guest_id) from None
 
     def find(self, text: str) -> Guest:
-        return next(g for g in self.known.values() if text in {g.name, g.id})
+        for guest in self.known.values():
+            if text in {guest.name, guest.id}:
+                return guest
+        raise NotFound(f"no such guest: {text}")
 
     async def save(self, guest: Guest) -> None:
         self.known[guest.id] = guest

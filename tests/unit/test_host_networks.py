@@ -136,9 +136,11 @@ def test_a_network_in_use_cannot_go(tmp_path: Path) -> None:
             with pytest.raises(Conflict, match="used by one, two"):
                 await h.networks.remove(web)
             assert await h.networks.prune() == []
-            for guest in (one, two):
+            for guest in (one, two, one):
                 await h.networks.release(guest, volumes=True)
-                del h.guests.known[guest.id]
+                h.guests.known.pop(guest.id, None)
+            actions = [action for action, _ in await h.events()]
+            assert actions == ["create", "connect", "connect", "disconnect", "disconnect"]
             assert await h.networks.prune() == ["web"]
 
     asyncio.run(story())

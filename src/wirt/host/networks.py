@@ -199,6 +199,7 @@ class Networks:
         except BaseException:
             await self._table.release(guest_id)
             raise
+        self._tell_places("connect", guest_id, places)
         return tuple(places)
 
     async def claim(
@@ -237,7 +238,8 @@ class Networks:
     async def release(self, guest: Guest, *, volumes: bool = False) -> None:
         """Free all addresses of a guest that is removed. Idempotent."""
         del volumes  # a holder of other things is asked the same
-        await self._table.release(guest.id)
+        if await self._table.release(guest.id):
+            self._tell_places("disconnect", guest.id, guest.endpoints)
 
     async def release_one(self, guest_id: str, network_id: str) -> None:
         """Free a guest's address on one network. Idempotent."""
@@ -346,6 +348,11 @@ class Networks:
             hint=f"remove them, or 'wirt network disconnect {network.name} GUEST'",
             code="network.in-use",
         )
+
+    def _tell_places(self, action: str, guest_id: str, places: Sequence[Endpoint]) -> None:
+        for place in places:
+            facts = {"name": place.network, "type": "bridge", "guest": guest_id}
+            self._bus.publish("network", action, place.network_id, **facts)
 
     def _tell(self, action: str, network: Network) -> None:
         self._bus.publish("network", action, network.id, name=network.name, type="bridge")

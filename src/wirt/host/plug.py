@@ -72,7 +72,7 @@ class Plug:
                 await self._networks.release_one(guest.id, network.id)
                 raise
             await self._tell_guest(guest)
-        self._bus.publish("network", "connect", network.id, name=network.name, guest=guest.id)
+        self._tell("connect", network, guest)
 
     async def disconnect(self, network: Network, guest: Guest, *, force: bool = False) -> None:
         """Take a guest's place on a network away.
@@ -91,8 +91,11 @@ class Plug:
             _check_changeable(guest)
             places = tuple(other for other in guest.endpoints if other is not place)
             if guest.status.state in _UP:
+                gone = DisconnectGuest(
+                    id=guest.id, interface=place.interface, gateway=_way_out(places)
+                )
                 try:
-                    await self._helper.call(DisconnectGuest(id=guest.id, interface=place.interface))
+                    await self._helper.call(gone)
                 except WirtError:
                     if not force:
                         raise
@@ -102,7 +105,11 @@ class Plug:
             await self._guests.save(guest)
             await self._networks.release_one(guest.id, network.id)
             await self._tell_guest(guest)
-        self._bus.publish("network", "disconnect", network.id, name=network.name, guest=guest.id)
+        self._tell("disconnect", network, guest)
+
+    def _tell(self, action: str, network: Network, guest: Guest) -> None:
+        facts = {"name": network.name, "type": "bridge", "guest": guest.id}
+        self._bus.publish("network", action, network.id, **facts)
 
     async def _plug_in(self, guest: Guest, network: Network, place: Endpoint) -> Guest:
         changed = replace(guest, endpoints=(*guest.endpoints, place))
@@ -172,6 +179,10 @@ def _place(guest: Guest, network: Network) -> Endpoint | None:
 
 def _published_at(places: tuple[Endpoint, ...]) -> str:
     return next((place.address for place in places if place.gateway), "")
+
+
+def _way_out(places: tuple[Endpoint, ...]) -> str:
+    return next((place.gateway for place in places if place.gateway), "")
 
 
 def _free_interface(guest: Guest) -> str:

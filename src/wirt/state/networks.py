@@ -95,16 +95,17 @@ class NetworkTable:
 
         return await self._db.call(work)
 
-    async def release(self, guest_id: str, network_id: str | None = None) -> None:
-        """Free a guest's address on one network, or on all. Idempotent."""
+    async def release(self, guest_id: str, network_id: str | None = None) -> int:
+        """Free a guest's address on one network, or on all; how many it had. Idempotent."""
 
-        def work(sql: sqlite3.Connection) -> None:
-            sql.execute(
+        def work(sql: sqlite3.Connection) -> int:
+            done = sql.execute(
                 "DELETE FROM addresses WHERE guest_id = ? AND (? IS NULL OR network_id = ?)",
                 (guest_id, network_id, network_id),
             )
+            return done.rowcount
 
-        await self._db.call(work)
+        return await self._db.call(work)
 
     async def reconcile(self, held: Collection[tuple[str, str]]) -> int:
         """Free every address but those of ``held`` (guest id, network id): a crash came between

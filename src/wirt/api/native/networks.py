@@ -7,6 +7,7 @@ from aiohttp import web
 
 from wirt.aio import shielded
 from wirt.api.http.body import answer, flag, read
+from wirt.api.http.operation import operation
 from wirt.errors import Invalid
 from wirt.host.networks import Guests, Networks
 from wirt.host.plug import Plug
@@ -45,19 +46,19 @@ class DisconnectBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     force: bool = False
 
 
-class Created(msgspec.Struct, frozen=True, kw_only=True):
+class CreatedNetwork(msgspec.Struct, frozen=True, kw_only=True):
     """The answer of a creation."""
 
     id: str
 
 
-class Pruned(msgspec.Struct, frozen=True, kw_only=True):
+class PrunedNetworks(msgspec.Struct, frozen=True, kw_only=True):
     """Names of the networks that were removed."""
 
     removed: tuple[str, ...]
 
 
-class Place(msgspec.Struct, frozen=True, kw_only=True):
+class NetworkPlace(msgspec.Struct, frozen=True, kw_only=True):
     """A guest on a network. ``running``: whether its names resolve now."""
 
     guest: str
@@ -83,7 +84,7 @@ class NetworkView(msgspec.Struct, frozen=True, kw_only=True):
     labels: dict[str, str]
     options: dict[str, str]
     created_at: int
-    endpoints: tuple[Place, ...]
+    endpoints: tuple[NetworkPlace, ...]
 
 
 class NetworkRoutes:
@@ -106,11 +107,13 @@ class NetworkRoutes:
             web.post("/v1/networks/{network}/disconnect", self.disconnect),
         ]
 
+    @operation("List networks", answer=list[NetworkView])
     async def list(self, request: web.Request) -> web.StreamResponse:
         """Every network, oldest first."""
         del request
         return answer([self._view(network) for network in self._networks.all()])
 
+    @operation("Make a network", body=NetworkBody, answer=CreatedNetwork, status=201)
     async def create(self, request: web.Request) -> web.StreamResponse:
         """Make a network."""
         body = await read(request, NetworkBody)
@@ -124,23 +127,27 @@ class NetworkRoutes:
             mtu=body.mtu,
         )
         network = await shielded(self._networks.create(wish), deadline=DEADLINE)
-        return answer(Created(id=network.id), status=201)
+        return answer(CreatedNetwork(id=network.id), status=201)
 
+    @operation("A network with its guests", answer=NetworkView)
     async def inspect(self, request: web.Request) -> web.StreamResponse:
         """One network with its guests."""
         return answer(self._view(self._find(request)))
 
+    @operation("Remove a network that no guest is on", status=204)
     async def remove(self, request: web.Request) -> web.StreamResponse:
         """Remove a network that no guest is on."""
         await shielded(self._networks.remove(self._find(request)), deadline=DEADLINE)
         return web.Response(status=204)
 
+    @operation("Remove all networks that no guest is on", answer=PrunedNetworks)
     async def prune(self, request: web.Request) -> web.StreamResponse:
         """Remove all networks that no guest is on."""
         del request
         removed = await shielded(self._networks.prune(), deadline=DEADLINE)
-        return answer(Pruned(removed=tuple(removed)))
+        return answer(PrunedNetworks(removed=tuple(removed)))
 
+    @operation("Give a guest a place on the network", body=ConnectBody, status=204)
     async def connect(self, request: web.Request) -> web.StreamResponse:
         """Give a guest a place on the network."""
         network = self._find(request)
@@ -150,6 +157,7 @@ class NetworkRoutes:
         await shielded(work, deadline=DEADLINE)
         return web.Response(status=204)
 
+    @operation("Take a guest away", query=("force",), body=DisconnectBody, status=204)
     async def disconnect(self, request: web.Request) -> web.StreamResponse:
         """Take a guest's place on the network away."""
         network = self._find(request)
@@ -164,7 +172,7 @@ class NetworkRoutes:
 
     def _view(self, network: Network) -> NetworkView:
         places = tuple(
-            Place(
+            NetworkPlace(
                 guest=guest.id,
                 name=guest.name,
                 address=place.address,
