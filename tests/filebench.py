@@ -217,8 +217,6 @@ async def bench(ctx: Context, *, limits: Limits | None = None) -> AsyncIterator[
             ),
         )
     finally:
-        while len(nursery):
-            await asyncio.sleep(0)
         await nursery.close()
         await helper.close()
         await db.close()

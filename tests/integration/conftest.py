@@ -1,4 +1,4 @@
-"""A booted machine for the modules that only ask it things."""
+"""A booted machine for the modules that only ask it things, and a witness of the host."""
 
 from __future__ import annotations
 
@@ -80,3 +80,17 @@ def tell(machine: Box) -> Callable[[Callable[[Session], Awaitable[None]]], None]
         asyncio.run(whole())
 
     return run
+
+
+@pytest.fixture
+def canary(tmp_path: Path) -> Iterator[Path]:
+    """A file of the host that attacks aim at."""
+    victim = tmp_path / "canary"
+    victim.write_text("alive")
+    before = victim.stat()
+    yield victim
+    assert victim.read_text() == "alive"
+    after = victim.stat()
+    assert (after.st_mode, after.st_uid, after.st_nlink) == (before.st_mode, 0, 1)
+    for path in ("/x", "/etc/x", "/wirt-attack", "/etc/wirt-attack", tmp_path / "one"):
+        assert not Path(path).exists()

@@ -6,12 +6,22 @@ import gzip
 import io
 import json
 import tarfile
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from filebench import (
-    Bench, OciLayout, config_json, digest, directory, docker_archive, file, hard_link, run, tar,
+    Bench,
+    OciLayout,
+    config_json,
+    digest,
+    directory,
+    docker_archive,
+    file,
+    hard_link,
+    run,
+    tar,
 )  # fmt: skip
 from needs import needs
 from wirt.errors import Conflict, Invalid, NotFound
@@ -170,7 +180,7 @@ def test_a_broken_upload_leaves_nothing(tmp_path: Path) -> None:
     class Gone(Exception):
         pass
 
-    async def breaks():  # type: ignore[no-untyped-def]
+    async def breaks() -> AsyncIterator[bytes]:
         yield archive[:200_000]
         raise Gone
 
