@@ -73,7 +73,7 @@ class Box:
             architecture=native_architecture(self.facts.machine), kernel=self.facts.kernel
         )
         self.init = NATIVE / "wirt-init"
-        self._lower = root
+        self.root = root
         for directory in (self.layout.state, self.layout.run, self.layout.run / "g"):
             directory.mkdir(parents=True, exist_ok=True)
             directory.chmod(0o711)
@@ -195,7 +195,7 @@ class Box:
         return enter
 
     def _mount_root(self, run: Path, state: Path, namespace: int | None) -> None:
-        lower = [self._lower]
+        lower = [self.root]
         if namespace is not None:
             (run / "layers").mkdir()
             lower = userns.map_layers(lower, namespace, run / "layers")

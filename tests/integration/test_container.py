@@ -297,3 +297,32 @@ def test_the_configuration_is_what_crun_read(lab: Box) -> None:
     config = json.loads(plan.launch.container.config)
     ran = lab.run_config(start.guest.id, config, plan)
     assert (ran.code, ran.out, ran.err) == (0, "", "")
+
+
+@pytest.mark.parametrize("number", range(14))
+def test_a_link_to_a_descriptor_is_no_working_directory(lab: Box, number: int) -> None:
+    """The image's WORKDIR is a link into crun's own /proc/self/fd (CVE-2024-21626)."""
+    link = lab.root / f"fd{number}"
+    link.symlink_to(f"/proc/self/fd/{number}")
+    ran = lab.run("sh", "-c", "echo got in; ls ../../../../../..", cwd=f"/fd{number}")
+    assert (ran.code, ran.out) == (1, "")
+    assert "chdir" in ran.err
+
+
+@pytest.mark.parametrize("link", ["/tmp", "../../../../../../../../tmp"])
+def test_links_at_mount_targets_stay_inside(lab: Box, link: str) -> None:
+    """A target below a link that leads to a directory of the host is made inside the root."""
+    (lab.root / "out").unlink(missing_ok=True)
+    (lab.root / "out").symlink_to(link)
+    name = lab.layout.name + "x"
+    mount = ResolvedMount(kind=MountKind.TMPFS, target=f"/out/{name}")
+    ran = lab.run("sh", "-c", f"touch /out/{name}/x; ls -A /tmp/{name}", mounts=(mount,))
+    assert (ran.code, ran.lines) == (0, ["x"])
+    assert not Path("/tmp", name).exists()
+
+
+def test_a_link_out_of_the_root_is_no_mount_target(lab: Box, tmp_path: Path) -> None:
+    (lab.root / "away").symlink_to(tmp_path)
+    mount = ResolvedMount(kind=MountKind.TMPFS, target="/away/in")
+    assert lab.run("true", mounts=(mount,)).code == 1
+    assert list(tmp_path.iterdir()) == []

@@ -13,7 +13,7 @@ from wirt.crun.spec import process, resources
 from wirt.crun.spec.process import Json
 from wirt.engine import _ps
 from wirt.engine._place import Place
-from wirt.errors import Conflict, Unavailable
+from wirt.errors import Conflict, Internal, Invalid, Unavailable
 from wirt.guest.keeper import KeeperLink, Record, Request
 from wirt.linux import usage
 from wirt.model.guest import ExecSpec, Guest
@@ -56,7 +56,7 @@ class ContainerHandle:
 
     async def start(self) -> tuple[int, int]:
         """Run the main process; (host pid, Unix ns)."""
-        answer = await self._keeper.request(Request.START, {})
+        answer = await self._run(Request.START, {})
         return _number(answer, "pid"), _number(answer, "started")
 
     async def signal(self, number: int, *, target: str = "main") -> None:
@@ -82,7 +82,7 @@ class ContainerHandle:
             every=self._place.facts.bounding,
             explicit_home=any(entry.startswith("HOME=") for entry in self._guest.spec.env),
         )
-        answer = await self._keeper.request(
+        answer = await self._run(
             Request.EXEC,
             {
                 "id": [exec_id],
@@ -97,6 +97,22 @@ class ContainerHandle:
             descriptor=descriptor,
         )
         return _number(answer, "pid")
+
+    async def _run(
+        self, request: Request, record: Record, *, descriptor: int | None = None
+    ) -> Record:
+        """What crun refuses (a file as working directory, a vanished bind source) is no bug."""
+        try:
+            return await self._keeper.request(request, record, descriptor=descriptor)
+        except Internal as error:
+            if "exit" not in error.facts:
+                raise
+            raise Invalid(
+                error.message,
+                hint="the engine's own words: see what they name",
+                code="guest.cannot-run",
+                **error.facts,
+            ) from error
 
     async def _user(self, text: str) -> ResolvedUser | None:
         if not text:
