@@ -37,7 +37,9 @@ def test_a_shell_on_a_terminal(shared_instance: Live) -> None:
         terminal.resize(44, 111)
         terminal.press(b"stty size\r")
         terminal.wait_for(b"44 111")
-        terminal.press(b"sleep 100\r\x03")
+        terminal.press(b"echo go$((1 + 1)); sleep 100\r")
+        terminal.wait_for(b"go2")
+        terminal.press(b"\x03")
         terminal.press(b"echo $((6 * 7))\r")
         terminal.wait_for(b"\r\n42\r\n")
         terminal.press(b"exit 5\r")
@@ -198,7 +200,7 @@ def test_looking_on(shared_instance: Live) -> None:
             "--until",
             "0s",
             "-f",
-            "guest=ear",
+            f"guest={name}",
             "--format",
             "{{.Action}}",
         )
