@@ -3,9 +3,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Protocol
 
+from aiohttp import web
+
+import wirt.api.native
+from wirt import discover
+from wirt.api.http.operation import openapi
 from wirt.api.http.problem import STATUS
 from wirt.cli.exit import EXIT
 from wirt.errors import BY_KIND, Kind
@@ -38,7 +45,32 @@ def errors() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES: Mapping[str, Callable[[], str]] = {"docs/reference/errors.md": errors}
+def document() -> str:
+    """The OpenAPI document of the native API, from the types of its handlers."""
+    return json.dumps(openapi(all_routes()), indent=1, sort_keys=True) + "\n"
+
+
+class Table(Protocol):
+    """A noun of the API."""
+
+    def routes(self) -> list[web.RouteDef]: ...
+
+
+def all_routes() -> list[web.RouteDef]:
+    """The routes of every noun: their tables need no instance that works."""
+    nouns: list[type[Table]] = [
+        noun
+        for module in discover.modules(wirt.api.native)
+        for noun in vars(module).values()
+        if isinstance(noun, type) and noun.__module__ == module.__name__ and hasattr(noun, "routes")
+    ]
+    return [route for noun in nouns for route in noun.__new__(noun).routes()]
+
+
+PAGES: Mapping[str, Callable[[], str]] = {
+    "docs/reference/errors.md": errors,
+    "docs/reference/openapi.json": document,
+}
 """Path of each generated page, and what makes its text."""
 
 

@@ -10,6 +10,7 @@ import msgspec
 from aiohttp import web
 
 from wirt.api.http import body
+from wirt.api.http.operation import operation
 from wirt.api.native.images import chunks
 from wirt.errors import Invalid
 from wirt.host.archive import Archive
@@ -43,11 +44,13 @@ class ArchiveRoutes:
             web.put(place, self.put),
         ]
 
+    @operation("lstat of a path, in the header Wirt-Stat", query=("path",))
     async def stat(self, request: web.Request) -> web.StreamResponse:
         """What is at ``path``, in the header."""
         guest, path = self._meant(request)
         return web.Response(headers=await self._stat_header(guest, path))
 
+    @operation("Read a path as a tar stream", query=("path",), answer="application/x-tar")
     async def get(self, request: web.Request) -> web.StreamResponse:
         """``path`` as a tar stream. An error after the first bytes breaks the connection off, so
         that nobody takes a part for the whole."""
@@ -69,6 +72,11 @@ class ArchiveRoutes:
         await response.write_eof()
         return response
 
+    @operation(
+        "Unpack a tar stream into a directory",
+        query=("path", "no_overwrite_dir_non_dir", "copy_uid_gid"),
+        body="application/x-tar",
+    )
     async def put(self, request: web.Request) -> web.StreamResponse:
         """Unpack the body into the directory ``path``."""
         guest, path = self._meant(request)

@@ -9,14 +9,20 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from wirt.aio import shielded
 from wirt.api.http import body
+from wirt.api.http.operation import operation
 from wirt.api.http.told import Tell, told
 from wirt.errors import Invalid
-from wirt.host.images import Images
+from wirt.host.images import HistoryLine, Images
 from wirt.host.import_image import ImportImage, ImportWish
 from wirt.host.load import LoadImages
 from wirt.host.pipe import CHUNK
 from wirt.host.save import SaveImages
+from wirt.model.image import Image
+
+DEADLINE = 600.0
+"""Seconds a removal may go on after its client went away."""
 
 
 class ImageRoutes:
@@ -43,10 +49,12 @@ class ImageRoutes:
             web.delete("/v1/images/{name:.+}", self.remove),
         ]
 
+    @operation("List images", query=("filter",), answer=list[Image])
     async def list_images(self, request: web.Request) -> web.StreamResponse:
         """``filter=KEY=VALUE`` may occur several times."""
         return body.answer(await self._images.all(filters(request)))
 
+    @operation("An image with its layers and configuration", answer=dict[str, Any])
     async def inspect(self, request: web.Request) -> web.StreamResponse:
         """The image with its layers, and its configuration as stored."""
         detail = await self._images.inspect(request.match_info["name"])
@@ -55,10 +63,14 @@ class ImageRoutes:
         node["raw"] = detail.raw
         return body.answer(node)
 
+    @operation("The steps it was made in, newest first", answer=list[HistoryLine])
     async def history(self, request: web.Request) -> web.StreamResponse:
         """Newest step first."""
         return body.answer(await self._images.history(request.match_info["name"]))
 
+    @operation(
+        "Load images from an archive", body="application/x-tar", answer=dict[str, Any], lines=True
+    )
     async def load(self, request: web.Request) -> web.StreamResponse:
         """The body is the archive; the answer tells progress, one object a line."""
 
@@ -67,6 +79,13 @@ class ImageRoutes:
 
         return await told(request, work)
 
+    @operation(
+        "Make an image of a root file system",
+        query=("reference", "message", "change", "platform"),
+        body="application/x-tar",
+        answer=dict[str, Any],
+        lines=True,
+    )
     async def import_image(self, request: web.Request) -> web.StreamResponse:
         """The body is a root file system; the last line is the image's id."""
         wish = ImportWish(
@@ -82,6 +101,7 @@ class ImageRoutes:
 
         return await told(request, work)
 
+    @operation("Write images into an archive", query=("name", "format"), answer="application/x-tar")
     async def save(self, request: web.Request) -> web.StreamResponse:
         """A tar archive of all named images."""
         form = request.query.get("format", "docker")
@@ -94,18 +114,22 @@ class ImageRoutes:
         await response.write_eof()
         return response
 
+    @operation("Give an image a further name", query=("target",), status=201)
     async def tag(self, request: web.Request) -> web.StreamResponse:
         """``target`` is the further name."""
         target = request.query.get("target", "")
         if not target:
             raise Invalid("no new name was given", hint="add ?target=NAME:TAG")
-        await self._images.tag(request.match_info["name"], target)
+        await shielded(self._images.tag(request.match_info["name"], target))
         return web.Response(status=201)
 
+    @operation("Untag or delete an image", query=("force",), answer=list[dict[str, str]])
     async def remove(self, request: web.Request) -> web.StreamResponse:
         """What was untagged and deleted."""
         force = body.flag(request, "force")
-        done = await self._images.remove(request.match_info["name"], force=force)
+        done = await shielded(
+            self._images.remove(request.match_info["name"], force=force), deadline=DEADLINE
+        )
         return body.answer(
             [{"untagged": r.untagged} if r.untagged else {"deleted": r.deleted} for r in done]
         )

@@ -5,11 +5,16 @@ from __future__ import annotations
 import msgspec
 from aiohttp import web
 
+from wirt.aio import shielded
 from wirt.api.http import body
+from wirt.api.http.operation import operation
 from wirt.api.native.images import filters
 from wirt.errors import Invalid
-from wirt.host.volumes import Volumes
+from wirt.host.volumes import Pruned, Volumes
 from wirt.model.volume import Volume
+
+DEADLINE = 600.0
+"""Seconds a removal may go on after its client went away."""
 
 
 class VolumeWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -48,6 +53,7 @@ class VolumeRoutes:
             web.delete("/v1/volumes/{name}", self.remove),
         ]
 
+    @operation("List volumes", query=("filter",), answer=list[VolumeView])
     async def list_volumes(self, request: web.Request) -> web.StreamResponse:
         """``filter``: name (part of it), label, dangling (true or false)."""
         users = await self._volumes.users()
@@ -55,26 +61,34 @@ class VolumeRoutes:
         found = [_view(volume, users) for volume in await self._volumes.all()]
         return body.answer([view for view in found if _fits(view, wanted)])
 
+    @operation("Make a volume", body=VolumeWish, answer=VolumeView, status=201)
     async def create(self, request: web.Request) -> web.StreamResponse:
         """A volume of that name that is there already is the answer too."""
         wish = await body.read(request, VolumeWish)
         volume = await self._volumes.create(wish.name, labels=wish.labels, options=wish.options)
         return body.answer(_view(volume, {}), status=201)
 
+    @operation("A volume with its guests", answer=VolumeView)
     async def inspect(self, request: web.Request) -> web.StreamResponse:
         """One volume."""
         volume = await self._volumes.get(request.match_info["name"])
         return body.answer(_view(volume, await self._volumes.users()))
 
+    @operation("Delete a volume with its files", query=("force",), status=204)
     async def remove(self, request: web.Request) -> web.StreamResponse:
         """With ``force`` one that is not there is no error."""
         name = request.match_info["name"]
-        await self._volumes.remove(name, force=body.flag(request, "force"))
+        await shielded(
+            self._volumes.remove(name, force=body.flag(request, "force")), deadline=DEADLINE
+        )
         return web.Response(status=204)
 
+    @operation("Delete volumes that no guest uses", query=("all",), answer=Pruned)
     async def prune(self, request: web.Request) -> web.StreamResponse:
         """Unused anonymous volumes; with ``all`` named ones too."""
-        return body.answer(await self._volumes.prune(everything=body.flag(request, "all")))
+        everything = body.flag(request, "all")
+        work = self._volumes.prune(everything=everything)
+        return body.answer(await shielded(work, deadline=DEADLINE))
 
 
 def _view(volume: Volume, users: dict[str, list[str]]) -> VolumeView:
