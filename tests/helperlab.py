@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import container_values
-from needs import NATIVE, program
+from needs import GUEST, NATIVE, program
 from wirt.crun.seccomp import Filters
 from wirt.engine.container import ContainerEngine
 from wirt.engine.protocol import Process, ResolvedMount, Start
@@ -102,7 +102,7 @@ class Lab:
             [
                 *self.enter(), sys.executable, "-m", "wirt.privileged", "--name", self.layout.name,
                 "--state", str(self.layout.state), "--run", str(self.layout.run), "--user", "0",
-                "--keeper", str(NATIVE / "wirt-keeper"),
+                "--keeper", str(NATIVE / "wirt-keeper"), "--guest-dir", str(GUEST),
             ],
             env={**os.environ, "PYTHONPATH": str(NATIVE.parent.parent / "src"), **extra},
             stderr=stderr,
