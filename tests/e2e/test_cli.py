@@ -177,7 +177,7 @@ def test_looking_on(shared_instance: Live) -> None:
     live = shared_instance
     with guest(
         live, "--name", "eye", "-l", "role=test", "-p", "127.0.0.1::80", "busybox", "sleep", "100"
-    ):
+    ) as name:
         row = live.wirt("ps", "--format", '{{.Names}} {{.Kind}} {{.Image}} {{.Label "role"}}')
         assert row.stdout == "eye container busybox test\n"
         address = live.wirt("port", "eye", "80").stdout.strip()

@@ -96,7 +96,7 @@ def openapi(routes: Iterable[web.RouteDef]) -> dict[str, Any]:
 def _anything(kind: type) -> dict[str, Any]:
     """The schema of types that stand for any JSON value."""
     if kind in {object, msgspec.Raw}:
-        return {}
+        return {"description": "any JSON value"}
     raise NotImplementedError(kind)
 
 
