@@ -12,11 +12,13 @@ from wirt.engine.microvm import MicrovmEngine
 from wirt.engine.protocol import Engine
 from wirt.engine.vm import VmEngine
 from wirt.linux.cgroup import Cgroups
-from wirt.linux.features import read_facts
+from wirt.linux.features import HostFacts, read_facts
 from wirt.linux.seccomp import native_architecture
 from wirt.model.guest import Isolation
-from wirt.privileged.client import Helper
+from wirt.privileged.client import Helper, helper_pid
 from wirt.qemu import host as machines
+
+HELPER_SECONDS = 5.0
 
 VERDICT = "machines.json"
 """File in the state directory that remembers what this host offers machines."""
@@ -24,7 +26,7 @@ VERDICT = "machines.json"
 
 def make_engines(config: Config, helper: Helper) -> dict[Isolation, Engine]:
     """One engine per kind. Blocks up to some 25 s when KVM must be proven by a boot first."""
-    facts = read_facts()
+    facts = _facts(config)
     host = machines.examine(
         config.guest_dir,
         config.layout.state / VERDICT,
@@ -43,6 +45,13 @@ def make_engines(config: Config, helper: Helper) -> dict[Isolation, Engine]:
         Isolation.MICROVM: MicrovmEngine(facts=facts, host=host, helper=helper),
         Isolation.VM: VmEngine(facts=facts, host=host, helper=helper),
     }
+
+
+def _facts(config: Config) -> HostFacts:
+    """What guests can be given. The helper starts them: its bounding set and limits count, ours
+    may be empty (systemd takes ours away). Waits a little for a helper that starts with us."""
+    pid = helper_pid(config.layout.helper_socket, patience=HELPER_SECONDS)
+    return read_facts() if pid is None else read_facts(pid=pid)
 
 
 def init_program(keeper: Path) -> Path:

@@ -6,6 +6,9 @@ import asyncio
 import contextlib
 import os
 import socket
+import sys
+import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -21,6 +24,25 @@ A = TypeVar("A", bound=msgspec.Struct)
 
 HINT = "start the helper (systemctl start wirt-helper, or make up) and try again"
 _RETRY_SECONDS = 0.05
+
+
+def helper_pid(path: Path, *, patience: float = 0.0) -> int | None:
+    """The process that serves the helper's socket, without asking it anything; None without one.
+
+    Blocks for up to ``patience`` seconds until there is one.
+    """
+    deadline = time.monotonic() + patience
+    while True:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.settimeout(1.0)
+            try:
+                sock.connect(os.fspath(path))
+                peer = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+                return int.from_bytes(peer[:4], sys.byteorder)
+            except OSError:
+                if time.monotonic() >= deadline:
+                    return None
+        threading.Event().wait(_RETRY_SECONDS)  # nothing tells when the helper listens
 
 
 class Helper:
