@@ -15,6 +15,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Corout
 from typing import Any, Protocol
 
 from wirt.aio import Locks, beside
+from wirt.engine.container import first_id
 from wirt.errors import Conflict
 from wirt.guest.keeper import KeeperLink, Request
 from wirt.host.images import Images
@@ -155,7 +156,8 @@ class Archive:
             for mount in mounts
             if mount.kind is not MountKind.TMPFS and not mount.make
         )
-        return TreeSource(guest=guest.id, layers=image.chain_ids, binds=binds)
+        idmap = first_id(guest.id) if guest.spec.userns == "private" else None
+        return TreeSource(guest=guest.id, idmap=idmap, layers=image.chain_ids, binds=binds)
 
     # --- machines ---------------------------------------------------------------------------
 

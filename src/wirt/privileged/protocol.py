@@ -299,12 +299,13 @@ class MakeImageDisk(Verb["Done"], frozen=True, kw_only=True, tag="image-disk"):
 class TreeSource(msgspec.Struct, frozen=True, kw_only=True):
     """Whose files: a guest (running or not) as it sees them, with its volumes, or plain layers.
 
-    ``running``: only through the guest's processes. ``binds``: (volume name or host path, target,
-    read-only) to show for a guest that does not run.
+    ``running``: only through the guest's processes. ``idmap`` (as :class:`Overlay`) and ``binds``
+    (volume name or host path, target, read-only) are for a guest that does not run.
     """
 
     guest: str = ""
     running: bool = False
+    idmap: int | None = None
     layers: tuple[str, ...] = ()
     binds: tuple[tuple[str, str, bool], ...] = ()
 

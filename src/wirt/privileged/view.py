@@ -18,9 +18,11 @@ from wirt.errors import Conflict, NotFound
 from wirt.layout import Layout
 from wirt.linux import libc
 from wirt.model.names import is_id
+from wirt.privileged import userns
 from wirt.privileged.overlay import mount_overlay, pivot_into, private_mounts
 from wirt.privileged.paths import layer_diffs, volume_path
 from wirt.privileged.protocol import TreeSource
+from wirt.privileged.rootfs import make_upper
 from wirt.privileged.walk import Directories, clean
 
 _FLAGS = libc.MS_NODEV | libc.MS_NOSUID | libc.MS_NOEXEC
@@ -92,9 +94,7 @@ class Views:
             os.chroot(".")
             os.chdir("/")
             if foreign:
-                libc.setns(users, libc.CLONE_NEWUSER)
-                os.setresgid(0, 0, 0)
-                os.setresuid(0, 0, 0)
+                _become_root_of(users)
             os.close(root)
             os.close(users)
             os.close(process)
@@ -111,31 +111,32 @@ class Views:
 
     def _stopped(self, source: TreeSource, *, write: bool) -> View:
         layers = layer_diffs(self.layout, source.layers)
-        upper = work = None
+        upper = None
         if source.guest:
             state = self.layout.guest_state(source.guest)
-            upper, work = state / "upper", state / "work"
+            upper = state / "upper"
             if write:
-                for path in (upper, work):
-                    path.mkdir(parents=True, exist_ok=True)
-            elif upper.is_dir():
-                layers.append(upper)
-        spot = self.layout.run / "view"
-        spot.mkdir(mode=0o700, parents=True, exist_ok=True)
-        binds = [(self._bind_source(name), target, ro) for name, target, ro in source.binds]
-
-        def enter() -> None:
-            private_mounts()
-            if write:
-                mount_overlay(spot, layers, upper=upper, work=work, flags=_FLAGS)
-                _make_targets(spot, binds)
-            else:
-                mount_overlay(spot, layers, flags=_FLAGS | libc.MS_RDONLY)
-            for path, target, read_only in binds:
-                _bind(path, spot, target, read_only=read_only or not write)
-            pivot_into(spot)
-
-        return View(enter=enter)
+                state.mkdir(mode=0o711, exist_ok=True)
+                make_upper(state, layers, source.idmap or 0)
+        users = None
+        if source.idmap is not None:
+            users = self._keep(userns.make(source.idmap, network=False).user)
+        places = self.layout.run / "view", self.layout.run / "view-ids"
+        for place in places:
+            place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        mounts = _Mounts(
+            spot=places[0],
+            ids=places[1],
+            state=self.layout.state,
+            layers=layers,
+            upper=upper if upper is not None and upper.is_dir() else None,
+            binds=[(self._bind_source(name), target, ro) for name, target, ro in source.binds],
+            users=users,
+        )
+        return View(
+            enter=mounts.enter_to_write if write else mounts.enter_to_read,
+            keep=() if users is None else (users,),
+        )
 
     def _bind_source(self, name: str) -> Path:
         if name.startswith("/"):
@@ -143,14 +144,72 @@ class Views:
         return volume_path(self.layout, name) / "_data"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Mounts:
+    """The files of a guest that does not run. ``spot`` and ``ids``: empty directories to mount on.
+    ``users``: a user namespace like the guest's private one; its own layer is numbered so already,
+    the image's layers and the volumes below ``state`` are shown so."""
+
+    spot: Path
+    ids: Path
+    state: Path
+    layers: list[Path]
+    upper: Path | None
+    binds: list[tuple[Path, str, bool]]
+    users: int | None
+
+    def enter_to_read(self) -> None:
+        """Nothing can be written, so the guest may be started meanwhile."""
+        layers = self._layers()
+        layers += [self.upper] if self.upper is not None else []
+        mount_overlay(self.spot, layers, flags=_FLAGS | libc.MS_RDONLY)
+        self._finish(write=False)
+
+    def enter_to_write(self) -> None:
+        """Changes go to the guest's own layer and its volumes."""
+        assert self.upper is not None, "made before"
+        work = self.upper.with_name("work")
+        mount_overlay(self.spot, self._layers(), upper=self.upper, work=work, flags=_FLAGS)
+        _make_targets(self.spot, self.binds)
+        self._finish(write=True)
+
+    def _layers(self) -> list[Path]:
+        private_mounts()
+        if self.users is None:
+            return list(self.layers)
+        libc.mount("tmpfs", self.ids, "tmpfs", data="mode=0700")
+        return self._map(self.layers, "layers")
+
+    def _map(self, paths: list[Path], name: str) -> list[Path]:
+        assert self.users is not None
+        below = self.ids / name
+        below.mkdir()
+        return userns.map_layers(paths, self.users, below)
+
+    def _finish(self, *, write: bool) -> None:
+        for number, (path, target, read_only) in enumerate(self.binds):
+            if self.users is not None and path.is_relative_to(self.state) and path.exists():
+                (path,) = self._map([path], f"bind{number}")
+            _bind(path, self.spot, target, read_only=read_only or not write)
+        pivot_into(self.spot)
+        if self.users is not None:
+            _become_root_of(self.users)
+
+
+def _become_root_of(users: int) -> None:
+    """From here on owners are seen, and given, as the guest's user namespace numbers them."""
+    libc.setns(users, libc.CLONE_NEWUSER)
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+
+
 def _bind(source: Path, root: Path, target: str, *, read_only: bool) -> None:
     """Show ``source`` at ``target``, resolved inside ``root``; not at all where nothing is."""
-    missing = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
     try:
         with _inside(root, target) as spot:
             libc.mount(source, spot, flags=libc.MS_BIND)
     except OSError as error:
-        if error.errno in missing:
+        if error.errno in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}:
             return
         raise
     with _inside(root, target) as spot:  # now what is mounted there, not what it covers
