@@ -37,8 +37,12 @@ case "$*" in
   "mutter "*) shift; echo "$*" >&2; exit 1 ;;
   "die") kill -9 $$ ;;
 esac
+# The guest's process begins when this one has ended, or a shell could reap it itself.
+mkfifo hold.$$
 exec 3<&0
-"$@" <&3 3<&- &
+(read -r _ <hold.$$; exec "$@" <&3 3<&-) &
+exec 4>hold.$$
+rm hold.$$
 echo $! >"$pidfile"
 """
 
@@ -186,6 +190,10 @@ class Keeper:
     def descriptors(self) -> int:
         """How many descriptors it holds."""
         return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+
+    def highest(self) -> int:
+        """The highest descriptor number in use."""
+        return max(int(p.name) for p in Path(f"/proc/{self.process.pid}/fd").iterdir())
 
     def cpu(self) -> float:
         """Seconds of CPU time used by the keeper itself."""

@@ -173,8 +173,12 @@ static void client_ready(struct keeper *keeper, struct source *source, uint32_t 
     if (events & EPOLLIN) {
         read_input(keeper, client);
     } else if ((events & EPOLLHUP) && client->in_open && !client->gone) {
-        /* It went away, but what it sent before is still to be read. */
+        /* It went away, but what it sent before is still to be read. It gets nothing more: bytes
+           queued for it would stall the guest. */
         client->gone = true;
+        client->wants[WIRE_STDOUT] = client->wants[WIRE_STDERR] = false;
+        buffer_free(&client->out);
+        task_flow(keeper, client->task);
         client_update(keeper, client);
     } else if (events & (EPOLLERR | EPOLLHUP)) {
         client_close(keeper, client);
@@ -206,8 +210,13 @@ int client_open(struct keeper *keeper, struct task *task, int fd, const struct w
 {
     cleanup_close int descriptor = fd;
     size_t count = 0;
-    for (struct client *at = task->clients; at != NULL; at = at->next)
+    for (struct client *at = task->clients; at != NULL; at = at->next) {
+        /* The last input of those that went away may wait for ever; there must be room for others.
+         */
+        if (at->gone && count >= CLIENTS_MAX / 2)
+            client_close(keeper, at);
         count += !at->dead;
+    }
     cleanup_free struct client *client = count < CLIENTS_MAX ? calloc(1, sizeof *client) : NULL;
     if (client == NULL)
         return -EMFILE;

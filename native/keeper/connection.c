@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -179,6 +180,13 @@ static void listener_ready(struct keeper *keeper, struct source *source, uint32_
 {
     (void)events;
     cleanup_close int fd = accept4(source->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd < 0 && (errno == EMFILE || errno == ENFILE)) {
+        /* Left in the queue it would wake us again and again. */
+        close(keeper->spare);
+        fd = accept4(source->fd, NULL, NULL, SOCK_CLOEXEC);
+        close(steal_fd(fd));
+        keeper->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    }
     if (fd < 0)
         return;
     int count = 0;
@@ -216,5 +224,6 @@ int control_open(struct keeper *keeper)
     int fd = inherited >= 0 ? inherited : listen_here();
     if (fd < 0)
         return fd;
+    keeper->spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
     return source_open(keeper, &keeper->listener, fd, EPOLLIN, listener_ready);
 }

@@ -239,40 +239,10 @@ static void engine_failed(struct keeper *keeper, struct task *task, int status)
     task_failed(keeper, task, 0, text_exit_code(message), message);
 }
 
-/* The parent of a process, or 0. The name in parentheses may hold anything. */
-static pid_t parent_of(pid_t pid)
-{
-    char name[32], text[512];
-    snprintf(name, sizeof name, "/proc/%d/stat", (int)pid);
-    cleanup_close int fd = open(name, O_RDONLY | O_CLOEXEC);
-    ssize_t length = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
-    if (length <= 0)
-        return 0;
-    text[length] = '\0';
-    int parent = 0;
-    const char *rest = strrchr(text, ')');
-    return rest != NULL && sscanf(rest, ") %*c %d", &parent) == 1 ? parent : 0;
-}
-
-/* Whether the engine has a second process, which it leaves behind for a moment when detaching: the
- * started process is that one's child, and becomes ours when it ends as well. */
-static bool engine_goes_on(struct task *task, pid_t pid)
-{
-    siginfo_t info;
-    pid_t parent = parent_of(pid);
-    if (parent <= 0 || parent == getpid() ||
-        waitid(P_PID, (id_t)parent, &info, WEXITED | WNOHANG | WNOWAIT) < 0)
-        return false;
-    task->engine = parent;
-    return true;
-}
-
 static void engine_ended(struct keeper *keeper, struct task *task, int status)
 {
     task->engine = 0;
     pid_t pid = status == 0 ? read_pid(task) : 0;
-    if (pid > 0 && engine_goes_on(task, pid))
-        return;
     int error = status == 0 && task->tty ? take_console(keeper, task) : 0;
     clean_up_run(task);
     if (status != 0) {
@@ -280,8 +250,8 @@ static void engine_ended(struct keeper *keeper, struct task *task, int status)
         return;
     }
     int ended_already = 0;
-    /* crun leaves a process of its own between us and the guest for a moment, so it may not be our
-       child yet. It is when that one has ended, dead or alive. */
+    /* A detaching crun leaves a second process of its own between us and the guest for a moment, so
+       the guest may not be our child yet. When that one ends it becomes ours, dead or alive. */
     pid_t reaped = pid > 0 ? waitpid(pid, &ended_already, WNOHANG) : -1;
     if (error < 0 || pid == 0 || (reaped < 0 && kill(pid, 0) < 0)) {
         task_failed(keeper, task, ECHILD, 125,

@@ -21,7 +21,7 @@
 #define CLIENT_RESUME (256u << 10)
 #define CLIENT_MAX (1u << 20)
 #define CONNECTIONS_MAX 64
-#define TASKS_MAX 512
+#define TASKS_MAX 128
 #define CLIENTS_MAX 64 /* of one task */
 #define ID_MAX 64
 #define KEYS_MAX 32
@@ -286,6 +286,7 @@ struct keeper {
     struct machine *machine;
     int epoll;
     struct source signals, listener;
+    int spare; /* given up for a moment to refuse a connection when descriptors run out */
     struct connection *connections;
     struct task *tasks;
     struct task *main;

@@ -169,6 +169,8 @@ void machine_lost(struct keeper *keeper, const char *message, bool kill_now)
     struct wire_record event = {0};
     if (machine->qemu <= 0 || machine->broken[0] != '\0')
         return;
+    if (keeper->main->state == TASK_ENDED && !kill_now)
+        return; /* it powers off */
     if (kill_now) {
         snprintf(machine->broken, sizeof machine->broken, "%s", message);
         kill(machine->qemu, SIGKILL);

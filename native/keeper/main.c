@@ -1,4 +1,5 @@
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/fsuid.h>
@@ -26,6 +27,12 @@ int main(int argc, char **argv)
         return 2;
     }
     struct stat directory;
+    /* Pipes must not become a child's standard streams by their number. */
+    int fd;
+    while ((fd = open("/dev/null", O_RDWR)) >= 0 && fd <= STDERR_FILENO)
+        ;
+    close(fd);
+    umask(022);
     if (chdir(argv[1]) < 0 || stat(".", &directory) < 0)
         return fail(argv[1], errno);
     /* The daemon reads what the keeper writes; programs that are run do not inherit this. */

@@ -108,9 +108,10 @@ static struct task *target_of(struct keeper *keeper, struct request *request)
 {
     const char *target = wire_get(request->record, "target");
     struct task *task = target ? task_find(keeper, target) : NULL;
-    if (task == NULL)
-        request->reason = "there is no such process";
-    return task;
+    if (task != NULL && !task->is_call)
+        return task;
+    request->reason = "there is no such process";
+    return NULL;
 }
 
 static int send_signal(struct keeper *keeper, struct request *request)
@@ -169,7 +170,7 @@ static int open_task(struct keeper *keeper, struct request *request, const char 
     task->tty = wire_flag(request->record, "tty");
     task->is_call = is_call;
     task->with_stdin = is_call ? strcmp(wire_get(request->record, "call"), "tar-in") == 0
-                               : wire_flag(request->record, "stdin");
+                               : wire_flag(request->record, "stdin") && *request->descriptor >= 0;
     task->state = TASK_STARTING;
     if (*request->descriptor >= 0)
         error = -client_open(keeper, task, steal_fd(*request->descriptor), request->record);

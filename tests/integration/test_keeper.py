@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 
 import pytest
 
 from keeping import demux, fake
 from needs import needs
-from wirt.errors import Conflict, Invalid, NotFound, WirtError
+from wirt.errors import Conflict, Invalid, NotFound, Unavailable, WirtError
 from wirt.guest.frame import decode_record
 from wirt.guest.keeper import Request
 
@@ -227,5 +228,60 @@ def test_requests_that_cannot_be_fulfilled_are_refused_by_kind() -> None:
                 await link.request(Request.EXEC, {"id": ["same"], "process": ["true"]})
             with pytest.raises(WirtError, match="no agent"):
                 await link.request(Request.AGENT, {"call": ["stats"]})
+
+    asyncio.run(story())
+
+
+def test_an_exec_without_a_stream_has_no_input() -> None:
+    async def story() -> None:
+        with fake("exec sleep 1000") as keeper:
+            link = await keeper.connect()
+            await link.request(Request.START, {})
+            wish = {"id": ["one"], "process": ["cat; exit 4"], "stdin": ["1"]}
+            await link.request(Request.EXEC, wish)
+            assert (await keeper.event("exit", "one"))["code"] == ["4"]
+            with pytest.raises(Invalid, match="NUL"):
+                await link.request(Request.EXEC, {"id": ["two"], "process": ["a\0b"]})
+
+    asyncio.run(story())
+
+
+def test_a_client_that_left_with_input_pending_does_not_stall_the_guest() -> None:
+    async def story() -> None:
+        with fake("head -c 3000000 /dev/zero; exit 3") as keeper:
+            link = await keeper.connect()
+            for _ in range(3):
+                client = await keeper.attach(link, stdin="1")
+                await asyncio.get_running_loop().sock_sendall(client.sock, b"x" * 150_000)
+            await link.request(Request.START, {})
+            await asyncio.sleep(0.2)
+            assert keeper.process.poll() is None
+            for client in keeper.clients:
+                client.close()
+            assert (await keeper.ended())["code"] == ["3"]
+
+    asyncio.run(story())
+
+
+def test_running_out_of_descriptors_refuses_and_does_not_spin() -> None:
+    async def story() -> None:
+        with fake("exec sleep 1000") as keeper:
+            link = await keeper.connect()
+            await link.request(Request.START, {})
+            pid, before = keeper.process.pid, resource.getrlimit(resource.RLIMIT_NOFILE)
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (keeper.highest() + 1, before[1]))
+            used = keeper.cpu()
+            while keeper.descriptors() <= keeper.highest():
+                await keeper.connect()  # the first few take numbers that were free
+            for _ in range(5):
+                with pytest.raises(Unavailable):
+                    await keeper.connect()
+            with pytest.raises(WirtError):
+                await link.request(Request.EXEC, {"id": ["one"], "process": ["true"]})
+            await asyncio.sleep(0.3)
+            assert keeper.cpu() - used < 0.1
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+            again = await keeper.connect()
+            assert again.hello["state"] == ["running"]
 
     asyncio.run(story())

@@ -117,8 +117,10 @@ def _connect(path: Path) -> socket.socket:
 class KeeperLink:
     """A live control connection. All methods run on the event loop's thread.
 
-    ``on_closed`` is called once, when the keeper ends the connection or breaks the protocol; it is
-    not called after :meth:`close`. ``hello`` is the keeper's answer to HELLO.
+    ``on_event`` and ``on_closed`` are called by the loop, in the order in which things came, so
+    that an error in one of them hurts nothing here. ``on_closed`` is called once, after the last
+    event, when the keeper ends the connection or breaks the protocol; it is not called after
+    :meth:`close`. ``hello`` is the keeper's answer to HELLO.
     """
 
     hello: Record
@@ -203,7 +205,10 @@ class KeeperLink:
         """
         if self.closed:
             raise Unavailable("the keeper's connection is closed")
-        data = encode_record(pairs_of(record))
+        try:
+            data = encode_record(pairs_of(record))
+        except ValueError as error:
+            raise Invalid(f"this cannot be passed to a guest: {error}") from error
         self._channel = self._channel % 0xFFFF_FFFF + 1
         channel = self._channel
         answer: asyncio.Future[Record] = self._loop.create_future()
@@ -267,7 +272,7 @@ class KeeperLink:
 
     def _arrived(self, kind: int, channel: int, record: Record) -> None:
         if kind == _EVENT:
-            self._on_event(record)
+            self._loop.call_soon(self._on_event, record)
             return
         if kind not in (_OK, _ERROR):
             raise Malformed("an unknown kind of answer")
@@ -282,7 +287,7 @@ class KeeperLink:
     def _lost(self) -> None:
         if not self.closed:
             self._drop()
-            self._on_closed()
+            self._loop.call_soon(self._on_closed)
 
     def _drop(self) -> None:
         if self.closed:
