@@ -10,6 +10,7 @@ import pytest
 
 import instance as local
 from live import Live
+from needs import needs
 
 SERVE = ("busybox", "httpd", "-f", "-p", "80", "-h", "/etc")
 GET = ("wget", "-qO-")
@@ -150,6 +151,25 @@ def test_impossible_wishes_leave_no_guest(
     done = shared_instance.wirt("run", "--rm", *words, "busybox", "true", code=125)
     assert text in done.stderr
     assert shared_instance.wirt("ps", "-aq").stdout == ""
+
+
+@needs("qemu", "agent", "guest-kernel")
+def test_a_machine_is_a_guest_like_any_other(shared_instance: Live) -> None:
+    live = shared_instance
+    machine = ("--as", "microvm", "--network", "web", "-p", "8080:80")
+    with (
+        made(live, "web"),
+        served(live, "db", "--network", "web") as db,
+        served(live, "vm", *machine) as vm,
+    ):
+        assert live.wirt("exec", "vm", *GET, "http://db/hostname").stdout == f"{db[:12]}\n"
+        assert live.wirt("exec", "db", *GET, "http://vm/hostname").stdout == f"{vm[:12]}\n"
+        page = live.inside("curl", "-s", "-m", "5", "http://127.0.0.1:8080/hostname")
+        assert page.stdout == f"{vm[:12]}\n"
+        itself = live.wirt("exec", "vm", *GET, "http://host.wirt.internal:8080/hostname")
+        assert itself.stdout == f"{vm[:12]}\n"
+        refused = live.wirt("network", "connect", "bridge", "vm", code=7)
+        assert "wirt stop vm" in refused.stderr
 
 
 def test_modes_without_a_network_of_their_own(shared_instance: Live) -> None:

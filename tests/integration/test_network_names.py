@@ -19,7 +19,7 @@ from needs import needs
 from netlab import Box, Here, isolated, nft, plug, tcp, uplink
 from source import ROOT
 from wirt.aio import Locks, Nursery
-from wirt.errors import Forbidden, Invalid
+from wirt.errors import Forbidden, Invalid, NotFound
 from wirt.host.events import Bus
 from wirt.host.naming import Naming
 from wirt.host.networks import Networks
@@ -31,9 +31,9 @@ from wirt.network.forward import Forwarder
 from wirt.network.wish import NetworkWish
 from wirt.privileged import netstate
 from wirt.privileged.client import Helper
-from wirt.privileged.netstate import NetState
+from wirt.privileged.netstate import Card, NetState
 from wirt.privileged.nft import NAMES_PORT
-from wirt.privileged.protocol import HostRoutes, Listen, PublishPorts, Sweep
+from wirt.privileged.protocol import HostRoutes, LinkPlan, Listen, PublishPorts, Sweep
 from wirt.state.db import Database
 from wirt.state.events import EventTable
 from wirt.state.networks import NetworkTable
@@ -112,7 +112,8 @@ class Host:
         )  # fmt: skip
         run = self.layout.guest_run(guest_id)
         run.mkdir()
-        netstate.write(run, NetState())
+        link = LinkPlan(bridge=bridges[place.network_id], address=f"{place.address}/24", mac="")
+        netstate.write(run, NetState(cards=(Card(host=f"wtv{guest_id[:8]}", link=link),)))
         return guest, box
 
 
@@ -265,6 +266,12 @@ def test_the_network_goes_on_over_restarts_of_daemon_and_helper(tmp_path: Path) 
             for port, place in ((53, network.gateway), (NAMES_PORT, "192.0.2.1")):
                 with pytest.raises(Forbidden):
                     await h.helper.call(Listen(address=place, port=port, udp=True))
+            ports = (PortMap(guest_port=80, host_port=8081),)
+            for guest_id, there in (("../../etc", seen), (guest.id, "192.0.2.1")):
+                with pytest.raises(Invalid):
+                    await h.helper.call(PublishPorts(id=guest_id, address=there, ports=ports))
+            with pytest.raises(NotFound, match="does not run"):
+                await h.helper.call(PublishPorts(id="0" * 64, address=seen, ports=ports))
             with pytest.raises(Invalid):
                 await h.networks.create(NetworkWish(name="x", subnet="192.0.2.0/25"))
 

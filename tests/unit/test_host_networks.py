@@ -192,6 +192,8 @@ def test_places_of_a_guest(tmp_path: Path) -> None:
         ({"network_mode": "overlay"}, Invalid, "unknown network mode"),
         ({"dns": ("resolver",)}, Invalid, "DNS server"),
         ({"extra_hosts": ("x",)}, Invalid, "extra host"),
+        ({"extra_hosts": ("x",), "network_mode": "host"}, Invalid, "extra host"),
+        ({"extra_hosts": ("x:host-gateway",), "network_mode": "none"}, Invalid, "no gateway"),
     ],
 )
 def test_impossible_places_are_refused_and_hold_no_address(

@@ -91,6 +91,7 @@ class Networks:
         if lost := await self._table.reconcile(held):
             log.info("%d addresses of guests that never came to be are free again", lost)
         await self._apply()
+        await self._warn_of_overlaps()
 
     async def close(self) -> None:
         """Stop answering for names. Networks and guests stay."""
@@ -270,7 +271,7 @@ class Networks:
             text["resolv.conf"] = hosts.resolv_conf(servers, resolvers.search)
             return text
         networks = self._networks_of(own)
-        gateway = next((n.gateway for n in networks if not n.internal), "")
+        gateway = next((n.gateway for n in sorted(networks, key=lambda n: n.internal)), "")
         text["hosts"] = hosts.hosts_file(
             hostname=hostname, endpoints=own.endpoints, extra=spec.extra_hosts, gateway=gateway
         )
@@ -295,6 +296,15 @@ class Networks:
             )
         )
 
+    async def _warn_of_overlaps(self) -> None:
+        """The host may have been given a route that was not there when a subnet was chosen."""
+        routes, _ = await self._helper.call(HostRoutes())
+        for network in self._known.values():
+            try:
+                choice.check_overlap(IPv4Network(network.subnet), (), routes.networks)
+            except Invalid as error:
+                log.warning("network %s: %s", network.name, error)
+
     async def _apply(self) -> None:
         plans = tuple(
             BridgePlan(
@@ -311,10 +321,11 @@ class Networks:
     def _check(self, spec: GuestSpec) -> list[tuple[Network, Attachment]]:
         hosts.check_dns(spec.dns)
         check_ports(spec.ports)
+        any_gateway = "" if spec.network_mode == "none" else "192.0.2.1"
+        hosts.parse_extra(spec.extra_hosts, gateway=any_gateway)
         if spec.network_mode:
             check_mode(spec)
             return []
-        hosts.parse_extra(spec.extra_hosts, gateway="0.0.0.0")  # noqa: S104 - stands for any
         attachments = spec.attachments or (Attachment(network=DEFAULT_NETWORK),)
         wanted = [(self.find(a.network), check_attachment(a)) for a in attachments]
         if len({network.id for network, _ in wanted}) != len(wanted):

@@ -112,24 +112,24 @@ class Plug:
         self._bus.publish("network", action, network.id, **facts)
 
     async def _plug_in(self, guest: Guest, network: Network, place: Endpoint) -> Guest:
+        """Note the place, then make the card: after a crash in between, the address of a card
+        that exists is never given to somebody else."""
         changed = replace(guest, endpoints=(*guest.endpoints, place))
+        await self._guests.save(changed)
         if guest.status.state not in _UP:
-            await self._guests.save(changed)
             return changed
-        routed = any(other.gateway for other in guest.endpoints)
         link = LinkPlan(
             bridge=network.bridge,
             address=f"{place.address}/{place.prefix}",
             mac=place.mac,
-            gateway="" if routed else place.gateway,
+            gateway="" if _way_out(guest.endpoints) else place.gateway,
             interface=place.interface,
             mtu=network.mtu,
         )
-        await self._helper.call(ConnectGuest(id=guest.id, link=link))
         try:
-            await self._guests.save(changed)
+            await self._helper.call(ConnectGuest(id=guest.id, link=link))
         except BaseException:
-            await self._helper.call(DisconnectGuest(id=guest.id, interface=place.interface))
+            await self._guests.save(guest)
             raise
         return changed
 

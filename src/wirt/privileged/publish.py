@@ -16,7 +16,7 @@ from ipaddress import AddressValueError, IPv4Address
 
 import msgspec
 
-from wirt.errors import Conflict, Invalid
+from wirt.errors import Conflict, Invalid, NotFound
 from wirt.layout import Layout
 from wirt.linux.spawn import CommandFailed
 from wirt.model.network import PortMap
@@ -40,13 +40,18 @@ def locked(layout: Layout) -> Iterator[None]:
 def publish(layout: Layout, guest_id: str, *, address: str, ports: tuple[PortMap, ...]) -> None:
     """Make exactly ``ports`` the published ones of a running guest. Idempotent.
 
-    Raises Invalid for a port without a number or an address that is none, Conflict when another
-    running guest has one of the ports. ``net.json`` must exist; its cards are kept.
+    ``address`` is that of one of the guest's cards, which ``net.json`` has already. Raises
+    Invalid for another address or a port without a number, Conflict when another running guest
+    has one of the ports, NotFound when this one does not run.
     """
     _check(address, ports)
     directory = layout.guest_run(guest_id)
     with locked(layout):
+        if not directory.is_dir():
+            raise NotFound(f"guest {guest_id[:12]} does not run", code="guest.not-running")
         old = netstate.read(directory)
+        if address and address not in {c.link.address.partition("/")[0] for c in old.cards}:
+            raise Invalid(f"guest {guest_id[:12]} does not have the address {address}")
         _conflicts(layout, guest_id, ports)
         netstate.write(directory, msgspec.structs.replace(old, address=address, ports=ports))
         table = layout.nft_table

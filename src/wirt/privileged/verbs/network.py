@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from wirt.errors import Forbidden
-from wirt.privileged import bridges, links, publish
+from wirt.privileged import bridges, check, links, publish
 from wirt.privileged.context import Context, Outcome, Route, Sent, on
 from wirt.privileged.netlink import Netlink
 from wirt.privileged.nft import NAMES_PORT
@@ -33,7 +33,8 @@ def set_networks(ctx: Context, verb: SetNetworks, _fds: Sequence[int]) -> Done:
 
 def publish_ports(ctx: Context, verb: PublishPorts, _fds: Sequence[int]) -> Done:
     """Make exactly these ports the published ones."""
-    publish.publish(ctx.layout, verb.id, address=verb.address, ports=verb.ports)
+    guest_id = check.guest_id(verb.id)
+    publish.publish(ctx.layout, guest_id, address=verb.address, ports=verb.ports)
     return Done()
 
 
