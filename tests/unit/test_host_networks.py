@@ -82,6 +82,8 @@ def test_networks_are_made_listed_found_and_removed(tmp_path: Path) -> None:
         (NetworkWish(name="x", subnet="192.0.2.128/25"), Invalid, "has a route"),
         (NetworkWish(name="x", subnet="fd00::/64"), Invalid, "subnet"),
         (NetworkWish(name="x", mtu=1), Invalid, "MTU"),
+        (NetworkWish(name="x", mtu=0), Invalid, "MTU"),
+        (NetworkWish(name="x", mtu=-5, options={MTU_OPTION: "1400"}), Invalid, "MTU"),
         (NetworkWish(name="x", options={MTU_OPTION: "²"}), Invalid, "MTU"),
         (NetworkWish(name="x", options={"parent": "eth0"}), Unsupported, "unknown network option"),
     ],

@@ -64,6 +64,12 @@ def test_connect_and_disconnect_a_running_container(tmp_path: Path) -> None:
             moved = h.helper.last(p.PublishPorts)
             assert (moved.address, moved.ports) == ("10.210.4.2", ports)
             assert (await h.guest("next", spec())).endpoints[0].address == "10.210.0.2"
+            await h.plug.disconnect(web, guest)
+            assert h.helper.last(p.PublishPorts).ports == (), "no way out"
+            await h.plug.connect(web, guest)
+            again = h.helper.last(p.PublishPorts)
+            assert (again.address, again.ports) == ("10.210.4.2", ports)
+            assert h.helper.last(p.ConnectGuest).link.gateway == "10.210.4.1"
 
     asyncio.run(story())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
@@ -101,8 +102,7 @@ class Plug:
                         raise
                     log.exception("guest %s keeps its card %s", guest.name, place.interface)
             await self._move_ports(guest, places)
-            guest = replace(guest, endpoints=places)
-            await self._guests.save(guest)
+            guest = await self._save(guest.id, places)
             await self._networks.release_one(guest.id, network.id)
             await self._tell_guest(guest)
         self._tell("disconnect", network, guest)
@@ -114,8 +114,7 @@ class Plug:
     async def _plug_in(self, guest: Guest, network: Network, place: Endpoint) -> Guest:
         """Note the place, then make the card: after a crash in between, the address of a card
         that exists is never given to somebody else."""
-        changed = replace(guest, endpoints=(*guest.endpoints, place))
-        await self._guests.save(changed)
+        changed = await self._save(guest.id, (*guest.endpoints, place))
         if guest.status.state not in _UP:
             return changed
         link = LinkPlan(
@@ -129,12 +128,22 @@ class Plug:
         try:
             await self._helper.call(ConnectGuest(id=guest.id, link=link))
         except BaseException:
-            await self._guests.save(guest)
+            with contextlib.suppress(WirtError):  # whoever was cut off may have made half of it
+                await self._helper.call(DisconnectGuest(id=guest.id, interface=place.interface))
+            await self._save(guest.id, guest.endpoints)
             raise
-        return changed
+        await self._move_ports(guest, changed.endpoints)
+        return self._guests.get(guest.id)
+
+    async def _save(self, guest_id: str, places: tuple[Endpoint, ...]) -> Guest:
+        """Store the places; whatever else has become of the guest meanwhile stays."""
+        guest = replace(self._guests.get(guest_id), endpoints=places)
+        await self._guests.save(guest)
+        return guest
 
     async def _move_ports(self, guest: Guest, places: tuple[Endpoint, ...]) -> None:
-        """Published ports of a running guest lead to its first place with a way out."""
+        """Published ports of a running guest lead to its first place with a way out. Without
+        one they lead nowhere, but stay reserved for the next."""
         if guest.status.state not in _UP or not guest.ports:
             return
         old, new = _published_at(guest.endpoints), _published_at(places)

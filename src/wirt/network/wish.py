@@ -52,7 +52,6 @@ def make_network(
     used = {n.bridge for n in others}
     numbered = (f"{layout.name}-{number}" for number in range(1, len(others) + 2))
     default = wish.name == DEFAULT_NETWORK
-    options = dict(wish.options or {})
     return Network(
         id=new_id(),
         name=wish.name,
@@ -60,9 +59,9 @@ def make_network(
         subnet=str(subnet),
         gateway=str(choice.gateway_of(subnet, wish.gateway)),
         internal=wish.internal,
-        mtu=wish.mtu or int(options.get(MTU_OPTION, "1500")),
+        mtu=_mtu(wish),
         labels=dict(wish.labels or {}),
-        options=options,
+        options=dict(wish.options or {}),
         created_at=time.time_ns(),
     )
 
@@ -79,16 +78,22 @@ def check_wish(wish: NetworkWish) -> None:
             raise Unsupported(
                 f"unknown network option {option[:80]!r}", hint=f"known is {MTU_OPTION}"
             )
-    mtu = str((wish.options or {}).get(MTU_OPTION, wish.mtu or 1500))
-    number = int(mtu) if mtu.isascii() and mtu.isdigit() and len(mtu) < 6 else 0
+    _mtu(wish)
+
+
+def _mtu(wish: NetworkWish) -> int:
+    """Bytes of a packet: as wished, else as the option says, else 1500. Raises Invalid."""
+    text = str((wish.options or {}).get(MTU_OPTION, "1500") if wish.mtu is None else wish.mtu)
+    number = int(text) if text.isascii() and text.isdigit() and len(text) < 6 else 0
     if not SMALLEST_MTU <= number <= LARGEST_MTU:
-        raise Invalid(f"MTU {mtu[:20]} is not in {SMALLEST_MTU}..{LARGEST_MTU} bytes")
+        raise Invalid(f"MTU {text[:20]} is not in {SMALLEST_MTU}..{LARGEST_MTU} bytes")
+    return number
 
 
 def check_attachment(wish: Attachment) -> Attachment:
     """The wish itself when its aliases and addresses can be. Raises Invalid."""
     for alias in wish.aliases:
-        if not names_for(guest_id="", name=alias)[0:1] or " " in alias:
+        if not names_for(guest_id="", name=alias):
             raise Invalid(f"invalid alias {alias[:80]!r}", hint="an alias is a host name")
     if wish.address:
         choice.parse_address(wish.address, "address")
