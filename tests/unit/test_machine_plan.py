@@ -67,11 +67,7 @@ def _seen(plan: Any) -> dict[str, Any]:
         ],
         "fills": [[f.volume, f.target] for f in machine.fills],
         "layers": list(machine.layers),
-        "resources": {
-            f: v
-            for f in Resources.__slots__
-            if (v := getattr(plan.launch.resources, f)) is not None
-        },
+        "resources": {k: v for k, v in asdict(plan.launch.resources).items() if v is not None},
     }
 
 
