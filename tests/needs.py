@@ -112,6 +112,7 @@ PROBES: Mapping[str, Probe] = {
     "podman": _runs("podman", "--version"),
     "keeper": _built(NATIVE / "wirt-keeper", "make native"),
     "agent": _built(NATIVE / "wirt-agent", "make native"),
+    "agent-sanitized": _built(NATIVE / "wirt-agent-sanitized", "make native"),
     "init": _built(NATIVE / "wirt-init", "make native"),
     "guest-kernel": _built(GUEST / "vmlinux", "make setup"),
 }
