@@ -253,7 +253,14 @@ def test_refused(wish: GuestSpec, kind: type[WirtError], words: str) -> None:
     ],
 )
 def test_accepted(wish: GuestSpec) -> None:
-    engine().check(wish)
+    assert engine().check(wish) == engine().plan(start(wish)).warnings
+
+
+def test_what_is_cut_is_told_when_the_guest_is_made() -> None:
+    told = engine().check(EVERYTHING)
+    assert any("SYS_RESOURCE" in warning for warning in told)
+    assert any("nofile" in warning for warning in told)
+    assert engine().check(spec()) == ()
 
 
 def test_a_limit_without_its_controller_is_unsupported() -> None:

@@ -7,6 +7,7 @@ could not be given as wished (a capability, a limit) is told in the plan's warni
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 from wirt.crun import capability
@@ -29,6 +30,7 @@ from wirt.linux.features import HostFacts
 from wirt.linux.interface import Interfaces
 from wirt.model.guest import Guest, GuestSpec, Isolation
 from wirt.model.names import short
+from wirt.model.resources import Resources
 from wirt.model.volume import MountKind
 from wirt.privileged.client import Helper
 from wirt.privileged.protocol import ContainerPlan, LaunchGuest, Overlay, VolumeFill
@@ -47,6 +49,16 @@ def first_id(guest_id: str) -> int:
     above those that useradd(8) gives to people's containers and below 2**31.
     """
     return (_FIRST_IDS + int(guest_id[:12], 16) % _ID_RANGES) * namespaces.IDS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Given:
+    """What this host really gives of what was wished, and what the user should know."""
+
+    capabilities: frozenset[str]
+    rlimits: tuple[Json, ...]
+    limits: Resources
+    warnings: tuple[str, ...]
 
 
 class ContainerEngine:
@@ -97,7 +109,7 @@ class ContainerEngine:
         """The running container behind this record."""
         return ContainerHandle(guest=guest, keeper=keeper, place=self._place)
 
-    def check(self, spec: GuestSpec) -> None:
+    def check(self, spec: GuestSpec) -> tuple[str, ...]:
         """Raise for anything a container cannot be (see :class:`~wirt.engine.protocol.Engine`)."""
         if spec.command is not None and spec.command:
             process.check_argv(spec.command)
@@ -115,6 +127,7 @@ class ContainerEngine:
         security = parse_options(spec.security_opt)
         if security.seccomp != UNCONFINED:
             self._filters.annotation(security.seccomp, self._granted(spec).names)
+        return self._given(spec).warnings
 
     def _check_kind(self, spec: GuestSpec) -> None:
         if spec.disk_size is not None:
@@ -139,33 +152,43 @@ class ContainerEngine:
     def _granted(self, spec: GuestSpec) -> capability.Granted:
         return capability.grant(spec.cap_add, spec.cap_drop, bounding=self._facts.bounding)
 
-    def plan(self, start: Start) -> Plan:
-        """The launch of a container. Pure but for the cache of compiled filters."""
-        spec = start.guest.spec
-        security = parse_options(spec.security_opt)
+    def _given(self, spec: GuestSpec) -> _Given:
         granted = self._granted(spec)
         limits, warned = resources.effective(spec.resources, self._facts)
         rlimits = process.rlimits(
             spec.ulimits,
             host=self._facts.rlimits,
             may_raise="SYS_RESOURCE" in self._facts.bounding,
+            most_files=self._facts.most_files,
         )
+        return _Given(
+            capabilities=granted.names,
+            rlimits=rlimits.entries,
+            limits=limits,
+            warnings=(*granted.warnings, *rlimits.warnings, *warned),
+        )
+
+    def plan(self, start: Start) -> Plan:
+        """The launch of a container. Pure but for the cache of compiled filters."""
+        spec = start.guest.spec
+        security = parse_options(spec.security_opt)
+        given = self._given(spec)
         idmap = first_id(start.guest.id) if spec.userns == "private" else None
         parts = oci.Parts(
             root=str(self._layout.guest_run(start.guest.id) / "root"),
             read_only=spec.read_only,
             hostname=spec.hostname or short(start.guest.id),
-            process=self._process(start, security, granted, rlimits),
+            process=self._process(start, security, given),
             mounts=self._mounts(start),
             namespaces=self._namespaces(start, private_user=idmap is not None),
-            resources=resources.resources(limits),
+            resources=resources.resources(given.limits),
             cgroup=self._layout.cgroup(start.guest.id),
             sysctls=sysctl.sysctls(
                 spec.sysctls,
                 private_network=start.network == "private",
                 ids=2**31 if idmap is None else namespaces.IDS,
             ),
-            annotations=self._annotations(spec, security, granted),
+            annotations=self._annotations(spec, security, given),
             idmap=idmap,
         )
         launch = LaunchGuest(
@@ -179,7 +202,7 @@ class ContainerEngine:
             links=links(start),
             ports=ports(start),
             files=dict(start.files),
-            resources=limits,
+            resources=given.limits,
             container=ContainerPlan(
                 config=oci.encode(oci.config(parts)),
                 overlay=Overlay(layers=start.image.chain_ids, idmap=idmap),
@@ -190,15 +213,9 @@ class ContainerEngine:
                 binds_to_make=tuple(m.source for m in start.mounts if m.make),
             ),
         )
-        return Plan(launch=launch, warnings=(*granted.warnings, *rlimits.warnings, *warned))
+        return Plan(launch=launch, warnings=given.warnings)
 
-    def _process(
-        self,
-        start: Start,
-        security: Security,
-        granted: capability.Granted,
-        rlimits: process.Rlimits,
-    ) -> Json:
+    def _process(self, start: Start, security: Security, given: _Given) -> Json:
         own = start.process
         process.check_argv(own.argv)
         process.check_env(own.env)
@@ -209,8 +226,8 @@ class ContainerEngine:
             env=own.env,
             cwd=own.working_dir,
             tty=start.guest.spec.tty,
-            capabilities=granted.names,
-            rlimits=rlimits.entries,
+            capabilities=given.capabilities,
+            rlimits=given.rlimits,
             no_new_privileges=security.no_new_privileges,
         )
         return process.process(wish)
@@ -234,12 +251,10 @@ class ContainerEngine:
         user = str(self._layout.guest_run(start.guest.id) / "userns") if private_user else ""
         return namespaces.namespaces(private_network=start.network != "host", user=user)
 
-    def _annotations(
-        self, spec: GuestSpec, security: Security, granted: capability.Granted
-    ) -> dict[str, str]:
+    def _annotations(self, spec: GuestSpec, security: Security, given: _Given) -> dict[str, str]:
         if security.seccomp == UNCONFINED:
             return dict(spec.annotations)
-        ready = self._filters.annotation(security.seccomp, granted.names)
+        ready = self._filters.annotation(security.seccomp, given.capabilities)
         return {**spec.annotations, ANNOTATION: ready}
 
 

@@ -35,9 +35,10 @@ class MicrovmEngine:
         """Whether this kind can run here."""
         return _machine.support(SHAPE, self._host)
 
-    def check(self, spec: GuestSpec) -> None:
+    def check(self, spec: GuestSpec) -> tuple[str, ...]:
         """Raise for a wish this kind cannot fulfil."""
         _machine.check(spec, SHAPE, self._facts)
+        return ()
 
     def plan(self, start: Start) -> Plan:
         """What to do to start the guest."""

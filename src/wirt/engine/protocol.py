@@ -109,9 +109,12 @@ class Engine(Protocol):
         """Whether this kind can run here."""
         ...
 
-    def check(self, spec: GuestSpec) -> None:
-        """Raise :class:`~wirt.errors.Unsupported` for any wish this kind cannot fulfil,
-        :class:`~wirt.errors.Invalid` for an impossible one. Called at create."""
+    def check(self, spec: GuestSpec) -> tuple[str, ...]:
+        """Warnings about what this host gives less of than wished. Called at create.
+
+        Raises :class:`~wirt.errors.Unsupported` for any wish this kind cannot fulfil,
+        :class:`~wirt.errors.Invalid` for an impossible one.
+        """
         ...
 
     def plan(self, start: Start) -> Plan:

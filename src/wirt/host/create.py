@@ -51,7 +51,7 @@ class Create:
         check_spec(spec)
         name = self._free_name(name)
         image = await self._images.find(spec.image)
-        self._engines[spec.isolation].check(spec)
+        warnings = self._engines[spec.isolation].check(spec)
         self._images.check_runs_here(image)
         process = check_process(spec, image)
         guest = Guest(
@@ -61,6 +61,7 @@ class Create:
             image_id=image.id,
             created_at=time.time_ns(),
             command=process.argv,
+            warnings=warnings,
         )
         async with Undo() as undo:
             undo.push("volumes", lambda: self._volumes.release(guest, volumes=True))

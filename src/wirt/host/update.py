@@ -42,13 +42,13 @@ class Update:
             if restart is not None:
                 spec = replace(spec, restart=restart)
                 check_restart(spec)
-            self._engines[spec.isolation].check(spec)
+            warnings = self._engines[spec.isolation].check(spec)
             live = self._running.get(guest.id)
             if live is not None and resources != Resources():
                 await live.handle.limit(resources)
-            await self._roster.save(replace(guest, spec=spec))
+            await self._roster.save(replace(guest, spec=spec, warnings=warnings))
         self._bus.publish("guest", "update", guest.id, name=guest.name, image=guest.spec.image)
-        return ()
+        return tuple(warning for warning in warnings if warning not in guest.warnings)
 
     async def rename(self, guest: Guest, name: str) -> None:
         """Give a guest another name. Raises Conflict when it is taken."""

@@ -45,6 +45,7 @@ class HostFacts:
     ``bounding``: capabilities without ``CAP_`` that a process started by the helper can have.
     ``machine``: as ``uname -m``; ``kernel``: major and minor version. ``cpus``: numbers of online
     CPUs. ``controllers``: cgroup controllers in use. ``swap_limit``: swap can be limited.
+    ``most_files``: the kernel's bound of RLIMIT_NOFILE.
     """
 
     bounding: frozenset[str]
@@ -57,6 +58,7 @@ class HostFacts:
     cpus: frozenset[int] = frozenset({0})
     memory: int = 0
     user_namespaces: bool = True
+    most_files: int = 1_048_576
 
 
 def read_facts(*, pid: int | str = "self", proc: Path = Path("/proc")) -> HostFacts:
@@ -74,6 +76,7 @@ def read_facts(*, pid: int | str = "self", proc: Path = Path("/proc")) -> HostFa
         cpus=parse_cpus(Path("/sys/devices/system/cpu/online").read_text()),
         memory=parse_meminfo((proc / "meminfo").read_text())["MemTotal"],
         user_namespaces=_user_namespaces(proc),
+        most_files=int((proc / "sys/fs/nr_open").read_text()),
     )
 
 

@@ -124,26 +124,31 @@ def _value(limit: int) -> int:
 
 
 def rlimits(
-    ulimits: Mapping[str, tuple[int, int]], *, host: Mapping[str, int], may_raise: bool
+    ulimits: Mapping[str, tuple[int, int]],
+    *,
+    host: Mapping[str, int],
+    may_raise: bool,
+    most_files: int,
 ) -> Rlimits:
     """The limits to set. Without CAP_SYS_RESOURCE (``may_raise``) the host's hard ones bound them.
 
-    ``host``: hard limits by docker's names. A limit that had to be lowered is told in a warning,
-    except the default for open files.
+    ``host``: hard limits by docker's names. ``most_files``: the kernel's bound of ``nofile`` even
+    for the mighty (fs.nr_open). A limit that had to be lowered is told in a warning, except the
+    default for open files.
     """
     wanted = {"nofile": DEFAULT_NOFILE, **ulimits}
     entries: list[Json] = []
     warnings: list[str] = []
     for name, (soft, hard) in sorted(wanted.items()):
-        bound = host.get(name, UNLIMITED)
+        bound = UNLIMITED if may_raise else host.get(name, UNLIMITED)
+        why = "this host may not raise hard limits (no CAP_SYS_RESOURCE)"
+        if name == "nofile" and most_files < bound:
+            bound, why = most_files, "the kernel allows no more (fs.nr_open)"
         low, high = _value(soft), _value(hard)
-        if not may_raise and high > bound:
+        if high > bound:
             low, high = min(low, bound), bound
             if name in ulimits:
-                warnings.append(
-                    f"--ulimit {name}={soft}:{hard} lowered to {bound}: "
-                    "this host may not raise hard limits (no CAP_SYS_RESOURCE)"
-                )
+                warnings.append(f"--ulimit {name}={soft}:{hard} lowered to {bound}: {why}")
         entries.append({"type": f"RLIMIT_{name.upper()}", "soft": low, "hard": high})
     return Rlimits(entries=tuple(entries), warnings=tuple(warnings))
 
