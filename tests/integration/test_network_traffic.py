@@ -10,8 +10,9 @@ import pytest
 
 from needs import needs
 from netlab import Box, Here, isolated, nft, plug, sysctl, tcp, udp, uplink
-from wirt.errors import Conflict, Invalid
+from wirt.errors import Conflict, Invalid, Unsupported
 from wirt.layout import Layout
+from wirt.linux import spawn
 from wirt.model.network import PortMap
 from wirt.privileged import bridges, links, netstate, publish
 from wirt.privileged.netlink import Netlink
@@ -292,3 +293,20 @@ def test_conflicts_and_nonsense_are_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(Invalid):
             w.set_networks(plan)
+
+
+@isolated
+def test_what_could_not_be_done_is_not_written_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    w = World(tmp_path)
+    w.publish(A, w.a, PortMap(guest_port=80, host_port=8080))
+    before = netstate.read(w.layout.guest_run(A))
+    with monkeypatch.context() as patch:
+        patch.setattr(spawn, "PATH", "/nonexistent")
+        with pytest.raises(Unsupported, match="nft"):
+            w.publish(A, w.a, PortMap(guest_port=80, host_port=8081))
+        with pytest.raises(Unsupported, match="nft"):
+            publish.unpublish(w.layout, A)
+    assert netstate.read(w.layout.guest_run(A)) == before
+    assert tcp(w.out, w.a, "192.0.2.1", 8080, at=80) == "192.0.2.2"

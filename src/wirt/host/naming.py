@@ -85,7 +85,12 @@ class Naming:
             return "127.0.0.1\tlocalhost\n::1\tlocalhost\n"
 
     async def _serve(self, network: Network) -> DnsServer:
-        udp, tcp = [await self._listen(network.gateway, udp=udp) for udp in (True, False)]
+        udp = await self._listen(network.gateway, udp=True)
+        try:
+            tcp = await self._listen(network.gateway, udp=False)
+        except BaseException:
+            udp.close()
+            raise
         server = DnsServer(
             subnet=network.subnet,
             view=lambda asker: self._view(network, asker),

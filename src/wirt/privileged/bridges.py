@@ -7,6 +7,7 @@ the kernel itself remembers the plan and the helper needs no file for it.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Interface
 from pathlib import Path
@@ -111,9 +112,9 @@ def _plug_in(layout: Layout, netlink: Netlink) -> None:
 
 
 def _check(layout: Layout, plan: BridgePlan) -> None:
-    name, number = plan.bridge, plan.bridge.removeprefix(f"{layout.name}-")
-    if name != layout.default_bridge and (number == name or not number.isdecimal()):
-        raise Invalid(f"{name!r} is no bridge name of the instance {layout.name}")
+    ours = rf"{re.escape(layout.default_bridge)}|{re.escape(layout.name)}-[1-9][0-9]{{0,3}}"
+    if not re.fullmatch(ours, plan.bridge):
+        raise Invalid(f"{plan.bridge[:40]!r} is no bridge name of the instance {layout.name}")
     try:
         home = IPv4Interface(plan.address)
     except ValueError as error:

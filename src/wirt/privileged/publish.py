@@ -53,25 +53,16 @@ def publish(layout: Layout, guest_id: str, *, address: str, ports: tuple[PortMap
         if address and address not in {c.link.address.partition("/")[0] for c in old.cards}:
             raise Invalid(f"guest {guest_id[:12]} does not have the address {address}")
         _conflicts(layout, guest_id, ports)
-        netstate.write(directory, msgspec.structs.replace(old, address=address, ports=ports))
-        table = layout.nft_table
-        gone = nft.delete(table, old.address, old.ports)
-        _change(layout, [*gone, *nft.add(table, address, ports)])
-        if old.ports:
-            _forget_flows(old)
+        _change(layout, guest_id, old, msgspec.structs.replace(old, address=address, ports=ports))
 
 
 def unpublish(layout: Layout, guest_id: str) -> None:
     """Take all published ports of a guest away. Idempotent; call it before the run directory
     goes."""
-    directory = layout.guest_run(guest_id)
     with locked(layout):
-        old = netstate.read(directory)
-        if not old.ports:
-            return
-        netstate.write(directory, msgspec.structs.replace(old, ports=()))
-        _change(layout, nft.delete(layout.nft_table, old.address, old.ports))
-        _forget_flows(old)
+        old = netstate.read(layout.guest_run(guest_id))
+        if old.ports:
+            _change(layout, guest_id, old, msgspec.structs.replace(old, ports=()))
 
 
 def rebuild(layout: Layout) -> None:
@@ -89,12 +80,25 @@ def rebuild(layout: Layout) -> None:
     nft.run(nft.ruleset(layout.nft_table, bridges.existing(layout), elements))
 
 
-def _change(layout: Layout, lines: list[str]) -> None:
+def _change(layout: Layout, guest_id: str, old: NetState, new: NetState) -> None:
+    """Write down what is published, then do it; on failure it is as before."""
+    directory = layout.guest_run(guest_id)
+    netstate.write(directory, new)
+    gone = nft.delete(layout.nft_table, old.address, old.ports)
+    text = "\n".join([*gone, *nft.add(layout.nft_table, new.address, new.ports), ""])
     try:
-        nft.run("\n".join([*lines, ""]) if lines else "")
-    except CommandFailed as error:
-        log.warning("the table %s is not as expected, building it anew: %s", layout.name, error)
-        rebuild(layout)
+        try:
+            nft.run(text.lstrip())
+        except CommandFailed as error:
+            log.warning("table %s is not as expected, building it anew: %s", layout.name, error)
+            rebuild(layout)
+    except BaseException:
+        netstate.write(directory, old)
+        raise
+    if any(port.protocol == "udp" for port in old.ports):
+        # Conversations over UDP have no end that the kernel sees: it would go on sending the
+        # datagrams of a client that keeps its port to the guest's old address.
+        conntrack.forget_udp(old.address)
 
 
 def _check(address: str, ports: tuple[PortMap, ...]) -> None:
@@ -131,10 +135,3 @@ def _conflicts(layout: Layout, guest_id: str, ports: tuple[PortMap, ...]) -> Non
 def _key(port: PortMap) -> tuple[str, str, int]:
     everywhere = port.host_ip in {"", "0.0.0.0"}  # noqa: S104 - the word for every address
     return (port.protocol, "" if everywhere else port.host_ip, port.host_port)
-
-
-def _forget_flows(old: NetState) -> None:
-    """Conversations over UDP have no end that the kernel sees: it would go on sending datagrams
-    of a client that keeps its port to the guest's old address."""
-    if any(port.protocol == "udp" for port in old.ports):
-        conntrack.forget_udp(old.address)
