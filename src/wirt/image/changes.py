@@ -110,7 +110,7 @@ def _health(config: ImageConfig, rest: str) -> ImageConfig:
         name, _, value = option[2:].partition("=")
         if name not in names:
             raise Invalid(f"unknown option of HEALTHCHECK: --{name[:40]}", code="image.change")
-        node[names[name]] = int(value) if name == "retries" else parse_duration(value)
+        node[names[name]] = _count(value) if name == "retries" else parse_duration(value)
         rest = rest.strip()
     kind, _, command = rest.partition(" ")
     if kind.upper() == "NONE":
@@ -121,6 +121,12 @@ def _health(config: ImageConfig, rest: str) -> ImageConfig:
     shell = words[:2] == _SHELL and not command.strip().startswith("[")
     test = ["CMD-SHELL", words[2]] if shell else ["CMD", *words]
     return replace(config, healthcheck={"Test": test, **node})
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise Invalid(f"{text[:40]!r} is no number of retries", code="image.change")
+    return int(text)
 
 
 _CHANGES: dict[str, Callable[[ImageConfig, str], ImageConfig]] = {
