@@ -2,6 +2,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help setup up down demo test check fmt native bench docs ci clean lock
 SHELL := /bin/bash
+NAME ?= wirtdev
 PY := .venv/bin/python
 SOURCES := .
 C_FILES := $(wildcard native/*/*.[ch])
@@ -14,10 +15,10 @@ setup: ## packages, Python environment, native programs, guest kernel, user wirt
 	@tools/setup
 
 up: setup ## start helper and daemon of this checkout, with two images; use bin/wirt
-	@$(PY) tools/instance.py up
+	@$(PY) tools/instance.py up --name $(NAME)
 
 down: ## stop them and every guest; the state stays in .wirt/
-	@$(PY) tools/instance.py down
+	@$(PY) tools/instance.py down --name $(NAME)
 
 demo: setup ## the tour: one image as container, microVM and VM
 	@$(PY) tools/demo.py

@@ -129,6 +129,12 @@ def processes(instance: Instance) -> dict[int, str]:
     return found
 
 
+def state_of(pid: int) -> Path:
+    """The state directory named in a process' command line."""
+    argv = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+    return Path(argv[argv.index("--state") + 1])
+
+
 # --- up and down ----------------------------------------------------------------------------
 
 
@@ -151,6 +157,11 @@ def detach(argv: list[str], log: int) -> int:
 def up(instance: Instance) -> None:
     """Start what is not running and wait until it answers. Raises :class:`Trouble`."""
     running = processes(instance)
+    if stranger := next((pid for pid in running if state_of(pid) != instance.state), None):
+        raise Trouble(
+            f"an instance named {instance.name} runs with its state in {state_of(stranger)}",
+            hint="run 'make down' in that checkout, or choose another name: make up NAME=mine",
+        )
     if SUPERVISOR in running.values() and answers(instance):
         return
     kill(instance)  # what is half there cannot be trusted; guests live on with their keepers
