@@ -159,7 +159,9 @@ class Wirt:
         return [pid for pid, role in local.processes(self._instance).items() if role in roles]
 
     def companions(self) -> Sequence[int]:
-        return children_named("wirt-keeper")
+        mark = str(self._instance.run).encode()
+        keepers = children_named("wirt-keeper")
+        return [p for p in keepers if mark in Path(f"/proc/{p}/cmdline").read_bytes()]
 
     def api(self) -> Api:
         routes = {

@@ -153,9 +153,23 @@ def two_hundred(peers: Sequence[Peer], rounds: int) -> list[Row]:
     ]  # fmt: skip
 
 
+def insist_on_all(peer: Peer, *words: str) -> None:
+    """Raise RuntimeError unless the command writes all the megabytes to standard output."""
+    with subprocess.Popen(
+        peer.cli(*words), env=dict(peer.environment()), stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        size = 0
+        while chunk := process.stdout.read(1 << 20):
+            size += len(chunk)
+    if size != MEGABYTES * 1_000_000:
+        raise RuntimeError(f"{peer.name} {words[0]} wrote {size} bytes")
+
+
 def logs(peers: Sequence[Peer], rounds: int) -> Row:
     for peer in peers:
         quietly(peer, "run", "--name", "talker", "busybox", *WRITER)
+        insist_on_all(peer, "logs", "talker")
     samples = in_turn(each(peers, lambda p: run(p, "logs", "talker") / 1e3), rounds=rounds)
     for peer in peers:
         quietly(peer, "rm", "-f", "talker")
@@ -166,6 +180,8 @@ def logs(peers: Sequence[Peer], rounds: int) -> Row:
 
 
 def attached(peers: Sequence[Peer], rounds: int) -> Row:
+    for peer in peers:
+        insist_on_all(peer, "run", "--rm", "busybox", *WRITER)
     samples = in_turn(
         each(peers, lambda p: run(p, "run", "--rm", "busybox", *WRITER) / 1e3), rounds=rounds
     )
