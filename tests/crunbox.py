@@ -74,6 +74,7 @@ class Box:
         )
         self.init = NATIVE / "wirt-init"
         self.root = root
+        self.version_two = self.facts.cgroup is Mode.V2
         for directory in (self.layout.state, self.layout.run, self.layout.run / "g"):
             directory.mkdir(parents=True, exist_ok=True)
             directory.chmod(0o711)
@@ -174,7 +175,10 @@ class Box:
             alone = libc.CLONE_NEWNET if idmap is None and network != "host" else 0
             libc.unshare(libc.CLONE_NEWNS | alone)
             libc.mount(None, "/", flags=libc.MS_REC | libc.MS_SLAVE)
-            if self.facts.cgroup is Mode.HYBRID:
+            if self.version_two:
+                libc.umount2("/sys/fs/cgroup", libc.MNT_DETACH)
+                libc.mount("none", "/sys/fs/cgroup", "cgroup2")
+            elif self.facts.cgroup is Mode.HYBRID:
                 libc.mount("none", "/sys/fs/cgroup/unified", "tmpfs", data="size=1m")
             if idmap is not None:
                 user = userns.make(idmap, network=True)

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from container_values import ENDPOINT, HOST, PROCESS, SECOND, engine, start
+from needs import needs
 from wirt.engine.container import first_id
 from wirt.engine.protocol import ResolvedMount
 from wirt.errors import Invalid, Unsupported, WirtError
+from wirt.linux.cgroup import Mode
 from wirt.model.guest import GuestSpec
 from wirt.model.image import ImageConfig
 from wirt.model.network import PortMap
@@ -272,3 +274,29 @@ def test_a_limit_without_its_controller_is_unsupported() -> None:
 def test_an_evil_working_directory_from_the_image_is_refused_at_the_start() -> None:
     with pytest.raises(Invalid, match="below /proc"):
         engine().plan(start(process=replace(PROCESS, working_dir="/proc/self/fd/8")))
+
+
+@needs("crun")
+def test_version_two_without_the_right_to_lock_memory_runs_no_container() -> None:
+    assert engine().probe().works
+    support = engine(replace(HOST, cgroup=Mode.V2, rlimits={"memlock": 2**23})).probe()
+    assert not support.works
+    assert "LimitMEMLOCK" in support.cure
+    assert engine(replace(HOST, cgroup=Mode.V2, rlimits={})).probe().works
+    assert not engine(replace(HOST, cgroup=Mode.NONE)).probe().works
+
+
+def test_limits_in_the_terms_that_crun_converts_for_version_two() -> None:
+    wish = Resources(cpu_millis=250, cpu_shares=1024, memory=2**26, pids=-1)
+    config = config_of(engine(replace(HOST, cgroup=Mode.V2)).plan(start(spec(resources=wish))))
+    limits = config["linux"]["resources"]
+    assert limits["cpu"] == {"quota": 25_000, "period": 100_000, "shares": 1024}
+    assert limits["memory"] == {"limit": 2**26, "swap": 2**27}
+    assert "pids" not in limits
+
+
+def test_without_swap_accounting_only_memory_is_limited() -> None:
+    facts = replace(HOST, swap_limit=False)
+    plan = engine(facts).plan(start(spec(resources=Resources(memory=2**26, memory_swap=2**27))))
+    assert config_of(plan)["linux"]["resources"]["memory"] == {"limit": 2**26}
+    assert plan.warnings == ("this kernel cannot limit swap: only memory is limited",)

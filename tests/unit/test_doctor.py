@@ -60,15 +60,17 @@ def test_a_good_host_has_no_complaint() -> None:
 NO_MACHINE = MachineHost(
     accelerator=emulation("x"), problem="QEMU is not installed", cure="apt-get install"
 )
+NO_RESOURCE = frozenset(CAPABILITIES) - {"SYS_RESOURCE"}
 ILL: list[tuple[str, Host, str, set[str]]] = [
     # symptom, host, status, kinds that cannot run
     ("helper", replace(GOOD, helper=False), "warn", set()),
     ("cgroups", facts(cgroup=Mode.NONE), "fail", set(KINDS)),
     ("cgroups", facts(controllers=frozenset({"cpu", "pids"})), "warn", set()),
     ("cgroups", facts(swap_limit=False), "warn", set()),
+    ("cgroups", facts(bounding=NO_RESOURCE, rlimits={"memlock": 2**23}), "fail", {"container"}),
     ("capabilities", facts(bounding=frozenset()), "fail", set(KINDS)),
     ("capabilities", facts(bounding=frozenset(CAPABILITIES) - {"MKNOD"}), "warn", set()),
-    ("capabilities", facts(bounding=frozenset(CAPABILITIES) - {"SYS_RESOURCE"}), "warn", set()),
+    ("capabilities", facts(bounding=NO_RESOURCE), "warn", set()),
     ("limits", facts(rlimits={"nofile": 1024}), "warn", set()),
     ("crun", without("crun"), "fail", {"container"}),
     ("seccomp", replace(GOOD, seccomp_problem="libseccomp is missing"), "fail", {"container"}),

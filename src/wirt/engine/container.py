@@ -103,6 +103,12 @@ class ContainerEngine:
                 reason="no control groups are mounted",
                 cure="mount cgroup2 on /sys/fs/cgroup",
             )
+        if not self._facts.loads_device_filters:
+            return Support(
+                works=False,
+                reason="crun may not lift RLIMIT_MEMLOCK, which cgroup version 2 needs",
+                cure="start the helper with LimitMEMLOCK=infinity, or with CAP_SYS_RESOURCE",
+            )
         return Support(works=True, detail={"crun": crun, "cgroup": self._facts.cgroup.value})
 
     def handle(self, guest: Guest, keeper: KeeperLink) -> Handle:

@@ -103,6 +103,13 @@ def _cgroups(host: Host) -> Finding:
         Mode.HYBRID: "control groups version 1 with a version 2 tree beside it, which is hidden "
         "from crun",
     }[facts.cgroup]
+    if not facts.loads_device_filters:
+        return Finding(
+            name="cgroups", status="fail",
+            message=f"{text}; crun may not lift RLIMIT_MEMLOCK, which its device filter needs",
+            cure="start the helper with LimitMEMLOCK=infinity, or with CAP_SYS_RESOURCE",
+            means={"container": "no: devices could not be confined"},
+        )  # fmt: skip
     if lacking:
         return Finding(
             name="cgroups", status="warn",

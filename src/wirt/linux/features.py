@@ -60,6 +60,16 @@ class HostFacts:
     user_namespaces: bool = True
     most_files: int = 1_048_576
 
+    @property
+    def loads_device_filters(self) -> bool:
+        """Whether crun can confine devices. With version 2 that is a BPF program, for which it
+        lifts RLIMIT_MEMLOCK first and fails when it may not."""
+        return (
+            self.cgroup is not Mode.V2
+            or "SYS_RESOURCE" in self.bounding
+            or self.rlimits.get("memlock", UNLIMITED) == UNLIMITED
+        )
+
 
 def read_facts(*, pid: int | str = "self", proc: Path = Path("/proc")) -> HostFacts:
     """The facts for programs started by process ``pid`` (the root helper). Raises OSError."""
