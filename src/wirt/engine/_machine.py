@@ -175,7 +175,7 @@ def _check_mounts(spec: GuestSpec, shape: Shape) -> None:
         if _US in one.target:
             raise Invalid(f"invalid mount target {one.target[:100]!r}")
         if one.kind is MountKind.TMPFS:
-            mount.check_tmpfs_options(one.options)
+            mount.check_tmpfs(one.options, size=one.size, mode=one.mode)
             continue
         mount.check_propagation(one.propagation)
         if one.propagation not in {"private", "rprivate"}:

@@ -140,7 +140,7 @@ class ContainerEngine:
             raise Unsupported(
                 "a container has no disk of its own", hint="use --as microvm or --as vm"
             )
-        if spec.shm_size is not None and spec.shm_size <= 0:
+        if spec.shm_size is not None and not 0 < spec.shm_size <= resources.MAX_SIZE:
             raise Invalid(f"--shm-size {spec.shm_size} is out of range", hint="write a size as 64m")
         if spec.userns not in {"", "private"}:
             raise Invalid(f"unknown --userns {spec.userns[:40]!r}", hint="known is private")
@@ -275,7 +275,7 @@ def _check_mounts(spec: GuestSpec) -> None:
             )
         seen.add(place)
         if one.kind is MountKind.TMPFS:
-            mount.check_tmpfs_options(one.options)
+            mount.check_tmpfs(one.options, size=one.size, mode=one.mode)
         else:
             mount.check_propagation(one.propagation)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 SYS_NET = Path("/sys/class/net")
@@ -11,21 +12,24 @@ SYS_NET = Path("/sys/class/net")
 class Interfaces:
     """Finds the host's interfaces that carry an alias; looks at each interface once.
 
-    The aliases of veths and taps are set when these are made and never changed.
+    The aliases of veths and taps are set when these are made and never changed. May be used from
+    several threads.
     """
 
     def __init__(self, *, root: Path = SYS_NET) -> None:
         self._root = root
         self._aliases: dict[str, str] = {}
+        self._lock = threading.Lock()
 
     def named(self, alias: str) -> tuple[str, ...]:
         """Names of the interfaces whose alias (IFLA_IFALIAS) this is."""
         present = set(os.listdir(self._root))  # noqa: PTH208 - one call, names only
-        for gone in self._aliases.keys() - present:
-            del self._aliases[gone]
-        for fresh in present - self._aliases.keys():
-            self._aliases[fresh] = self._read(fresh, "ifalias")
-        return tuple(sorted(name for name, known in self._aliases.items() if known == alias))
+        with self._lock:
+            for gone in self._aliases.keys() - present:
+                del self._aliases[gone]
+            for fresh in present - self._aliases.keys():
+                self._aliases[fresh] = self._read(fresh, "ifalias")
+            return tuple(sorted(name for name, known in self._aliases.items() if known == alias))
 
     def traffic(self, alias: str) -> tuple[int, int] | None:
         """Bytes received and sent by the interfaces with this alias; None when there are none."""

@@ -56,8 +56,15 @@ def check_target(target: str) -> None:
         )
 
 
-def check_tmpfs_options(options: Iterable[str]) -> None:
-    """Raise :class:`Invalid` for an option of ``--tmpfs`` that is not one of tmpfs(5)."""
+def check_tmpfs(options: Iterable[str], *, size: int | None, mode: int | None) -> None:
+    """Raise :class:`Invalid` for an option of ``--tmpfs`` that is not one of tmpfs(5).
+
+    ``size``: bytes; ``mode``: permission bits.
+    """
+    if size is not None and not 0 < size <= 2**62:
+        raise Invalid(f"a tmpfs of {size} bytes is out of range", hint="write a size as 64m")
+    if mode is not None and not 0 <= mode <= 0o7777:
+        raise Invalid(f"the tmpfs mode {mode:o} is out of range", hint="write a mode as 1777")
     for option in options:
         if option not in _TMPFS_FLAGS and not _TMPFS_VALUE.fullmatch(option):
             raise Invalid(

@@ -19,6 +19,9 @@ CPU_PERIOD = 100_000
 MIN_MEMORY = 6 * 1024 * 1024
 """Docker's smallest limit: with less not even crun's own first process lives."""
 
+MAX_SIZE = 2**62
+"""Bytes; crun reads 64-bit numbers, and doubling for swap must not overflow them."""
+
 MIN_CPU_MILLIS = 10
 """Thousandths of a core: the kernel's smallest quota is 1 ms in a period of 100 ms."""
 
@@ -61,6 +64,9 @@ def _check_cpu(wish: Resources, facts: HostFacts) -> None:
 
 def _check_memory(wish: Resources) -> None:
     memory, swap = wish.memory, wish.memory_swap
+    for size in (memory, swap, wish.memory_reservation):
+        if size is not None and size > MAX_SIZE:
+            raise Invalid(f"a limit of {size} bytes is out of range", hint="the largest is 4 EiB")
     if memory is not None and memory < MIN_MEMORY:
         raise Invalid(
             f"a memory limit of {format_size(memory)} is too small",
