@@ -27,9 +27,9 @@ from wirt.privileged.netlink import Netlink
 P = ParamSpec("P")
 _NEWNET = 0x40000000
 _NEWNS = 0x00020000
-_PATIENCE = 3.0
-BLOCKED = 0.4
-"""Seconds after which a connection that nobody answers counts as blocked."""
+_PATIENCE = 10.0
+_BLOCKED = 0.4
+"""Seconds after which a call that nobody answers counts as blocked, where that is expected."""
 
 
 def isolated(test: Callable[P, None]) -> Callable[P, None]:
@@ -162,23 +162,26 @@ def uplink(world: Box) -> None:
     world.address = "192.0.2.2"
 
 
-def tcp(client: Box, server: Box, to: str, port: int, *, at: int | None = None) -> str | None:
+def tcp(
+    client: Box, server: Box, to: str, port: int, *, at: int | None = None, blocked: bool = False
+) -> str | None:
     """Whom the server sees when ``client`` connects to ``to``:``port``; None when it can't.
 
-    The server listens on port ``at`` (``port`` when not given) of all its addresses.
+    The server listens on port ``at`` (``port`` when not given) of all its addresses. ``blocked``:
+    it is expected not to work, so do not wait long.
     """
+    patience = _BLOCKED if blocked else _PATIENCE
     with server.inside():
         listener = socket.create_server(("", at or port))
     with client.inside():
         calling = socket.socket()
     with listener, calling:
-        calling.settimeout(BLOCKED)
-        listener.settimeout(_PATIENCE)
+        calling.settimeout(patience)
+        listener.settimeout(patience)
         try:
             calling.connect((to, port))
         except OSError:
             return None
-        listener.settimeout(BLOCKED)
         try:
             accepted, peer = listener.accept()
         except TimeoutError:
@@ -193,7 +196,9 @@ def tcp(client: Box, server: Box, to: str, port: int, *, at: int | None = None) 
             return str(peer[0])
 
 
-def udp(client: Box, server: Box, to: str, port: int, *, at: int | None = None) -> str | None:
+def udp(
+    client: Box, server: Box, to: str, port: int, *, at: int | None = None, blocked: bool = False
+) -> str | None:
     """As :func:`tcp`, with one datagram there and one back. The client is a connected socket, so
     the answer must come from where the question went."""
     with server.inside():
@@ -202,7 +207,7 @@ def udp(client: Box, server: Box, to: str, port: int, *, at: int | None = None) 
     with client.inside():
         calling = socket.socket(type=socket.SOCK_DGRAM)
     with listener, calling:
-        listener.settimeout(BLOCKED)
+        listener.settimeout(_BLOCKED if blocked else _PATIENCE)
         try:
             calling.connect((to, port))
             calling.send(b"ping")

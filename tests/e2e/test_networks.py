@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,6 +35,11 @@ def served(live: Live, name: str, *words: str) -> Iterator[str]:
         yield guest
     finally:
         live.wirt("rm", "-f", name)
+
+
+def fetch(live: Live, url: str) -> subprocess.CompletedProcess[str]:
+    """What a program on the host gets."""
+    return live.inside("busybox", *GET, url)
 
 
 def come_back(live: Live) -> None:
@@ -91,7 +97,7 @@ def test_published_ports(shared_instance: Live) -> None:
             "9001/udp -> 0.0.0.0:9001",
         ]
         for place in ("127.0.0.1:8080", "127.0.0.1:8081", "10.210.0.1:8080"):
-            page = live.inside("curl", "-s", "-m", "5", f"http://{place}/hostname")
+            page = fetch(live, f"http://{place}/hostname")
             assert page.stdout == f"{web[:12]}\n", place
         itself = live.wirt("exec", "web", *GET, "http://host.wirt.internal:8080/hostname")
         assert itself.stdout == f"{web[:12]}\n"
@@ -101,7 +107,7 @@ def test_published_ports(shared_instance: Live) -> None:
         taken = live.wirt("run", "--rm", "-p", "8080:80", "busybox", "true", code=125)
         assert "host port 8080/tcp is in use" in taken.stderr
         assert web[:12] in taken.stderr
-    assert live.inside("curl", "-s", "-m", "5", "http://127.0.0.1:8080/").returncode == 7
+    assert fetch(live, "http://127.0.0.1:8080/").returncode == 1
 
 
 def test_ports_survive_the_death_of_helper_and_daemon(shared_instance: Live) -> None:
@@ -109,7 +115,7 @@ def test_ports_survive_the_death_of_helper_and_daemon(shared_instance: Live) -> 
     with served(live, "web", "-p", "8080:80") as web:
         for role in (local.HELPER, local.DAEMON):
             live.kill(role)
-            page = live.inside("curl", "-s", "-m", "5", "http://127.0.0.1:8080/hostname")
+            page = fetch(live, "http://127.0.0.1:8080/hostname")
             assert page.stdout == f"{web[:12]}\n", "nobody is needed for it"
             come_back(live)
         assert live.wirt("port", "web").stdout == "80/tcp -> 0.0.0.0:8080\n"
@@ -164,7 +170,7 @@ def test_a_machine_is_a_guest_like_any_other(shared_instance: Live) -> None:
     ):
         assert live.wirt("exec", "vm", *GET, "http://db/hostname").stdout == f"{db[:12]}\n"
         assert live.wirt("exec", "db", *GET, "http://vm/hostname").stdout == f"{vm[:12]}\n"
-        page = live.inside("curl", "-s", "-m", "5", "http://127.0.0.1:8080/hostname")
+        page = fetch(live, "http://127.0.0.1:8080/hostname")
         assert page.stdout == f"{vm[:12]}\n"
         itself = live.wirt("exec", "vm", *GET, "http://host.wirt.internal:8080/hostname")
         assert itself.stdout == f"{vm[:12]}\n"

@@ -43,9 +43,10 @@ class World:
         self.c = self._guest(C, SECOND, "10.210.1.2/24")
         self.d = self._guest(D, INTERNAL, "10.210.2.2/24")
 
-    def set_networks(self, *plans: BridgePlan) -> None:
+    def set_networks(self, *plans: BridgePlan | None) -> None:
+        wanted = tuple(p for p in plans if p is not None) if plans else (MAIN, SECOND, INTERNAL)
         with publish.locked(self.layout):
-            bridges.set_bridges(self.layout, plans or (MAIN, SECOND, INTERNAL))
+            bridges.set_bridges(self.layout, wanted)
             publish.rebuild(self.layout)
 
     def publish(self, guest: str, box: Box, *ports: PortMap) -> None:
@@ -82,23 +83,23 @@ def test_guests_reach_their_own_network_the_host_and_the_outside(tmp_path: Path)
 @isolated
 def test_networks_do_not_reach_each_other(tmp_path: Path) -> None:
     w = World(tmp_path)
-    assert tcp(w.a, w.c, "10.210.1.2", 80) is None
-    assert udp(w.c, w.a, "10.210.0.2", 80) is None
-    assert tcp(w.c, w.host, "10.210.0.1", 53) is None, "another network's gateway"
-    assert udp(w.c, w.host, "10.210.0.1", NAMES_PORT) is None
-    assert tcp(w.a, w.d, "10.210.2.2", 80) is None
+    assert tcp(w.a, w.c, "10.210.1.2", 80, blocked=True) is None
+    assert udp(w.c, w.a, "10.210.0.2", 80, blocked=True) is None
+    assert tcp(w.c, w.host, "10.210.0.1", 53, blocked=True) is None, "another network's gateway"
+    assert udp(w.c, w.host, "10.210.0.1", NAMES_PORT, blocked=True) is None
+    assert tcp(w.a, w.d, "10.210.2.2", 80, blocked=True) is None
 
 
 @isolated
 def test_an_internal_network_has_no_way_out_or_in(tmp_path: Path) -> None:
     w = World(tmp_path)
-    assert tcp(w.d, w.out, "192.0.2.2", 80) is None
-    assert udp(w.d, w.out, "192.0.2.2", 53) is None
-    assert tcp(w.d, w.host, "192.0.2.1", 80) is None, "the host by another address"
+    assert tcp(w.d, w.out, "192.0.2.2", 80, blocked=True) is None
+    assert udp(w.d, w.out, "192.0.2.2", 53, blocked=True) is None
+    assert tcp(w.d, w.host, "192.0.2.1", 80, blocked=True) is None, "the host by another address"
     assert udp(w.d, w.host, "10.210.2.1", 53, at=NAMES_PORT) == "10.210.2.2", "names"
     w.publish(A, w.a, PortMap(guest_port=80, host_port=8080))
-    assert tcp(w.d, w.a, "192.0.2.1", 8080, at=80) is None
-    assert tcp(w.d, w.a, "10.210.2.1", 8080, at=80) is None
+    assert tcp(w.d, w.a, "192.0.2.1", 8080, at=80, blocked=True) is None
+    assert tcp(w.d, w.a, "10.210.2.1", 8080, at=80, blocked=True) is None
 
 
 @isolated
@@ -106,9 +107,11 @@ def test_the_outside_reaches_published_ports_only(tmp_path: Path) -> None:
     w = World(tmp_path)
     with w.out.inside(), Netlink() as netlink:
         links.add_route(netlink, destination="10.210.0.0/16", gateway="192.0.2.1")
-    assert tcp(w.out, w.a, "10.210.0.2", 80) is None, "a neighbour who knows the subnet"
-    assert udp(w.out, w.host, "10.210.0.1", 53) is None, "the names' server"
-    assert udp(w.out, w.host, "10.210.0.1", NAMES_PORT) is None
+    assert tcp(w.out, w.a, "10.210.0.2", 80, blocked=True) is None, (
+        "a neighbour who knows the subnet"
+    )
+    assert udp(w.out, w.host, "10.210.0.1", 53, blocked=True) is None, "the names' server"
+    assert udp(w.out, w.host, "10.210.0.1", NAMES_PORT, blocked=True) is None
     w.publish(
         A,
         w.a,
@@ -117,10 +120,10 @@ def test_the_outside_reaches_published_ports_only(tmp_path: Path) -> None:
     )
     assert tcp(w.out, w.a, "192.0.2.1", 8080, at=80) == "192.0.2.2", "the true source"
     assert udp(w.out, w.a, "192.0.2.1", 5353, at=53) == "192.0.2.2"
-    assert udp(w.out, w.a, "192.0.2.1", 8080, at=80) is None, "the other protocol"
-    assert tcp(w.out, w.a, "192.0.2.1", 80) is None
+    assert udp(w.out, w.a, "192.0.2.1", 8080, at=80, blocked=True) is None, "the other protocol"
+    assert tcp(w.out, w.a, "192.0.2.1", 80, blocked=True) is None
     publish.unpublish(w.layout, A)
-    assert tcp(w.out, w.a, "192.0.2.1", 8080, at=80) is None
+    assert tcp(w.out, w.a, "192.0.2.1", 8080, at=80, blocked=True) is None
     publish.unpublish(w.layout, A)
 
 
@@ -167,10 +170,10 @@ def test_a_port_bound_to_one_address_is_only_there(tmp_path: Path) -> None:
         PortMap(guest_port=81, host_port=8081, host_ip="192.0.2.1"),
     )
     assert tcp(w.host, w.a, "127.0.0.1", 8080, at=80) == "10.210.0.1"
-    assert tcp(w.out, w.a, "192.0.2.1", 8080, at=80) is None
-    assert tcp(w.b, w.a, "10.210.0.1", 8080, at=80) is None
+    assert tcp(w.out, w.a, "192.0.2.1", 8080, at=80, blocked=True) is None
+    assert tcp(w.b, w.a, "10.210.0.1", 8080, at=80, blocked=True) is None
     assert tcp(w.out, w.a, "192.0.2.1", 8081, at=81) == "192.0.2.2"
-    assert tcp(w.host, w.a, "127.0.0.1", 8081, at=81) is None
+    assert tcp(w.host, w.a, "127.0.0.1", 8081, at=81, blocked=True) is None
     w.publish(B, w.b, PortMap(guest_port=80, host_port=8080, host_ip="192.0.2.1"))
     assert tcp(w.out, w.b, "192.0.2.1", 8080, at=80) == "192.0.2.2", "same port, other address"
 
@@ -189,8 +192,8 @@ def test_guests_cannot_reach_the_hosts_loopback(tmp_path: Path) -> None:
             "ip route add 127.0.0.0/8 via 10.210.0.1",
             shell=True, check=True,
         )  # fmt: skip
-    assert udp(w.a, w.host, "127.0.0.1", 777) is None
-    assert tcp(w.a, w.host, "127.0.0.1", 777) is None
+    assert udp(w.a, w.host, "127.0.0.1", 777, blocked=True) is None
+    assert tcp(w.a, w.host, "127.0.0.1", 777, blocked=True) is None
 
 
 @isolated
@@ -204,7 +207,7 @@ def test_ports_come_back_after_a_restart_and_after_a_flush(tmp_path: Path) -> No
     w.publish(B, w.b, PortMap(guest_port=80, host_port=8081))
     assert tcp(w.out, w.a, "192.0.2.1", 8080, at=80) == "192.0.2.2"
     assert tcp(w.out, w.b, "192.0.2.1", 8081, at=80) == "192.0.2.2"
-    assert tcp(w.a, w.c, "10.210.1.2", 80) is None, "the networks are apart again"
+    assert tcp(w.a, w.c, "10.210.1.2", 80, blocked=True) is None, "the networks are apart again"
 
 
 @isolated
@@ -228,7 +231,7 @@ def test_a_clients_udp_follows_the_port_to_its_next_guest(tmp_path: Path) -> Non
         with box.inside():
             server = socket.socket(type=socket.SOCK_DGRAM)
             server.bind(("", 53))
-            server.settimeout(0.4)
+            server.settimeout(10)
             servers.append(server)
     with client, servers[0], servers[1]:
         w.publish(A, w.a, port)
@@ -263,6 +266,13 @@ def test_removed_networks_leave_nothing(tmp_path: Path) -> None:
         names = {link.name for link in links.links(netlink) if link.kind == "bridge"}
     assert names == {"wt0", "other"}
     assert "wt-1" not in nft("list", "ruleset")
+    w.set_networks(None)
+    with Netlink() as netlink:
+        names = {link.name for link in links.links(netlink)}
+    assert names == {"lo", "up0", "other", "wtvaaa", "wtvbbb", "wtvccc", "wtvddd"}
+    assert nft("list", "ruleset") == ""
+    w.set_networks()
+    assert tcp(w.a, w.b, "10.210.0.3", 80) == "10.210.0.2", "and all comes back"
 
 
 @isolated

@@ -1,7 +1,7 @@
 """The instance's one nftables table: its text, its elements, and running ``nft``.
 
-Text goes in, JSON comes out (``nft -j`` as *input* takes some maps silently for sets, and crashes
-on the next rule that uses them). Nothing outside the own table is ever named. The rules never
+Only text goes in: ``nft -j`` takes some maps silently for sets, and crashes on the next rule that
+uses them. Nothing is read back, and nothing outside the own table is ever named. The rules never
 change; networks are elements of sets, published ports elements of maps:
 
 - ``tcp_any``/``udp_any``: port of every local address -> guest's address and port;
@@ -14,8 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Interface
-
-import msgspec
 
 from wirt.linux import spawn
 from wirt.model.network import PortMap
@@ -134,13 +132,6 @@ def run(text: str) -> None:
     :class:`~wirt.linux.spawn.CommandFailed`, then nothing of it was done."""
     if text:
         spawn.run_sync(["nft", "-f", "-"], stdin=text.encode(), timeout=_SECONDS)
-
-
-def tables() -> set[tuple[str, str]]:
-    """Family and name of every table of this network namespace."""
-    answer = spawn.run_sync(["nft", "-j", "list", "tables"], timeout=_SECONDS)
-    listing = msgspec.json.decode(answer.stdout)["nftables"]
-    return {(e["table"]["family"], e["table"]["name"]) for e in listing if "table" in e}
 
 
 def drop(table: str) -> None:

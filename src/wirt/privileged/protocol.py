@@ -408,7 +408,8 @@ class BridgePlan(msgspec.Struct, frozen=True, kw_only=True):
 class SetNetworks(Verb["Done"], frozen=True, kw_only=True, tag="set-networks"):
     """Make exactly these bridges exist, and the nft table with its chains and empty maps.
 
-    Published ports of running guests are put back from their run directories. Idempotent.
+    Published ports of running guests are put back from their run directories. Without bridges
+    there is no table either: nothing is left. Idempotent.
     """
 
     bridges: tuple[BridgePlan, ...]

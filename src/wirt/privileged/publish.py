@@ -67,7 +67,11 @@ def unpublish(layout: Layout, guest_id: str) -> None:
 
 def rebuild(layout: Layout) -> None:
     """Put the whole table in place: the bridges that are there, and the ports of all running
-    guests. The caller holds the lock."""
+    guests. Without bridges there is no table. The caller holds the lock."""
+    plans = bridges.existing(layout)
+    if not plans:
+        nft.drop(layout.nft_table)
+        return
     elements: list[str] = []
     taken: set[tuple[str, str, int]] = set()
     for guest_id, state in netstate.running(layout):
@@ -77,7 +81,7 @@ def rebuild(layout: Layout) -> None:
             continue
         taken |= keys
         elements.extend(nft.add(layout.nft_table, state.address, state.ports))
-    nft.run(nft.ruleset(layout.nft_table, bridges.existing(layout), elements))
+    nft.run(nft.ruleset(layout.nft_table, plans, elements))
 
 
 def _change(layout: Layout, guest_id: str, old: NetState, new: NetState) -> None:
