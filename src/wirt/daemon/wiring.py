@@ -135,8 +135,8 @@ class Life:
             health=self.health, bus=g.bus, waits=g.waits,
         )  # fmt: skip
         self.remove = Remove(
-            roster=g.roster, running=g.running, helper=g.helper,
-            holders=(g.attach, files.volumes, nets.networks), bus=g.bus, waits=g.waits,
+            roster=g.roster, running=g.running, helper=g.helper, bus=g.bus, waits=g.waits,
+            holders=(g.attach, files.images, files.volumes, nets.networks),
         )  # fmt: skip
         self.finish = Finish(
             layout=g.layout, roster=g.roster, running=g.running, helper=g.helper, bus=g.bus,

@@ -16,6 +16,7 @@ from wirt.host.roster import Roster
 from wirt.host.undo import Undo
 from wirt.host.volumes import Volumes
 from wirt.model.guest import Guest, GuestSpec, Isolation, RestartName
+from wirt.model.image import Image
 from wirt.model.names import check_hostname, check_name, invent_name, new_id
 from wirt.privileged.faults import fault
 
@@ -51,6 +52,10 @@ class Create:
         check_spec(spec)
         name = self._free_name(name)
         image = await self._images.find(spec.image)
+        with self._images.hold(image):
+            return await self._create(spec, name, image)
+
+    async def _create(self, spec: GuestSpec, name: str, image: Image) -> Guest:
         warnings = self._engines[spec.isolation].check(spec)
         self._images.check_runs_here(image)
         process = check_process(spec, image)

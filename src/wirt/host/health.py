@@ -16,7 +16,7 @@ from wirt.errors import WirtError
 from wirt.host.events import Bus
 from wirt.host.roster import Roster
 from wirt.host.running import Exec, Live, Running
-from wirt.model.guest import ExecSpec, Guest, GuestState, HealthCheck, HealthStatus
+from wirt.model.guest import ExecSpec, Guest, GuestState, GuestStatus, HealthCheck, HealthStatus
 from wirt.model.names import new_id
 
 MAX_OUTPUT = 4096
@@ -53,14 +53,19 @@ class Health:
             code, output = await self._run(live, check)
             starting = starting and code != 0 and time.monotonic_ns() - began < check.start_period
             status = judge(status, check, code, output, forgiven=starting)
-            if self._running.get(live.guest_id) is live and live.exit is None:
-                await self._store(live, status)
+            await self._store(live, status)
 
     async def _store(self, live: Live, status: HealthStatus) -> None:
-        guest = self._roster.get(live.guest_id)
-        before = guest.status.health
-        await self._roster.move(guest.id, replace(guest.status, health=status))
-        if before is not None and before.status != status.status:
+        before: list[HealthStatus | None] = []
+
+        def put(known: GuestStatus) -> GuestStatus | None:
+            if self._running.get(live.guest_id) is not live or live.exit is not None:
+                return None  # it has ended meanwhile
+            before.append(known.health)
+            return replace(known, health=status)
+
+        guest = await self._roster.revise(live.guest_id, put)
+        if before and before[0] is not None and before[0].status != status.status:
             self._bus.publish(
                 "guest",
                 f"health_status: {status.status}",

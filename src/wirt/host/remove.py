@@ -65,8 +65,9 @@ class Remove:
             await self._remove(guest.id, volumes=volumes)
 
     async def _kill(self, guest: Guest) -> None:
-        status = replace(guest.status, stopped_by_user=True)
-        guest = await self._roster.move(guest.id, status)
+        guest = await self._roster.revise(
+            guest.id, lambda status: replace(status, stopped_by_user=True)
+        )
         live = self._running.get(guest.id)
         await insist(self._helper, KillGuest(id=guest.id))
         if live is not None:

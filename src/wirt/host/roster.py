@@ -6,7 +6,7 @@ guest is wedged. A change is stored first and shown afterwards.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from wirt.aio import Locks
@@ -97,6 +97,19 @@ class Roster:
         changed = replace(guest, status=status)
         await self.save(changed)
         return changed
+
+    async def revise(
+        self, guest_id: str, change: Callable[[GuestStatus], GuestStatus | None]
+    ) -> Guest:
+        """Take the guest's lock and store what ``change`` makes of its newest status, if anything.
+
+        For whoever does not hold the lock: a status read before and written after an await could
+        undo what has happened meanwhile.
+        """
+        async with self.locks.hold(guest_id):
+            guest = self.get(guest_id)
+            status = change(guest.status)
+            return guest if status is None else await self.move(guest_id, status)
 
     async def remove(self, guest_id: str) -> None:
         """Forget a guest; nothing happens when there is none."""

@@ -72,6 +72,11 @@ class Running:
         handle = self._engines[guest.spec.isolation].handle(guest, keeper)
         live = Live(guest_id=guest_id, keeper=keeper, handle=handle)
         self._live[guest_id] = live
+        for exec_id in keeper.hello.get("execs", []):
+            if exec_id not in self._execs:  # begun by an earlier daemon
+                spec = ExecSpec(command=("?",))
+                process = Exec(id=exec_id, guest_id=guest_id, spec=spec, started=True)
+                self._execs[exec_id] = process
         return live
 
     def get(self, guest_id: str) -> Live | None:

@@ -12,7 +12,7 @@ from wirt.host.launch import Launch
 from wirt.host.process import parse_signal
 from wirt.host.roster import Roster, require_running
 from wirt.host.running import Live, Running
-from wirt.model.guest import Guest, GuestState
+from wirt.model.guest import Guest, GuestState, GuestStatus
 from wirt.privileged.client import Helper
 from wirt.privileged.protocol import KillGuest
 
@@ -82,8 +82,7 @@ class Signals:
 
     async def _by_user(self, guest: Guest) -> None:
         """Note that the user wants it down, so no restart policy brings it back."""
-        guest = self._roster.get(guest.id)
-        await self._roster.move(guest.id, replace(guest.status, stopped_by_user=True))
+        await self._roster.revise(guest.id, by_user)
 
     def _publish(self, guest: Guest, action: str, **facts: str) -> None:
         self._bus.publish(
@@ -122,12 +121,16 @@ class Stop:
         self._bus.publish("guest", "restart", guest.id, name=guest.name, image=guest.spec.image)
 
     async def _stay_down(self, guest: Guest) -> None:
-        async with self._roster.locks.hold(guest.id):
-            guest = self._roster.get(guest.id)
-            status = replace(guest.status, stopped_by_user=True)
-            if guest.status.state is GuestState.RESTARTING:
-                status = replace(status, state=GuestState.EXITED)
-            await self._roster.move(guest.id, status)
+        def down(status: GuestStatus) -> GuestStatus:
+            waiting = status.state is GuestState.RESTARTING
+            return replace(by_user(status), state=GuestState.EXITED if waiting else status.state)
+
+        await self._roster.revise(guest.id, down)
+
+
+def by_user(status: GuestStatus) -> GuestStatus:
+    """The status of a guest that the user wants down."""
+    return replace(status, stopped_by_user=True)
 
 
 def stop_signal(guest: Guest) -> int:
