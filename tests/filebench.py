@@ -39,6 +39,7 @@ from wirt.layout import Layout
 from wirt.linux.cgroup import Cgroups
 from wirt.model.guest import Guest
 from wirt.model.image import Image
+from wirt.privileged import faults
 from wirt.privileged.client import Helper
 from wirt.privileged.context import Context
 from wirt.privileged.overlay import private_mounts
@@ -72,8 +73,9 @@ def context(base: Path) -> Context:
 
 
 @contextlib.contextmanager
-def helper_process(base: Path) -> Iterator[Context]:
-    """A helper that serves below ``base`` until the block ends; also kills what it started."""
+def helper_process(base: Path, *, arm: bool = False) -> Iterator[Context]:
+    """A helper that serves below ``base`` until the block ends. ``arm``: it may be killed at the
+    step that ``WIRT_FAULT`` names."""
     ctx = context(base)
     for path in (ctx.layout.state, ctx.layout.run):
         path.mkdir(parents=True, exist_ok=True)
@@ -87,13 +89,16 @@ def helper_process(base: Path) -> Iterator[Context]:
             os.setsid()
             os.umask(0o022)
             private_mounts()
+            if arm:
+                faults.arm()
             Server(ctx, listener, ROUTES).serve()
         os._exit(1)
     listener.close()
     try:
         yield ctx
     finally:
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
 
 
