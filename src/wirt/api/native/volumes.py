@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 from aiohttp import web
 
@@ -58,6 +60,7 @@ class VolumeRoutes:
         """``filter``: name (part of it), label, dangling (true or false)."""
         users = await self._volumes.users()
         wanted = filters(request)
+        _check(wanted)
         found = [_view(volume, users) for volume in await self._volumes.all()]
         return body.answer([view for view in found if _fits(view, wanted)])
 
@@ -104,20 +107,27 @@ def _view(volume: Volume, users: dict[str, list[str]]) -> VolumeView:
 
 
 def _fits(view: VolumeView, wanted: dict[str, list[str]]) -> bool:
+    return all(_FILTERS[key](view, value) for key, values in wanted.items() for value in values)
+
+
+def _check(wanted: dict[str, list[str]]) -> None:
+    """Refuse filters that mean nothing, whatever volumes there are."""
     for key, values in wanted.items():
-        for value in values:
-            if key == "name":
-                fits = value in view.name
-            elif key == "label":
-                name, equals, text = value.partition("=")
-                fits = name in view.labels and (not equals or view.labels[name] == text)
-            elif key == "dangling" and value in {"true", "false", "1", "0"}:
-                fits = bool(view.guests) != (value in {"true", "1"})
-            else:
-                raise Invalid(
-                    f"unknown filter {key[:40]}={value[:40]} for volumes",
-                    hint="filters are: name, label, dangling=true or false",
-                )
-            if not fits:
-                return False
-    return True
+        if key not in _FILTERS or (key == "dangling" and not set(values) <= _TRUTH):
+            raise Invalid(
+                f"unknown filter {key[:40]}={values[0][:40]} for volumes",
+                hint="filters are: name, label, dangling=true or false",
+            )
+
+
+def _has_label(view: VolumeView, value: str) -> bool:
+    name, equals, text = value.partition("=")
+    return name in view.labels and (not equals or view.labels[name] == text)
+
+
+_TRUTH = {"true", "false", "1", "0"}
+_FILTERS: dict[str, Callable[[VolumeView, str], bool]] = {
+    "name": lambda view, value: value in view.name,
+    "label": _has_label,
+    "dangling": lambda view, value: bool(view.guests) != (value in {"true", "1"}),
+}
