@@ -24,6 +24,7 @@ from wirt.host.adopt import Adopt, Revive
 from wirt.host.archive import Archive
 from wirt.host.attach import Attach
 from wirt.host.create import Create
+from wirt.host.doctor import Doctor
 from wirt.host.events import Bus
 from wirt.host.execute import Execute
 from wirt.host.finish import Finish
@@ -75,6 +76,9 @@ class Ground:
         self.running = Running(config.layout, self.engines)
         self.waits = Waits()
         self.attach = Attach(self.running)
+        self.doctor = Doctor(
+            layout=config.layout, guest_dir=config.guest_dir, native=config.keeper.parent
+        )
 
 
 class Files:
@@ -211,7 +215,7 @@ class Daemon:
                 roster=g.roster, running=g.running,
                 stats=Stats(roster=g.roster, running=g.running), bus=g.bus,
             ),
-            SystemRoutes(layout=g.layout, roster=g.roster),
+            SystemRoutes(layout=g.layout, roster=g.roster, doctor=g.doctor),
             ImageRoutes(
                 images=files.images, load=files.load, save=files.save, importer=files.import_image
             ),

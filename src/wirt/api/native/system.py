@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import platform
 
@@ -11,7 +12,9 @@ from aiohttp import web
 import wirt
 from wirt.api.http.body import answer
 from wirt.api.http.operation import operation
+from wirt.host.doctor import Doctor
 from wirt.host.roster import Roster
+from wirt.host.symptoms import Report
 from wirt.layout import Layout
 
 
@@ -56,9 +59,10 @@ class Info(msgspec.Struct, frozen=True, kw_only=True):
 class SystemRoutes:
     """Handlers about the daemon itself."""
 
-    def __init__(self, *, layout: Layout, roster: Roster) -> None:
+    def __init__(self, *, layout: Layout, roster: Roster, doctor: Doctor) -> None:
         self._layout = layout
         self._roster = roster
+        self._doctor = doctor
 
     def routes(self) -> list[web.RouteDef]:
         """What these handlers answer."""
@@ -66,6 +70,7 @@ class SystemRoutes:
             web.get("/v1/ping", self.ping),
             web.get("/v1/version", self.version, allow_head=False),
             web.get("/v1/info", self.info, allow_head=False),
+            web.get("/v1/doctor", self.doctor, allow_head=False),
         ]
 
     @operation("Whether the daemon answers", answer=Pong)
@@ -107,3 +112,7 @@ class SystemRoutes:
                 hostname=platform.node(),
             )
         )
+
+    @operation("What this host can do for each kind of guest, and the cures", answer=Report)
+    async def doctor(self, request: web.Request) -> web.StreamResponse:
+        return answer(await asyncio.to_thread(self._doctor.report))
