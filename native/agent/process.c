@@ -98,7 +98,7 @@ void child_program(const struct order *order)
         fail(&why, ENOMEM, "cannot start the program");
         child_fail(order, &why);
     }
-    if (enter_directory(choose(order, "cwd"), &why) != 0)
+    if (enter_directory(choose(order, "cwd"), order->request == order->config, &why) != 0)
         child_fail(order, &why);
     /* /dev/stdout can be opened anew by the user whose stream it is. */
     for (int stream = 0; stream < 3; stream++)

@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-int enter_directory(const char *path, struct failure *why)
+int enter_directory(const char *path, bool make, struct failure *why)
 {
     if (*path == '\0')
         path = "/";
@@ -19,7 +19,9 @@ int enter_directory(const char *path, struct failure *why)
     if (chdir(path) == 0)
         return 0;
     int error = -errno;
-    if (error == -ENOENT) {
+    if (error == -ENOENT && !make)
+        why->exit = 127;
+    if (error == -ENOENT && make) {
         cleanup_close int root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
         error = make_directories(root, path, 0755);
     }

@@ -4,8 +4,11 @@
 
 #include "failure.h"
 
-/* Makes the working directory when it is missing and changes to it. */
-int enter_directory(const char *path, struct failure *why);
+#include <stdbool.h>
+
+/* Changes to the working directory. A missing one is made for the main program (`make`), as an
+ * image may name one that it has not; elsewhere it is an error, exit 127. */
+int enter_directory(const char *path, bool make, struct failure *why);
 
 /*
  * Replaces the process. argv[0] without a slash is searched in the PATH of `env`. Returns only when
