@@ -18,7 +18,7 @@ from wirt.cli.upload import parts
 from wirt.client.daemon import Daemon, unreachable
 from wirt.client.fastjson import decode
 from wirt.client.wire import Lost, Response, quote, target
-from wirt.errors import Internal, NotFound
+from wirt.errors import Internal, NotFound, WirtError
 
 TAR = "application/x-tar"
 LINKS = 40
@@ -99,12 +99,16 @@ class Archive:
 
     def stat(self, path: str) -> Stat:
         """What is there. Raises NotFound."""
+        where = target(self._where, [("path", path)])
         try:
-            answer = self._daemon.request("HEAD", target(self._where, [("path", path)]))
+            answer = self._daemon.request("HEAD", where)
         except NotFound as error:  # an answer to HEAD has no body that could say what is missing
             raise NotFound(
                 f"there is no {path} in the guest {self._guest}", hint="is the path right?"
             ) from error
+        except WirtError:
+            answer = self._daemon.request("GET", where)  # fails alike, and says why
+            self._daemon.close()
         return self._told(answer)
 
     def resolved(self, path: str) -> tuple[str, Stat]:
