@@ -123,7 +123,7 @@ class Finish:
             state=GuestState.EXITED if delay is None else GuestState.RESTARTING,
             pid=0,
             exit_code=ending.code,
-            error=ending.error,
+            error="" if _as_wished(guest, ending) else ending.error,
             oom_killed=ending.oom_killed,
             finished_at=ending.time,
             health=None,
@@ -143,6 +143,11 @@ class Finish:
             **facts,
         )
         return guest, delay
+
+
+def _as_wished(guest: Guest, ending: Exit) -> bool:
+    """Whether the user had it killed: that a machine then ends without a word is no error."""
+    return guest.status.stopped_by_user and ending.code == 137
 
 
 async def _unset(guest: Guest, delay: float) -> None:
