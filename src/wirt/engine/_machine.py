@@ -99,8 +99,8 @@ def check(spec: GuestSpec, shape: Shape, facts: HostFacts) -> None:
     capability.check(spec.cap_add, "--cap-add")
     capability.check(spec.cap_drop, "--cap-drop")
     _check_sysctls(spec)
-    resources.check_resources(spec.resources, facts)
     _check_sizes(spec, shape)
+    resources.check_resources(spec.resources, facts)
     _check_mounts(spec, shape)
     _check_shared_kernel(spec, shape)
 

@@ -173,7 +173,7 @@ class Archive:
             kind = guest.spec.isolation.value
             raise Conflict(
                 f"cannot copy files of {guest.name}: a {kind} must run for it",
-                hint=f"start it first: wirt start {guest.name}",
+                hint=f"'wirt start {guest.name}' first, or use --as container",
                 code="guest.not-running",
             )
         return live.keeper
