@@ -53,6 +53,17 @@ class Live:
             )
         return done
 
+    def pipe(self, *words: str, feed: bytes = b"", timeout: float = 60) -> bytes:
+        """Run the client with these bytes as its input; its output. It must end with 0."""
+        return subprocess.run(
+            [ROOT / "bin" / "wirt", *words],
+            env={**os.environ, "WIRT_HOST": f"unix://{self.socket}"},
+            input=feed,
+            stdout=subprocess.PIPE,
+            timeout=timeout,
+            check=True,
+        ).stdout
+
     def ask(self, verb: str, target: str, *, timeout: float = 30) -> tuple[int, Any]:
         """One API request without a body: status, and the decoded JSON (None when empty)."""
         status, body = local.request(self.socket, verb, target, timeout=timeout)
@@ -79,10 +90,18 @@ class Live:
         return local.tail(self.instance, 0)
 
 
+OWN_INTERFACES = (
+    "mount -t sysfs none /mnt; "
+    "for place in devices/virtual/net class/net; do mount --bind /mnt/$place /sys/$place; done; "
+    "umount -l /mnt"
+)
+"""A sysfs shows the interfaces of the namespace in which it was mounted."""
+
+
 @contextmanager
 def apart() -> Iterator[tuple[str, ...]]:
     """Fresh network and mount namespaces with a loopback; words that bring a command into them."""
-    ready = "ip link set lo up && echo && exec sleep infinity"
+    ready = f"set -e; ip link set lo up; {OWN_INTERFACES}; echo; exec sleep infinity"
     with subprocess.Popen(
         ["unshare", "-n", "-m", "--propagation", "slave", "sh", "-c", ready],
         stdout=subprocess.PIPE,
