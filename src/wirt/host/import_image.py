@@ -51,12 +51,18 @@ class ImportImage:
         place = platform.parse(wish.platform) if wish.platform else platform.host()
         config = apply_changes(ImageConfig(), wish.changes)
         limit = self._layers.limits.archive
-        with self._layers.lease() as lease, self._store.upload() as upload:
-            diff_id = await self._pipes.feed(body, lambda source: _receive(source, upload, limit))
-            await tell({"status": "archive read"})
-            made = _configuration(config, diff_id, wish.message, place)
-            stored = await self._pipes.call(lambda: self._keep(upload, made, names, lease))
-            image = await self._load.register(stored, tell)
+        upload = await self._pipes.call(self._store.new_upload)
+        with self._layers.lease() as lease:
+            try:
+                diff_id = await self._pipes.feed(
+                    body, lambda source: _receive(source, upload, limit)
+                )
+                await tell({"status": "archive read"})
+                made = _configuration(config, diff_id, wish.message, place)
+                stored = await self._pipes.call(lambda: self._keep(upload, made, names, lease))
+                image = await self._load.register(stored, tell)
+            finally:
+                await self._pipes.call(upload.discard)
         self._bus.publish("image", "import", image.id, name=wish.reference or image.id)
         return image
 

@@ -7,6 +7,7 @@ under which it is either unpacked or, after a last look, dropped.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
@@ -115,8 +116,8 @@ class Layers:
             async with self._locks.hold(image_id):
                 await self._drop(Orphans(images=(image_id,)))
         unused = await self._table.unused(Orphans(blobs=orphans.blobs))
-        for blob in unused.blobs:
-            self._store.remove(Digest.parse(blob))
+        for blob in unused.blobs:  # a large file takes the disk a while
+            await asyncio.to_thread(self._store.remove, Digest.parse(blob))
 
     async def _drop(self, orphans: Orphans) -> None:
         unused = await self._table.unused(orphans)
