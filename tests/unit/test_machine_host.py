@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -172,3 +174,19 @@ def test_the_counter_is_measured_alike_twice() -> None:
     if one is None or other is None:
         pytest.skip("this host has no time stamp counter to read")
     assert abs(one - other) / one < 0.01
+
+
+def test_the_counter_is_measured_where_no_memory_may_be_written_and_run() -> None:
+    """As systemd's MemoryDenyWriteExecute has it; here with PR_SET_MDWE (Linux 6.3)."""
+    script = (
+        "import ctypes, sys; from wirt.linux import tsc\n"
+        "if ctypes.CDLL(None).prctl(65, 1, 0, 0, 0) != 0: sys.exit(77)\n"
+        "sys.exit(0 if tsc.khz(seconds=0.01) else 1)"
+    )
+    if tsc.khz(seconds=0.01) is None:
+        pytest.skip("this host has no time stamp counter to read")
+    source = str(Path(tsc.__file__).parents[2])
+    done = subprocess.run([sys.executable, "-c", script], env={"PYTHONPATH": source}, check=False)
+    if done.returncode == 77:
+        pytest.skip("this kernel cannot forbid it (PR_SET_MDWE)")
+    assert done.returncode == 0
