@@ -5,7 +5,6 @@ Without being process 1 it mounts nothing and switches nothing off; everything e
 
 from __future__ import annotations
 
-import os
 import socket
 import struct
 import subprocess
