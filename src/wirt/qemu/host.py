@@ -95,11 +95,13 @@ def _version() -> str:
 
 def _key(guest_dir: Path, wish: str) -> str:
     """What a verdict holds for."""
-    parts = [str(_FORMAT), wish, procfs.boot_id(), os.uname().release, str(os.geteuid())]
-    for path in (QEMU, guest_dir / "vmlinux", VIRTIOFSD):
+    who = f"{os.geteuid()} {sorted(os.getgroups())}"
+    parts = [str(_FORMAT), wish, procfs.boot_id(), os.uname().release, who]
+    for path in (QEMU, guest_dir / "vmlinux", VIRTIOFSD, Path("/dev/kvm")):
         try:
             about = path.stat()
             parts.append(f"{path} {about.st_size} {about.st_mtime_ns} {about.st_ino}")
+            parts.append(f"{about.st_mode} {about.st_uid} {about.st_gid}")
         except OSError:
             parts.append(f"{path} absent")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
