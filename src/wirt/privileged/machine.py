@@ -16,7 +16,7 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from wirt.errors import Exhausted, Invalid, NotFound, Unavailable
+from wirt.errors import Exhausted, Invalid, NotFound, Unavailable, Unsupported
 from wirt.linux import limits, spawn
 from wirt.privileged import facts, shares
 from wirt.privileged.context import Context
@@ -118,10 +118,22 @@ def _argv(
             raise Invalid(f"the machine's plan has an unknown place {match[0]}") from None
 
     uid = str(uid_of(verb.id))
-    group = [f"group={Path('/dev/kvm').stat().st_gid}"] if plan.kvm else []
-    rights = [f"uid={uid}", f"gid={uid}", *group]
+    rights = [f"uid={uid}", f"gid={uid}", *(_kvm_group() if plan.kvm else [])]
     words = (_PLACE.sub(value, word) for word in plan.argv)
     return [*_jail(ctx, verb), *rights, "--", QEMU, *sets, *words]
+
+
+def _kvm_group() -> list[str]:
+    """What lets QEMU open /dev/kvm: its group, when not everybody may. Never root's."""
+    about = Path("/dev/kvm").stat()
+    if about.st_mode & 0o006 == 0o006:
+        return []
+    if about.st_gid == 0 or about.st_mode & 0o060 != 0o060:
+        raise Unsupported(
+            "/dev/kvm belongs to root alone, and QEMU runs without root's rights",
+            hint="chgrp kvm /dev/kvm && chmod 660 /dev/kvm, or set WIRT_ACCEL=tcg",
+        )
+    return [f"group={about.st_gid}"]
 
 
 def _aux(ctx: Context, verb: LaunchGuest, folder: shares.Folder) -> list[str]:
