@@ -14,6 +14,7 @@ import wirt.api.native
 from wirt import discover
 from wirt.api.http.operation import openapi
 from wirt.api.http.problem import STATUS
+from wirt.cli import reference as commands
 from wirt.cli.exit import EXIT
 from wirt.errors import BY_KIND, Kind
 
@@ -68,6 +69,7 @@ def all_routes() -> list[web.RouteDef]:
 
 
 PAGES: Mapping[str, Callable[[], str]] = {
+    "docs/reference/cli.md": commands.markdown,
     "docs/reference/errors.md": errors,
     "docs/reference/openapi.json": document,
 }

@@ -27,9 +27,22 @@ def guest(live: Live, *words: str) -> Iterator[str]:
         live.wirt("rm", "-fv", name)
 
 
+@contextmanager
+def cleaned(live: Live, name: str) -> Iterator[None]:
+    """Whatever happens, no guest of that name stays."""
+    try:
+        yield
+    finally:
+        live.wirt("rm", "-f", name)
+
+
 def test_a_shell_on_a_terminal(shared_instance: Live) -> None:
-    words = ("run", "-it", "--rm", "busybox", "sh")
-    with Terminal(*words, socket=shared_instance.socket, rows=33, columns=99) as terminal:
+    live = shared_instance
+    words = ("run", "-it", "--rm", "--name", "tty", "busybox", "sh")
+    with (
+        cleaned(live, "tty"),
+        Terminal(*words, socket=live.socket, rows=33, columns=99) as terminal,
+    ):
         terminal.wait_for(b"# ")
         assert terminal.is_raw()
         terminal.press(b"stty size\r")
@@ -37,7 +50,8 @@ def test_a_shell_on_a_terminal(shared_instance: Live) -> None:
         terminal.resize(44, 111)
         terminal.press(b"stty size\r")
         terminal.wait_for(b"44 111")
-        terminal.press(b"echo go$((1 + 1)); sleep 100\r")
+        # a child tells that it is in the foreground: before that, the shell would get the ctrl-C
+        terminal.press(b"sh -c 'echo go$((1 + 1)); exec sleep 100'\r")
         terminal.wait_for(b"go2")
         terminal.press(b"\x03")
         terminal.press(b"echo $((6 * 7))\r")
@@ -45,17 +59,18 @@ def test_a_shell_on_a_terminal(shared_instance: Live) -> None:
         terminal.press(b"exit 5\r")
         assert terminal.end() == 5
         assert terminal.mode() == terminal.before
-    assert shared_instance.wirt("ps", "-aq").stdout == ""
+    assert live.wirt("ps", "-aq").stdout == ""
 
 
 def test_detach_and_attach_again(shared_instance: Live) -> None:
     live = shared_instance
-    with Terminal("run", "-it", "--name", "shell", "busybox", "sh", socket=live.socket) as terminal:
-        terminal.wait_for(b"# ")
-        terminal.press(b"\x10\x11")
-        assert terminal.end() == 0
-        assert terminal.mode() == terminal.before
-    try:
+    words: tuple[str, ...] = ("run", "-it", "--name", "shell", "busybox", "sh")
+    with cleaned(live, "shell"):
+        with Terminal(*words, socket=live.socket) as terminal:
+            terminal.wait_for(b"# ")
+            terminal.press(b"\x10\x11")
+            assert terminal.end() == 0
+            assert terminal.mode() == terminal.before
         assert live.wirt("inspect", "-f", "{{.Status.State}}", "shell").stdout == "running\n"
         words = ("attach", "--detach-keys", "ctrl-x", "shell")
         with Terminal(*words, socket=live.socket) as terminal:
@@ -66,8 +81,6 @@ def test_detach_and_attach_again(shared_instance: Live) -> None:
         with Terminal("attach", "shell", socket=live.socket) as terminal:
             terminal.press(b"exit 9\r")
             assert terminal.end() == 9
-    finally:
-        live.wirt("rm", "-f", "shell")
 
 
 def test_exec_on_a_terminal(shared_instance: Live) -> None:

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from fakes.daemon import FakeDaemon
-from wirt.cli import completion, reference, usage
+from fakes.terminal import argv, environment
+from wirt import __version__
+from wirt.cli import completion, usage
 from wirt.cli.app import known, load, main
 from wirt.cli.exit import EXIT, code
 from wirt.cli.flags import Command, Group
@@ -272,11 +274,6 @@ def test_wrong_commands(words: list[str], err: str, capfd: pytest.CaptureFixture
     assert capfd.readouterr().err == err
 
 
-def test_the_reference_page_is_up_to_date() -> None:
-    page = (ROOT / "docs" / "reference" / "cli.md").read_text()
-    assert page == reference.markdown(), "run 'make docs'"
-
-
 def test_bash_completion(tmp_path: Path) -> None:
     script = tmp_path / "completion"
     script.write_text(completion.bash())
@@ -294,3 +291,22 @@ def test_bash_completion(tmp_path: Path) -> None:
     assert complete("wirt", "run", "--network-") == ["--network-alias"]
     assert complete("wirt", "network", "create", "--sub") == ["--subnet"]
     assert subprocess.run(["bash", "-n", script], check=False).returncode == 0
+
+
+def test_the_launcher_works_through_links_from_anywhere(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "far").symlink_to(ROOT / "bin" / "wirt")
+    (tmp_path / "bin" / "wirt").symlink_to("../far")
+    env = {"PATH": f"{tmp_path}/bin:/usr/bin:/bin", "WIRT_HOST": str(tmp_path / "none")}
+    for words in (["wirt"], ["bin/wirt"], ["./bin/wirt"], [str(ROOT / "bin" / "wirt")]):
+        line = ["sh", "-c", 'exec "$@"', "sh", *words, "version", "--format", "{{.Client.Version}}"]
+        done = subprocess.run(line, cwd=tmp_path, env=env, capture_output=True, check=False)
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert done.stdout == f"{__version__}\n".encode()
+
+
+def test_closed_standard_streams_are_no_trap(daemon: FakeDaemon) -> None:
+    daemon.routes["GET /v1/guests"] = lambda x: x.answer([])
+    line = f"exec {' '.join(argv(['ps']))} <&- >&- 2>&-"
+    env = environment(daemon.path)
+    assert subprocess.run(["sh", "-c", line], env=env, check=False).returncode == 0

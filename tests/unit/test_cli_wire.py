@@ -10,7 +10,7 @@ import pytest
 
 from fakes.daemon import Exchange, FakeDaemon, frame
 from fakes.guest import GUEST, Script
-from fakes.terminal import wirt
+from fakes.terminal import start, wirt
 
 
 @pytest.fixture
@@ -150,3 +150,24 @@ def test_wait_prints_codes(script: Script) -> None:
     script.over.set()
     script.daemon.routes["POST /v1/guests/a/wait"] = script.wait
     assert wirt("wait", "a", socket=script.daemon.path).text == "5\n"
+
+
+def test_a_daemon_that_restarts_during_an_exec_is_asked_again(script: Script) -> None:
+    daemon = script.daemon
+    streams: list[socket.socket] = []
+    daemon.routes["POST /v1/guests/web/exec"] = lambda x: x.answer({"id": "e1"}, status=201)
+    daemon.routes["POST /v1/exec/e1/wait"] = lambda x: x.answer({"code": 3})
+
+    def stream(exchange: Exchange) -> None:
+        streams.append(exchange.upgrade(frame(1, b"ready\n")))
+        script.over.wait(10)
+        streams[0].shutdown(socket.SHUT_WR)
+
+    daemon.routes["POST /v1/exec/e1/start"] = stream
+    with start("exec", "web", "true", socket=daemon.path) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        daemon.stop(keep=(streams[0],))
+        script.over.set()
+        daemon.restart()
+        assert process.wait(10) == 3

@@ -12,6 +12,7 @@ import posix
 import select
 
 from wirt.cli.frames import deliver, splitter
+from wirt.cli.signals import drain
 
 TYPE_CHECKING = False
 
@@ -40,18 +41,31 @@ class Pump:
         """Whether the last thing typed was the detach keys."""
         return bool(self._keys) and self._typed.endswith(self._keys)
 
-    def run(self) -> None:
-        """Pump until the end. Raises BrokenPipeError when our reader is gone, ValueError."""
+    def run(self, wake: int) -> None:
+        """Pump until the end; ``wake`` is readable when a signal came (:class:`Signals`).
+
+        Raises BrokenPipeError when our reader is gone, ValueError for a stream without frames.
+        """
         if self._rest:
             deliver(self._splitter.feed(self._rest))
+        poll = select.poll()
+        number = self._socket.fileno()
+        poll.register(number, select.POLLIN)
+        poll.register(wake, select.POLLIN)
         if self._stdin:
-            self._both()
-        else:
-            self._output()
-
-    def _output(self) -> None:
-        while self._receive():
-            pass
+            poll.register(0, select.POLLIN)
+        while True:
+            for fd, happened in poll.poll():
+                if fd == wake:
+                    drain(wake)
+                elif fd == 0:
+                    self._read_input()
+                elif happened & select.POLLOUT and not happened & (select.POLLIN | _HUNG):
+                    self._send()
+                elif not self._receive():
+                    return
+            if self._stdin:
+                self._interests(poll, number)
 
     def _receive(self) -> bool:
         try:
@@ -63,31 +77,16 @@ class Pump:
         deliver(self._splitter.feed(data))
         return True
 
-    def _both(self) -> None:
-        poll = select.poll()
-        number = self._socket.fileno()
-        poll.register(number, select.POLLIN)
-        poll.register(0, select.POLLIN)
-        while True:
-            for fd, happened in poll.poll():
-                if fd == 0:
-                    self._read_input()
-                elif happened & select.POLLOUT and not happened & (select.POLLIN | _HUNG):
-                    self._send()
-                elif not self._receive():
-                    return
-            self._interests(poll, number)
-
     def _interests(self, poll: select.poll, number: int) -> None:
         """Read more input only when the last was taken, so that memory stays bounded."""
         poll.modify(number, select.POLLIN | (select.POLLOUT if self._pending else 0))
-        if self._eof or self._pending:
-            try:  # noqa: SIM105 - contextlib costs 2 ms
-                poll.unregister(0)
-            except KeyError:
-                pass
-        else:
+        if not self._eof and not self._pending:
             poll.register(0, select.POLLIN)
+            return
+        try:  # noqa: SIM105 - contextlib costs 2 ms
+            poll.unregister(0)
+        except KeyError:
+            pass
 
     def _read_input(self) -> None:
         try:

@@ -1,10 +1,13 @@
 """Signals while a guest is attached: passed on to it, and the terminal's size follows.
 
-The work is done in Python's own signal handlers: they run between bytecodes and when a system call
-is interrupted (PEP 475), each on a connection of its own, so they disturb nothing under way.
+The work is done in Python's own signal handlers, which run between bytecodes: each on a connection
+of its own, so they disturb nothing under way. A signal that comes just before a blocking call does
+not interrupt it, so whoever blocks here polls ``wake`` too (signal.set_wakeup_fd).
 """
 
 from __future__ import annotations
+
+import posix
 
 from wirt.client.wire import Connection, Lost, quote, target
 
@@ -49,8 +52,11 @@ class Signals:
         self._guest = ""
         self._names: dict[int, str] = {}
         self._early: list[str] | None = None
+        self.wake = -1
 
     def __enter__(self) -> Signals:
+        self.wake, self._write = posix.pipe2(posix.O_NONBLOCK | posix.O_CLOEXEC)
+        _signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         for number in ENDING:
             self._set(number, self._end)
         return self
@@ -59,6 +65,9 @@ class Signals:
         for number, old in self._old.items():
             _signal.signal(number, old)
         self._old.clear()
+        _signal.set_wakeup_fd(-1)
+        posix.close(self.wake)
+        posix.close(self._write)
 
     def _set(self, number: int, action: Callable[[int, FrameType | None], None]) -> None:
         old = _signal.signal(number, action)
@@ -105,6 +114,15 @@ class Signals:
 
         self._set(_signal.SIGWINCH, tell)
         tell(_signal.SIGWINCH, None)
+
+
+def drain(wake: int) -> None:
+    """Empty the pipe that woke us; the handlers have run or run next."""
+    try:
+        while len(posix.read(wake, 512)) == 512:
+            pass
+    except BlockingIOError:
+        return
 
 
 def post(path: str, where: str) -> None:

@@ -14,7 +14,6 @@ from wirt.client.wire import Connection, Lost, quote, target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from wirt.client.daemon import Daemon
@@ -117,10 +116,10 @@ def join(connection: Connection, streams: Streams) -> Pump:
     return Pump(sock, rest, tty=streams.tty, stdin=streams.stdin, keys=streams.key_bytes())
 
 
-def flow(pump: Pump, path: str) -> None:
+def flow(pump: Pump, signals: Signals, path: str) -> None:
     """Run the pump; a stream that is no stream is the daemon's fault."""
     try:
-        pump.run()
+        pump.run(signals.wake)
     except BrokenPipeError:
         raise
     except (OSError, ValueError) as error:
@@ -140,7 +139,7 @@ def attended(
     Attach and wait are in place before the start, so neither a byte nor the end can be missed.
     """
     stream = ask(daemon, streams.attach_target(guest))
-    waiter = Waiter(daemon, guest, condition=condition)
+    waiter = Waiter.of_guest(daemon, guest, condition=condition)
     pump = join(stream, streams)
     waiter.ready()
     try:
@@ -151,9 +150,9 @@ def attended(
                 daemon.call("POST", f"/v1/guests/{quote(guest)}/start")
                 signals.started()
             _follow(signals, streams, path=daemon.path, where=f"/v1/guests/{quote(guest)}/resize")
-            flow(pump, daemon.path)
+            flow(pump, signals, daemon.path)
             if not (pump.detached and _runs(daemon, guest)):
-                return waiter.result()
+                return waiter.result(signals.wake)
     except Ended as ended:
         return 128 + ended.number
     finally:
@@ -186,18 +185,23 @@ def state_of(told: dict[str, object]) -> str:
     return str(told.get("state", ""))
 
 
-def executed(
-    daemon: Daemon, where: str, streams: Streams, *, finish: Callable[[], int], resize: str
-) -> int:
-    """Start an exec's stream, pump it, and return what ``finish`` says; 0 after the detach keys."""
-    stream = ask(daemon, where)
+def executed(daemon: Daemon, path: str, streams: Streams) -> int:
+    """Start the further process at ``path``, pump its streams, and return its exit code.
+
+    0 after the detach keys. Signals end this client alone, as with docker.
+    """
+    stream = ask(daemon, f"{path}/start")
     try:
         with Signals() as signals, streams.raw():
             pump = join(stream, streams)
-            _follow(signals, streams, path=daemon.path, where=resize)
-            flow(pump, daemon.path)
+            _follow(signals, streams, path=daemon.path, where=f"{path}/resize")
+            flow(pump, signals, daemon.path)
+            if pump.detached:
+                return 0
+            waiter = Waiter(daemon, f"{path}/wait", later=f"{path}/wait", patient=True)
+            try:
+                return waiter.result(signals.wake)
+            finally:
+                waiter.close()
     except Ended as ended:
         return 128 + ended.number
-    if pump.detached:
-        return 0
-    return finish()

@@ -157,6 +157,11 @@ class Connection:
         """Whether a request would go to a connection that was used before."""
         return self._socket is not None
 
+    @property
+    def has_bytes(self) -> bool:
+        """Whether bytes of the answer are here already, so that poll(2) would not tell of them."""
+        return bool(self._buffer)
+
     def close(self) -> None:
         """Close it; the next request opens it again."""
         if self._socket is not None:

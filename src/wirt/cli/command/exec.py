@@ -8,7 +8,6 @@ from wirt.cli.guestflags import DETACH_KEYS
 from wirt.cli.output import out
 from wirt.cli.spec import environment
 from wirt.cli.stream import Streams, executed, terminal_fd
-from wirt.cli.waiting import exit_code
 from wirt.client.wire import quote, target
 
 
@@ -43,13 +42,7 @@ def run(call: Call) -> int:
         call.daemon.call("POST", target(f"{path}/start", [("detach", True)]))
         out(f"{made['id']}\n")
         return 0
-    return executed(
-        call.daemon,
-        f"{path}/start",
-        streams,
-        finish=lambda: exit_code(call.daemon.call("POST", f"{path}/wait")),
-        resize=f"{path}/resize",
-    )
+    return executed(call.daemon, path, streams)
 
 
 COMMAND = Command(

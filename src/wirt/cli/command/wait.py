@@ -13,7 +13,7 @@ def run(call: Call) -> int:
     condition = call.text("condition") or "not-running"
 
     def wait(name: str) -> None:
-        waiter = Waiter(call.daemon, name, condition=condition)
+        waiter = Waiter.of_guest(call.daemon, name, condition=condition)
         try:
             out(f"{waiter.result()}\n")
         finally:
