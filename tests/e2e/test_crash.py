@@ -17,6 +17,7 @@ import pytest
 from e2e.test_life import eventually, inspect, state
 from live import Live, running
 from needs import require
+from wirt.linux.cgroup import Cgroups
 
 SOURCES = Path(__file__).resolve().parents[2] / "src" / "wirt"
 POINT = re.compile(r'\b(fault|undo\.push)\(\s*"([a-z. -]+)"')
@@ -71,8 +72,7 @@ def clean(live: Live) -> None:
     layout = live.instance
     eventually(lambda: not list((layout.run / "g").iterdir()))
     assert not list((layout.state / "guests").iterdir())
-    cgroups = list(Path("/sys/fs/cgroup").glob(f"**/{layout.name}/*"))
-    assert [c for c in cgroups if c.is_dir() and len(c.name) == 64] == []
+    assert Cgroups.detect().children(f"/{layout.name}") <= {"keepers"}
 
 
 @pytest.mark.parametrize("point", fault_points())
