@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from wirt.cli.flags import Flag
 from wirt.cli.output import out
+from wirt.client.wire import quote, target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from wirt.cli.flags import Call
+
+    Query = Sequence[tuple[str, str | int | bool | None]]
+
+
+TIME = Flag(
+    "time",
+    "t",
+    kind="int",
+    value="SECONDS",
+    help="Seconds from the signal to the kill; -1 waits for ever",
+)
+"""How long ``stop`` and ``restart`` ask before they kill."""
 
 
 def each(call: Call, work: Callable[[str], object], *, echo: bool = True) -> int:
@@ -23,6 +37,14 @@ def each(call: Call, work: Callable[[str], object], *, echo: bool = True) -> int
             if echo:
                 out(f"{name}\n")
     return result
+
+
+def tell_each(call: Call, verb: str, query: Query = ()) -> int:
+    """``POST /v1/guests/NAME/verb`` for every guest named."""
+    return each(
+        call,
+        lambda name: call.daemon.call("POST", target(f"/v1/guests/{quote(name)}/{verb}", query)),
+    )
 
 
 def failed(call: Call, error: Exception) -> int:

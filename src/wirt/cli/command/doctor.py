@@ -6,6 +6,7 @@ import posix
 import sys
 
 from wirt.cli.flags import Call, Command, Flag, misuse
+from wirt.client.daemon import DEFAULT_SOCKET
 
 
 def run(call: Call) -> int:
@@ -13,6 +14,8 @@ def run(call: Call) -> int:
     root = __file__.rpartition("/wirt/cli/")[0].encode()
     own = posix.environ.get(b"PYTHONPATH", b"")
     environ = {**posix.environ, b"PYTHONPATH": root + (b":" + own if own else b"")}
+    if b"WIRT_HOST" in posix.environ or call.daemon.path != DEFAULT_SOCKET:
+        environ[b"WIRT_HOST"] = call.daemon.path.encode("utf-8", "surrogateescape")
     words = [sys.executable, "-X", "utf8", "-m", "wirt.daemon.doctor"]
     if call.on("json"):
         words.append("--json")

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from wirt.cli.each import each
+from wirt.cli.each import tell_each
 from wirt.cli.flags import Call, Command, Flag
-from wirt.client.wire import quote, target
 
 
 def run(call: Call) -> int:
     """Send a signal to guests."""
-    query = [("signal", call.text("signal") or None)]
-    return each(
-        call,
-        lambda name: call.daemon.call("POST", target(f"/v1/guests/{quote(name)}/kill", query)),
-    )
+    return tell_each(call, "kill", [("signal", call.text("signal") or None)])
 
 
 COMMAND = Command(

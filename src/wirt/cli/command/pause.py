@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from wirt.cli.each import each
+from wirt.cli.each import tell_each
 from wirt.cli.flags import Call, Command
-from wirt.client.wire import quote
 
 
 def run(call: Call) -> int:
     """Freeze all processes of guests."""
-    return each(call, lambda name: call.daemon.call("POST", f"/v1/guests/{quote(name)}/pause"))
+    return tell_each(call, "pause")
 
 
 COMMAND = Command(

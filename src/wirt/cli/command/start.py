@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wirt.cli.each import each
+from wirt.cli.each import tell_each
 from wirt.cli.flags import Call, Command, Flag, misuse
 from wirt.cli.guestflags import DETACH_KEYS, SIG_PROXY
 from wirt.client.wire import quote
@@ -11,7 +11,7 @@ from wirt.client.wire import quote
 def run(call: Call) -> int:
     """Start guests that were created or have ended."""
     if not (call.on("attach") or call.on("interactive")):
-        return each(call, lambda name: call.daemon.call("POST", f"/v1/guests/{quote(name)}/start"))
+        return tell_each(call, "start")
     if len(call.args) > 1:
         raise misuse("only one guest can be attached", hint="start the others without -a and -i")
     from wirt.cli.stream import Streams, attended

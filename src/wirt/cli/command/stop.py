@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from wirt.cli.each import each
-from wirt.cli.flags import Call, Command, Flag
-from wirt.client.wire import quote, target
+from wirt.cli.each import TIME, tell_each
+from wirt.cli.flags import Call, Command
 
 
 def run(call: Call) -> int:
     """Stop guests: ask, then kill."""
-    query = [("timeout", call.number("time"))]
-    return each(
-        call,
-        lambda name: call.daemon.call("POST", target(f"/v1/guests/{quote(name)}/stop", query)),
-    )
+    return tell_each(call, "stop", [("timeout", call.number("time"))])
 
 
 COMMAND = Command(
@@ -21,14 +16,6 @@ COMMAND = Command(
     summary="Stop guests: ask, then kill",
     arguments="GUEST [GUEST...]",
     takes=(1, None),
-    flags=(
-        Flag(
-            "time",
-            "t",
-            kind="int",
-            value="SECONDS",
-            help="Seconds from the signal to the kill; -1 waits for ever",
-        ),
-    ),
+    flags=(TIME,),
     run=run,
 )

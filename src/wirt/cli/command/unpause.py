@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from wirt.cli.each import each
+from wirt.cli.each import tell_each
 from wirt.cli.flags import Call, Command
-from wirt.client.wire import quote
 
 
 def run(call: Call) -> int:
     """Let paused guests go on."""
-    return each(call, lambda name: call.daemon.call("POST", f"/v1/guests/{quote(name)}/unpause"))
+    return tell_each(call, "unpause")
 
 
 COMMAND = Command(
