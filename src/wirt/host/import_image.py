@@ -52,17 +52,17 @@ class ImportImage:
         config = apply_changes(ImageConfig(), wish.changes)
         limit = self._layers.limits.archive
         upload = await self._pipes.call(self._store.new_upload)
-        with self._layers.lease() as lease:
-            try:
-                diff_id = await self._pipes.feed(
-                    body, lambda source: _receive(source, upload, limit)
+        try:
+            diff_id = await self._pipes.feed(body, lambda source: _receive(source, upload, limit))
+            await tell({"status": "archive read"})
+            made = _configuration(config, diff_id, wish.message, place)
+            async with self._layers.intake() as intake:
+                stored = await self._pipes.call(
+                    lambda: self._keep(upload, made, names, intake.lease)
                 )
-                await tell({"status": "archive read"})
-                made = _configuration(config, diff_id, wish.message, place)
-                stored = await self._pipes.call(lambda: self._keep(upload, made, names, lease))
-                image = await self._load.register(stored, tell)
-            finally:
-                await self._pipes.call(upload.discard)
+                image = await self._load.register(stored, intake, tell)
+        finally:
+            await self._pipes.call(upload.discard)
         self._bus.publish("image", "import", image.id, name=wish.reference or image.id)
         return image
 

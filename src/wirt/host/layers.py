@@ -9,17 +9,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+)  # fmt: skip
+from dataclasses import dataclass, field
 
-from wirt.aio import Locks
+from wirt.aio import Locks, shielded
 from wirt.image.assemble import Stored
 from wirt.image.store import BlobStore, Lease
 from wirt.model.image import Digest, Image
 from wirt.privileged.client import Helper
 from wirt.privileged.protocol import ApplyLayer, DropLayers, MakeImageDisk
 from wirt.state.images import ImageTable, LayerRow, Orphans
+
+log = logging.getLogger("wirt.layers")
 
 Tell = Callable[[Mapping[str, str]], Awaitable[None]]
 """Progress, one line of the answer each."""
@@ -40,6 +50,18 @@ class Limits:
     def of_layer(self, blob_size: int) -> int:
         """The most that a blob of this size may unpack to."""
         return min(self.layer, max(self.floor, blob_size * self.ratio))
+
+
+UNDO_SECONDS = 600.0
+"""How long deleting what a failed load has made may take."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intake:
+    """What is being taken in. ``chain_ids``: layers that were or will be unpacked for it."""
+
+    lease: Lease
+    chain_ids: list[str] = field(default_factory=list)
 
 
 class Layers:
@@ -127,5 +149,26 @@ class Layers:
             await self._helper.call(DropLayers(chain_ids=chain_ids, image_ids=images))
 
     def lease(self) -> Lease:
-        """Keep blobs that are being taken in."""
+        """Keep blobs that are being read."""
         return self._store.lease()
+
+    @contextlib.asynccontextmanager
+    async def intake(self) -> AsyncIterator[Intake]:
+        """Take images in: what was stored and unpacked meanwhile, and belongs to no image when the
+        block fails or is cancelled, is deleted again."""
+        intake = Intake(lease=self._store.lease())
+        try:
+            yield intake
+        except BaseException:
+            orphans = Orphans(
+                chain_ids=tuple(dict.fromkeys(intake.chain_ids)),
+                blobs=tuple(str(digest) for digest in intake.lease.held),
+            )
+            intake.lease.end()
+            try:
+                await shielded(self.drop(orphans), deadline=UNDO_SECONDS)
+            except Exception as error:  # noqa: BLE001 - the first error counts; a sweep comes later
+                log.warning("what a failed load has made is left to the next sweep: %s", error)
+            raise
+        finally:
+            intake.lease.end()

@@ -6,12 +6,12 @@ import time
 from collections.abc import AsyncIterable
 
 from wirt.host.events import Bus
-from wirt.host.layers import Layers, Tell
+from wirt.host.layers import Intake, Layers, Tell
 from wirt.host.pipe import Pipes
 from wirt.image import archive_docker, platform
 from wirt.image.archive import Archive, Bundle
 from wirt.image.assemble import Stored, store_bundle
-from wirt.image.store import BlobStore, Lease
+from wirt.image.store import BlobStore
 from wirt.model.image import Image, Reference
 from wirt.state.images import ImageTable
 
@@ -36,28 +36,27 @@ class LoadImages:
         """
         archive = Archive(self._store)
         limit = self._layers.limits.archive
-        with self._layers.lease() as lease:
-            try:
-                await self._pipes.feed(body, lambda source: archive.read(source, limit=limit))
-                await tell({"status": "archive read"})
-                bundles = await self._pipes.call(
-                    lambda: archive_docker.read(archive, platform.host())
-                )
-                return tuple([await self._take(bundle, lease, tell) for bundle in bundles])
-            finally:
-                await self._pipes.call(archive.discard)
+        try:
+            await self._pipes.feed(body, lambda source: archive.read(source, limit=limit))
+            await tell({"status": "archive read"})
+            bundles = await self._pipes.call(lambda: archive_docker.read(archive, platform.host()))
+            return tuple([await self._take(bundle, tell) for bundle in bundles])
+        finally:
+            await self._pipes.call(archive.discard)
 
-    async def _take(self, bundle: Bundle, lease: Lease, tell: Tell) -> Image:
-        stored = await self._pipes.call(lambda: store_bundle(bundle, self._store, lease))
-        image = await self.register(stored, tell)
+    async def _take(self, bundle: Bundle, tell: Tell) -> Image:
+        async with self._layers.intake() as intake:
+            stored = await self._pipes.call(lambda: store_bundle(bundle, self._store, intake.lease))
+            image = await self.register(stored, intake, tell)
         for name in image.references or (image.id,):
             short = Reference.parse(name).familiar if name in image.references else name
             await tell({"loaded": short})
             self._bus.publish("image", "load", image.id, name=short)
         return image
 
-    async def register(self, stored: Stored, tell: Tell) -> Image:
-        """Unpack an image whose blobs are leased, and give it its names."""
+    async def register(self, stored: Stored, intake: Intake, tell: Tell) -> Image:
+        """Unpack an image whose blobs are in the store, and give it its names."""
+        intake.chain_ids.extend(stored.chain_ids)
         place = stored.configuration.platform
         if not platform.runs(place, platform.host()):
             await tell({"status": f"warning: the image is for {place}, it cannot run here"})

@@ -103,10 +103,19 @@ class Lease:
             self._held.add(digest)
             self._store.add_holder(digest, 1)
 
+    @property
+    def held(self) -> tuple[Digest, ...]:
+        """What it keeps."""
+        return tuple(self._held)
+
     def __enter__(self) -> Lease:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.end()
+
+    def end(self) -> None:
+        """Let all go. Idempotent."""
         for digest in self._held:
             self._store.add_holder(digest, -1)
         self._held.clear()

@@ -38,6 +38,7 @@ def fill_volume(volume: Path, root: int, target: str) -> bool:
         status = os.fstat(source)
         os.chown(data, status.st_uid, status.st_gid)
         data.chmod(stat.S_IMODE(status.st_mode))
+        os.utime(data, ns=(status.st_mtime_ns, status.st_mtime_ns))
         mark.unlink()
     finally:
         os.close(source)

@@ -92,6 +92,7 @@ def _child(
     try:
         _streams_to_null()
         libc.close_except((*rights.keep, writer))
+        libc.unshare(libc.CLONE_NEWNET | libc.CLONE_NEWIPC)  # nobody to speak to
         enter()
         libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)  # a change of ids clears it
         _confine(rights)

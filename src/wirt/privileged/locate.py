@@ -47,7 +47,7 @@ def locate(path: str) -> Place:
             status = os.fstat(parent)
         if follow and not stat.S_ISDIR(status.st_mode):
             raise NotADirectoryError
-    except (FileNotFoundError, NotADirectoryError, OSError) as error:
+    except OSError as error:
         if parent >= 0:
             os.close(parent)
         raise _missing(path, error) from error

@@ -73,8 +73,8 @@ def write_tree(ctx: Context, verb: WriteTree, fds: Sequence[int]) -> Done:
 
 def _write(verb: WriteTree, archive: int) -> Done:
     place = locate(verb.path.rstrip("/") + "/")
+    root = os.open(place.leaf, os.O_RDONLY | os.O_DIRECTORY, dir_fd=place.parent)
     os.close(place.parent)
-    root = os.open(os.fsencode(verb.path) or b"/", os.O_RDONLY | os.O_DIRECTORY)
     source = Inflater(FdSource(archive), limit=2**62)
     owner = None if verb.copy_uid_gid else Owner(uid=0, gid=0)
     copy = CopyIn(root, strict=verb.no_overwrite_dir_non_dir, owner=owner)
