@@ -4,9 +4,11 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #define PORTS "/sys/class/virtio-ports"
 enum { WAIT_MS = 10000 };
@@ -40,14 +42,25 @@ static int try_ports(void)
     return fd;
 }
 
+/* The port has its name a moment before it learns that the host has opened the other end. */
+static bool is_connected(int fd)
+{
+    struct pollfd ask = {.fd = fd, .events = POLLOUT};
+    return poll(&ask, 1, 0) == 1 && (ask.revents & POLLOUT) != 0 && (ask.revents & POLLHUP) == 0;
+}
+
 int open_port(struct failure *why)
 {
     const struct timespec pause = {.tv_nsec = 500000};
+    int fd = -1;
     for (int waited = 0; waited < 2 * WAIT_MS; waited++) {
-        int fd = try_ports();
-        if (fd >= 0)
+        if (fd < 0)
+            fd = try_ports();
+        if (fd >= 0 && is_connected(fd))
             return fd;
         nanosleep(&pause, NULL);
     }
+    if (fd >= 0)
+        close(fd);
     return fail(why, ENODEV, "the machine has no port wirt.agent");
 }

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static const char *choose(const struct order *order, const char *key)
@@ -86,6 +87,15 @@ static void say_started(const struct order *order, const struct user *user)
     child_report(order, WIRE_A_STARTED, &record);
 }
 
+/* /dev/stdout can be opened anew by the user whose stream it is. /dev/null stays everybody's. */
+static void give_streams(const struct order *order, const struct user *user)
+{
+    struct stat status;
+    for (int stream = 0; stream < 3 && user->uid != 0; stream++)
+        if (fstat(stream, &status) == 0 && (order->terminal || S_ISFIFO(status.st_mode)))
+            (void)!fchown(stream, user->uid, (gid_t)-1);
+}
+
 void child_program(const struct order *order)
 {
     struct failure why = {.exit = 126};
@@ -100,10 +110,7 @@ void child_program(const struct order *order)
     }
     if (enter_directory(choose(order, "cwd"), order->request == order->config, &why) != 0)
         child_fail(order, &why);
-    /* /dev/stdout can be opened anew by the user whose stream it is. */
-    for (int stream = 0; stream < 3; stream++)
-        if (user.uid != 0 && fchown(stream, user.uid, (gid_t)-1) != 0 && errno != EROFS)
-            break;
+    give_streams(order, &user);
     if (confine_enter(order->config, &user, &why) != 0)
         child_fail(order, &why);
     say_started(order, &user);
