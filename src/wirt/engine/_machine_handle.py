@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 
+from wirt.crun.spec import process
 from wirt.engine import _machine
 from wirt.engine._machine import Shape
-from wirt.errors import Invalid, Unavailable, Unsupported
+from wirt.errors import Unavailable, Unsupported, WirtError
 from wirt.guest.keeper import KeeperLink, Record, Request
 from wirt.model.guest import ExecSpec, Guest
 from wirt.model.resources import Resources, Usage
@@ -19,6 +20,12 @@ from wirt.privileged.protocol import FreezeGuest, LimitGuest, TreeStat
 
 AGENT_SECONDS = 10.0
 """How long the agent may take for an answer; under emulation it is busy at times."""
+FIGURES = (
+    "cpu_user_ns", "cpu_system_ns", "memory", "memory_cache", "memory_limit", "pids",
+    "block_read", "block_written", "net_received", "net_sent",
+)  # fmt: skip
+"""What the agent tells of a guest's use, by the names of :class:`Usage`."""
+TITLES = ("UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD")
 NOTHING: Mapping[str, str] = {}
 PS_ARGS = frozenset({"", "-ef", "-e -f"})
 
@@ -62,6 +69,10 @@ class MachineHandle:
     async def execute(self, exec_id: str, spec: ExecSpec, descriptor: int | None) -> int:
         """Run a further process; the agent adds the guest's own environment, directory and user
         where ``spec`` has none. ``privileged`` is what every root of a machine is."""
+        process.check_argv(spec.command)
+        process.check_env(spec.env, option="--env")
+        if spec.working_dir:
+            process.check_cwd(spec.working_dir)
         record = {
             "id": [exec_id],
             "tty": [_flag(spec.tty)],
@@ -80,11 +91,10 @@ class MachineHandle:
 
     async def usage(self) -> Usage:
         """What the guest's kernel counts."""
-        figures = await self._call("stats")
-        known = {field.name for field in fields(Usage)}
-        values = {key: _number(figures, key) for key in figures if key in known}
-        cpu = values.get("cpu_user_ns", 0) + values.get("cpu_system_ns", 0)
-        return Usage(read_at=time.time_ns(), cpu_ns=cpu, **values)
+        answer = await self._call("stats")
+        figures = {key: _number(answer, key) for key in FIGURES}
+        cpu = figures["cpu_user_ns"] + figures["cpu_system_ns"]
+        return Usage(read_at=time.time_ns(), cpu_ns=cpu, **figures)
 
     async def processes(self, ps_args: str) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
         """Rows as ``ps -ef`` shows them, which is all that the agent can."""
@@ -95,7 +105,7 @@ class MachineHandle:
             )
         answer = await self._call("processes")
         rows = [row.split("\x1f") for row in answer.get("row", [])]
-        return answer.get("title", []), rows
+        return TITLES, [_printable(row) for row in rows if len(row) == len(TITLES)]
 
     async def limit(self, wish: Resources) -> None:
         """CPU limits act at once on QEMU; memory and processes are a machine's shape."""
@@ -129,7 +139,9 @@ class MachineHandle:
         """Freeze QEMU with all its threads; the guest's clock is put right when it goes on."""
         await self._helper.call(FreezeGuest(id=self._guest.id, frozen=frozen))
         if not frozen:
-            await self._call("time", {"now": str(time.time_ns())})
+            # It goes on in any case; a guest that is too busy to hear it keeps its clock.
+            with contextlib.suppress(WirtError):
+                await self._call("time", {"now": str(time.time_ns())})
 
     async def write_file(self, name: str, content: str) -> None:
         """Rewrite ``hosts``, ``hostname`` or ``resolv.conf`` inside."""
@@ -170,6 +182,11 @@ class MachineHandle:
             ) from None
 
 
+def _printable(row: Sequence[str]) -> list[str]:
+    """A guest's own words without what would move a terminal's cursor."""
+    return ["".join(c if c.isprintable() else "?" for c in field) for field in row]
+
+
 def _flag(value: bool) -> str:
     return "1" if value else "0"
 
@@ -178,5 +195,5 @@ def _number(record: Record, key: str) -> int:
     """What a guest says is a number must be one, and a bounded one."""
     text = record.get(key, [""])[0]
     if not (text.isascii() and text.isdecimal() and len(text) <= 19):
-        raise Invalid(f"the machine gave no number for {key}")
+        raise Unavailable(f"the machine gave no number for {key}")
     return int(text)
