@@ -75,9 +75,9 @@ def test_environment_directory_and_user_have_defaults_and_can_be_given(tell: Tel
         plain = await inside.execute("sh", "-c", script)
         assert plain == (0, b"plain /root\n/\n0\n0\n0\n")
         given = await inside.execute(
-            "sh", "-c", script, env=["EXTRA=more", "FLAVOUR=other"], cwd="/new/place", user="bob"
+            "sh", "-c", script, env=["EXTRA=more", "FLAVOUR=other"], cwd="/srv", user="bob"
         )
-        assert given == (0, b"other /srv/bob more\n/new/place\n1000\n1000\n1000 10\n")
+        assert given == (0, b"other /srv/bob more\n/srv\n1000\n1000\n1000 10\n")
 
     tell(story)
 
@@ -292,6 +292,20 @@ def test_shared_folders(tell: Tell, machine: Box) -> None:
         assert b"ro\nrw\n" in out
         (base / "rw" / "later").write_text("from the host\n")
         assert await inside.execute("cat", "/mnt/rw/later") == (0, b"from the host\n")
+
+    tell(story)
+
+
+def test_drivers_that_can_wait_come_by_themselves(tell: Tell) -> None:
+    async def story(inside: Session) -> None:
+        script = (
+            "until [ -e /sys/bus/virtio/drivers/virtio_balloon/virtio* ]; do sleep 0.1; done;"
+            "ls /sys/bus/virtio/drivers; stat -c %u /dev/null"
+        )
+        code, out = await inside.execute("sh", "-c", script, user="bob")
+        assert code == 0
+        assert {b"virtio_balloon", b"virtio_blk", b"virtio_console"} <= set(out.split())
+        assert out.endswith(b"\n0\n")
 
     tell(story)
 

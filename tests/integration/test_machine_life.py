@@ -66,9 +66,10 @@ def test_it_boots_runs_ends_and_keeps_its_disk(
         b"0", b"cat: can't open '/kept': No such file or directory", b"err", b"out",
     ]  # fmt: skip
     assert end["code"] == ["7"]
-    box.launch(*plan_of(facts, "sh", "-c", "id -u; cat /kept", kind=kind, user="bob"))
+    more = "id -u; cat /kept; pwd"
+    box.launch(*plan_of(facts, "sh", "-c", more, kind=kind, user="bob", cwd="/made/for/it"))
     output, end = asyncio.run(_run(box))
-    assert (output, end["code"]) == (b"1000\nfirst\n", ["0"])
+    assert (output, end["code"]) == (b"1000\nfirst\n/made/for/it\n", ["0"])
 
 
 def test_output_of_children_is_complete_and_they_end_with_the_main_process(
