@@ -24,7 +24,9 @@ from filebench import (
     tar,
 )  # fmt: skip
 from needs import needs
-from wirt.errors import Conflict, Invalid, NotFound
+from wirt.errors import Conflict, Exhausted, Invalid, NotFound
+from wirt.host.import_image import ImportWish
+from wirt.image import store
 
 pytestmark = needs("root", "overlay")
 
@@ -191,6 +193,28 @@ def test_a_broken_upload_leaves_nothing(tmp_path: Path) -> None:
             await b.load(archive[:200_000])
         assert all(not names for names in b.on_disk().values())
         assert await b.images.all() == []
+
+    run(tmp_path, story)
+
+
+def test_a_full_disk_is_said_and_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is taken to have nothing left beyond its reserve."""
+    monkeypatch.setattr(store, "room", lambda path: 0)
+
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield bytes(1024 * 1024)
+
+    async def story(b: Bench) -> None:
+        with pytest.raises(Exhausted) as failure:
+            await b.import_image.run(endless(), ImportWish(), b.tell)
+        assert failure.value.code == "store.full"
+        squeezed = gzip.compress(tar(file("zeros", bytes(150 * 1024**2))), 1)
+        with pytest.raises(Exhausted, match="no space left"):
+            await b.take(squeezed)
+        assert all(not names for names in b.on_disk().values())
+        with pytest.raises(Invalid, match="empty"):
+            await b.take(b"")
 
     run(tmp_path, story)
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterable, Sequence
 from dataclasses import dataclass
 
+from wirt.errors import Invalid
 from wirt.host.events import Bus
 from wirt.host.layers import Layers, Tell
 from wirt.host.load import LoadImages
@@ -92,6 +93,12 @@ def _receive(source: FdReader, upload: Upload, limit: int) -> Digest:
     head = source.read(16)
     while len(head) < 16 and (more := source.read(16 - len(head))):
         head += more
+    if not head:
+        raise Invalid(
+            "the archive is empty",
+            hint="give the tar archive of a root file system",
+            code="archive.malformed",
+        )
     raw = _Rest(head, source)
     if head.startswith((b"\xfd7zXZ\0", b"BZh")):
         plain = Inflater(raw, limit=limit)

@@ -22,8 +22,9 @@ from collections.abc import (
 from dataclasses import dataclass, field
 
 from wirt.aio import Locks, shielded
+from wirt.errors import Invalid
 from wirt.image.assemble import Stored
-from wirt.image.store import BlobStore, Lease
+from wirt.image.store import BlobStore, Lease, no_space
 from wirt.model.image import Digest, Image
 from wirt.privileged.client import Helper
 from wirt.privileged.protocol import ApplyLayer, DropLayers, MakeImageDisk
@@ -39,13 +40,15 @@ Tell = Callable[[Mapping[str, str]], Awaitable[None]]
 class Limits:
     """What an image may cost. ``archive``: bytes of an uploaded archive when uncompressed.
     ``layer``: bytes of one unpacked layer; a compressed one may at most grow by ``ratio``, but
-    always to ``floor`` bytes. ``entries``: of one layer."""
+    always to ``floor`` bytes. ``entries``: of one layer. ``least``: bytes that a layer may have
+    however full the disk is."""
 
     archive: int = 1024**4
     layer: int = 256 * 1024**3
     ratio: int = 250
     floor: int = 4 * 1024**3
     entries: int = 1_000_000
+    least: int = 64 * 1024**2
 
     def of_layer(self, blob_size: int) -> int:
         """The most that a blob of this size may unpack to."""
@@ -112,15 +115,22 @@ class Layers:
         self, chain_id: str, parents: tuple[str, ...], *, expected: str, blob: Digest
     ) -> int:
         async with self._locks.hold(chain_id):
+            limit = self.limits.of_layer(self._store.size(blob))
+            room = max(self._store.room(), self.limits.least)
             with self._store.open(blob) as file:
                 verb = ApplyLayer(
                     chain_id=chain_id,
                     parents=parents,
                     expected=expected,
-                    max_bytes=self.limits.of_layer(self._store.size(blob)),
+                    max_bytes=min(limit, room),
                     max_entries=self.limits.entries,
                 )
-                done, _ = await self._helper.call(verb, [file.fileno()])
+                try:
+                    done, _ = await self._helper.call(verb, [file.fileno()])
+                except Invalid as error:
+                    if error.code == "archive.too-large" and room < limit:
+                        raise no_space(self._store.path(blob)) from error
+                    raise
         return done.size
 
     async def disk(self, image: Image) -> None:

@@ -25,7 +25,11 @@ from wirt.errors import Exhausted, Invalid, NotFound
 from wirt.image.document import MAX_DOCUMENT
 from wirt.model.image import Digest
 
+RESERVE = 1024**3
+"""Bytes of the disk that images never take, so that the host goes on."""
+
 _HEAD = 8
+_CHECK = 64 * 1024 * 1024
 
 
 class Upload:
@@ -42,6 +46,7 @@ class Upload:
         self.synced = False
         self.digests: tuple[Digest, ...] = ()
         self._limit = limit
+        self._unchecked = 0
         self._hashes = {name: hashlib.new(name) for name in ("sha256", *algorithms)}
         self._file: BinaryIO | None = path.open("xb", buffering=0)
 
@@ -58,6 +63,11 @@ class Upload:
             self.head += data[: _HEAD - len(self.head)]
         if self.size > self._limit:
             raise Invalid(f"it is larger than {self._limit} bytes", code="archive.too-large")
+        self._unchecked += len(data)
+        if self._unchecked >= _CHECK:
+            self._unchecked = 0
+            if room(self.path.parent) <= 0:
+                raise no_space(self.path)
         for algorithm in self._hashes.values():
             algorithm.update(data)
         view = memoryview(data)
@@ -212,6 +222,10 @@ class BlobStore:
         except FileNotFoundError:
             raise _missing(digest) from None
 
+    def room(self) -> int:
+        """Bytes that may still be written, leaving :data:`RESERVE` to the host."""
+        return room(self._blobs)
+
     def size(self, digest: Digest) -> int:
         """Bytes of a blob. Raises NotFound."""
         try:
@@ -256,13 +270,24 @@ def _missing(digest: Digest) -> NotFound:
     )
 
 
+def room(path: Path) -> int:
+    """Bytes that may still be written below ``path``, leaving :data:`RESERVE` to the host."""
+    found = os.statvfs(path)
+    return found.f_bavail * found.f_frsize - RESERVE
+
+
+def no_space(path: Path) -> Exhausted:
+    """The error for a disk that is full, or would be."""
+    return Exhausted(
+        "no space left on the disk for images",
+        hint=f"remove images that are not needed, or free space below {path.parent}",
+        code="store.full",
+    )
+
+
 def _full(error: OSError, path: Path) -> Exception:
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        return Exhausted(
-            "no space left on the disk for images",
-            hint=f"remove images that are not needed, or free space below {path.parent}",
-            code="store.full",
-        )
+        return no_space(path)
     return error
 
 
