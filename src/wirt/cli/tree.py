@@ -18,12 +18,15 @@ def pack(path: str, name: str, *, keep_owner: bool, contents: bool) -> Iterator[
     """``path`` as a tar whose top entry is ``name``; ``contents``: its entries alone.
 
     Without ``keep_owner`` everything belongs to root. Sockets cannot be copied and are left out.
+    A file with several names in there is sent once, then linked to.
     """
+    first: dict[tuple[int, int], str] = {}
     if contents:
         for inner in _names(path):
-            yield from _entry(os.path.join(path, inner), inner, keep_owner=keep_owner)  # noqa: PTH118
+            whole = os.path.join(path, inner)  # noqa: PTH118
+            yield from _entry(whole, inner, keep_owner=keep_owner, first=first)
     else:
-        yield from _entry(path, name, keep_owner=keep_owner)
+        yield from _entry(path, name, keep_owner=keep_owner, first=first)
     yield bytes(2 * BLOCK)
 
 
@@ -34,7 +37,9 @@ def _names(path: str) -> list[str]:
         raise misuse(f"cannot read {path}: {error.strerror}", hint="may you read it?") from error
 
 
-def _entry(path: str, name: str, *, keep_owner: bool) -> Iterator[bytes]:
+def _entry(
+    path: str, name: str, *, keep_owner: bool, first: dict[tuple[int, int], str]
+) -> Iterator[bytes]:
     pending = [(path, name)]
     while pending:
         path, name = pending.pop()
@@ -46,6 +51,10 @@ def _entry(path: str, name: str, *, keep_owner: bool) -> Iterator[bytes]:
         if header is None:
             warn(f"{path} is a socket and cannot be copied")
             continue
+        if header.isreg() and status.st_nlink > 1:
+            known = first.setdefault((status.st_dev, status.st_ino), name)
+            if known != name:
+                header.type, header.linkname, header.size = tarfile.LNKTYPE, known, 0
         yield header.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
         if header.isreg():
             yield from _data(path, header.size)

@@ -102,12 +102,8 @@ class Archive:
         where = target(self._where, [("path", path)])
         try:
             answer = self._daemon.request("HEAD", where)
-        except NotFound as error:  # an answer to HEAD has no body that could say what is missing
-            raise NotFound(
-                f"there is no {path} in the guest {self._guest}", hint="is the path right?"
-            ) from error
-        except WirtError:
-            answer = self._daemon.request("GET", where)  # fails alike, and says why
+        except WirtError:  # an answer to HEAD has no body: GET fails alike, and says why
+            answer = self._daemon.request("GET", where)
             self._daemon.close()
         return self._told(answer)
 
