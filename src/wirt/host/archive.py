@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from wirt.aio import Locks, beside
 from wirt.engine.container import first_id
-from wirt.errors import Conflict
+from wirt.errors import Conflict, NotFound
 from wirt.guest.keeper import KeeperLink, Request
 from wirt.host.images import Images
 from wirt.host.pipe import Pipes, chunks, pour
@@ -68,6 +68,16 @@ class Archive:
 
     async def stat(self, guest: Guest, path: str) -> TreeStat:
         """lstat of a path as the guest sees it. Raises NotFound, Invalid."""
+        try:
+            return await self._stat(guest, path)
+        except NotFound as error:
+            raise NotFound(
+                f"there is no {path} in the guest {guest.name}",
+                hint="is the path right?",
+                code="guest.no-path",
+            ) from error
+
+    async def _stat(self, guest: Guest, path: str) -> TreeStat:
         if guest.spec.isolation is not Isolation.CONTAINER:
             record = await self._keeper(guest).request(
                 Request.AGENT, {"call": ["stat"], "path": [_absolute(path)]}
