@@ -105,16 +105,17 @@ class Volumes:
         await self.get(name)
         if users := await self._delete(name):
             raise Conflict(
-                f"the volume {name} is in use by the guest {users[0][:12]}",
-                hint="remove the guest first",
+                f"volume {name!r} is used by {', '.join(users[:8])}",
+                hint="remove what uses it first: 'wirt rm'",
                 code="volume.in-use",
             )
 
     async def _delete(self, name: str, *, but: str = "") -> list[str]:
-        """Delete a volume that no guest uses (``but`` for that one); else its users."""
+        """Delete a volume that no guest uses (``but`` for that one); else its users' names."""
         async with self._locks.hold(name):
-            claims = [guest for guest, names in self._claims.items() if name in names]
-            users = claims or await self._table.remove(name, but=but)
+            if claims := [guest[:12] for guest, names in self._claims.items() if name in names]:
+                return await self._table.used_by(name) or claims
+            users = await self._table.remove(name, but=but)
             if users is not None:
                 return users
             await self._helper.call(DropVolume(name=name))

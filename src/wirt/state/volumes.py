@@ -61,23 +61,31 @@ class VolumeTable:
 
         return await self._db.call(work)
 
+    async def used_by(self, name: str) -> list[str]:
+        """Names of the guests that use a volume."""
+        return await self._db.call(lambda sql: _users(sql, name, but=""))
+
     async def remove(self, name: str, *, but: str = "") -> list[str] | None:
-        """Forget a volume that no guest (``but`` this one) uses: its users, then it stays; or None
-        when it is gone.
+        """Forget a volume that no guest (``but`` this one) uses: its users' names, then it stays;
+        or None when it is gone.
 
         Looked up and removed in one transaction, so a guest made meanwhile keeps its volume.
         """
 
         def work(sql: sqlite3.Connection) -> list[str] | None:
-            rows = sql.execute(
-                "SELECT guests.id FROM guests, "
-                "json_each(CAST(guests.body AS TEXT), '$.volumes') AS used "
-                "WHERE used.value = ? AND guests.id != ?",
-                (name, but),
-            ).fetchall()
-            if rows:
-                return [row[0] for row in rows]
+            if users := _users(sql, name, but=but):
+                return users
             sql.execute("DELETE FROM volumes WHERE name = ?", (name,))
             return None
 
         return await self._db.call(work)
+
+
+def _users(sql: sqlite3.Connection, name: str, *, but: str) -> list[str]:
+    rows = sql.execute(
+        "SELECT guests.name FROM guests, "
+        "json_each(CAST(guests.body AS TEXT), '$.volumes') AS used "
+        "WHERE used.value = ? AND guests.id != ? ORDER BY guests.name",
+        (name, but),
+    )
+    return [row[0] for row in rows]
