@@ -1,11 +1,16 @@
 #!/usr/bin/env python3
-"""Draw the transcript of a real run as SVG: ``make demo | tools/picture.py > docs/tour.svg``."""
+"""Draw stations of a real run as SVG.
+
+    make demo | tools/picture.py "busybox as" Summary > docs/tour.svg
+
+Arguments: beginnings of the stations' titles to show; without any, everything.
+"""
 
 from __future__ import annotations
 
 import html
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 WIDTH, LINE, LEFT, TOP = 860, 18, 16, 44
 COLOURS = {"$": "#8bd5ff", "✓": "#a6e3a1", "─": "#f9e2af"}
@@ -41,5 +46,15 @@ def draw(lines: Iterable[str]) -> str:
     return "\n".join(parts) + "\n"
 
 
+def stations(lines: Iterable[str], titles: Sequence[str]) -> Iterator[str]:
+    """The lines of the stations whose title begins with one of ``titles``."""
+    shown = not titles
+    for line in lines:
+        if titles and line.startswith("── "):
+            shown = line[3:].startswith(tuple(titles))
+        if shown:
+            yield line
+
+
 if __name__ == "__main__":
-    sys.stdout.write(draw(sys.stdin))
+    sys.stdout.write(draw(stations(sys.stdin, sys.argv[1:])))
