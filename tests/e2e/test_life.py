@@ -163,3 +163,10 @@ def test_events_tell_the_whole_story_in_order(shared_instance: Live) -> None:
     ]  # fmt: skip
     died = next(event for event in events if event["action"] == "die")
     assert died["attributes"]["exitCode"] == "1"
+
+
+def test_the_api_describes_itself(shared_instance: Live) -> None:
+    status, document = shared_instance.ask("GET", "/v1/openapi.json")
+    assert status == 200
+    assert document["openapi"] == "3.1.0"
+    assert "post" in document["paths"]["/v1/guests"]

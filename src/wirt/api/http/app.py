@@ -8,6 +8,8 @@ from typing import Protocol
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from wirt.api.http.body import answer
+from wirt.api.http.operation import openapi
 from wirt.api.http.problem import problems
 from wirt.errors import Forbidden
 
@@ -36,6 +38,12 @@ async def no_browsers(request: web.Request, handler: Handler) -> web.StreamRespo
 def application(nouns: Iterable[Noun]) -> web.Application:
     """The application that answers these nouns. Bodies of streams are not limited here."""
     app = web.Application(middlewares=[problems, no_browsers], client_max_size=0)
-    for noun in nouns:
-        app.add_routes(noun.routes())
+    routes = [route for noun in nouns for route in noun.routes()]
+    app.add_routes(routes)
+
+    async def document(request: web.Request) -> web.StreamResponse:
+        """The OpenAPI document of this very application."""
+        return answer(openapi(routes))
+
+    app.router.add_get("/v1/openapi.json", document)
     return app
