@@ -1,8 +1,7 @@
 """What a test may have left on the host, and waiting until it is gone.
 
 Only things that carry this session's tag, lie in its temporary directory or descend from this
-process count: other test sessions on the same machine are not our business. Where ``CI=true``
-there are none, so there every object of any test instance (``wt...``) counts.
+process count: other test sessions on the same machine are not our business.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ def become_subreaper() -> None:
 
 def look(*, tag: str, base: str) -> frozenset[str]:
     """Everything of ours that exists now, one readable line each."""
-    name = "wt" if os.environ.get("CI") == "true" else f"wt{tag}"
+    name = f"wt{tag}"
     ours = re.compile(rf"\b{name}[0-9a-f]*")
     found: set[str] = set(_children())
     found.update(f"mount {m}" for m in _mounts() if base in m or ours.search(m))
