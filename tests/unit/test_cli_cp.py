@@ -63,7 +63,8 @@ class Files:
     def _get(self, exchange: Exchange) -> None:
         found = self._found(exchange)
         if found is None:
-            exchange.problem("not-found", "there is no such path", status=404)
+            path = exchange.request.one("path")
+            exchange.problem("not-found", f"there is no {path} in the guest web", status=404)
             return
         data = io.BytesIO()
         with tarfile.open(fileobj=data, mode="w") as tar:
@@ -163,7 +164,7 @@ def test_out_as_a_tar(files: Files) -> None:
 @pytest.mark.parametrize(
     ("source", "destination", "code", "part"),
     [
-        ("web:/none", ".", 3, "there is no such path"),
+        ("web:/none", ".", 3, "there is no /none in the guest web"),
         ("web:/file/", ".", 2, "is no directory"),
         ("web:/file", "none/", 2, "there is no directory none/"),
         ("web:/file", "none/x", 2, "there is no directory none"),
@@ -235,6 +236,15 @@ def test_in_from_a_tar(files: Files) -> None:
     done = wirt("cp", "-", "web:/etc", socket=files.socket, stdin=data.getvalue())
     assert done.code == 0
     assert (files.root / "etc" / "made").exists()
+
+
+def test_names_of_one_file_stay_names_of_one_file(files: Files, here: Path) -> None:
+    (here / "twice").mkdir()
+    (here / "twice" / "a").write_text("once")
+    (here / "twice" / "b").hardlink_to(here / "twice" / "a")
+    assert files.cp("twice", "web:/etc", cwd=here).code == 0
+    assert (files.root / "etc" / "twice" / "b").read_text() == "once"
+    assert (files.root / "etc" / "twice" / "a").stat().st_nlink == 2
 
 
 @pytest.mark.parametrize(
