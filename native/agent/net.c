@@ -14,7 +14,7 @@
 #include <sys/socket.h>
 #include <time.h>
 
-enum { CARD_WAIT_MS = 5000, CARRIER_WAIT_MS = 300 };
+enum { CARD_WAIT_MS = 5000 };
 
 static int parse_mac(const char *text, uint8_t out[6])
 {
@@ -129,18 +129,6 @@ static int wait_for_card(int fd, const struct card *card, char name[IF_NAMESIZE]
     return -ENODEV;
 }
 
-/* Packets sent before the driver has reported its link are lost, and asked for again after 1 s. */
-static void wait_for_carrier(int fd, const char *name)
-{
-    const struct timespec pause = {.tv_nsec = 1000000};
-    struct ifreq ask = {0};
-    for (int waited = 0; waited < CARRIER_WAIT_MS; waited++) {
-        if (request(fd, SIOCGIFFLAGS, name, &ask) != 0 || (ask.ifr_flags & IFF_RUNNING) != 0)
-            return;
-        nanosleep(&pause, NULL);
-    }
-}
-
 static int rename_card(int fd, const char *from, const char *to)
 {
     struct ifreq ask = {0};
@@ -170,8 +158,6 @@ int configure_card(const struct card *card, struct failure *why)
         error = set_address(fd, SIOCSIFBRDADDR, card->name, card->address | ~mask);
     if (error == 0)
         error = set_up(fd, card->name, true);
-    if (error == 0)
-        wait_for_carrier(fd, card->name);
     if (error == 0 && card->gateway != 0)
         error = add_default_route(fd, card);
     return error == 0 ? 0 : fail(why, -error, "network card %s", card->name);
