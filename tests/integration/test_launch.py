@@ -13,10 +13,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from helperlab import LAYER, Keeper, Lab, cards, lab, running, whole
+from helperlab import LAYER, Keeper, Lab, cards, lab, running, text_of, whole
 from needs import needs
 from wirt.engine.protocol import ResolvedMount
 from wirt.errors import Conflict, Invalid, WirtError
+from wirt.linux import spawn
 from wirt.model.guest import GuestSpec
 from wirt.model.network import PortMap
 from wirt.model.volume import MountKind
@@ -359,3 +360,23 @@ def test_only_root_and_the_daemon_may_connect(box: Lab) -> None:
         sock.settimeout(5)
         os._exit(0 if sock.recv(1) == b"" else 1)
     assert os.waitpid(pid, 0)[1] == 0
+
+
+def test_no_container_reaches_a_writable_engine(box: Lab) -> None:
+    """Its /proc/PID/exe is on a read-only mount, and it need not start itself a second time."""
+
+    program = os.path.realpath(spawn.which("crun"))
+
+    async def story(helper: Helper) -> None:
+        launch = box.launch("sleep", "60")
+        launched, (fd,) = await helper.call(launch)
+        os.close(fd)
+        mounts = text_of(f"/proc/{launched.keeper_pid}/mountinfo").splitlines()
+        (flags,) = [m.split()[5] for m in mounts if m.split()[4] == program]
+        assert "ro" in flags.split(",")
+        assert program not in text_of("/proc/self/mounts"), "the host sees nothing of it"
+        with pytest.raises(OSError, match="Read-only file system"):
+            os.open(f"/proc/{launched.keeper_pid}/root{program}", os.O_WRONLY)
+        await helper.call(p.ReleaseGuest(id=launch.id))
+
+    box.run(story)

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from wirt.errors import Invalid
-from wirt.linux import spawn
+from wirt.linux import libc, spawn
 from wirt.privileged import check, facts, rootfs, userns, userview
 from wirt.privileged.context import Context
 from wirt.privileged.faults import fault
@@ -34,6 +34,7 @@ def prepare(ctx: Context, verb: LaunchGuest, user: UserNamespace | None) -> Prog
     assert plan is not None
     run = ctx.layout.guest_run(verb.id)
     _make_binds(plan)
+    _seal(spawn.which("crun"))
     fault("launch.overlay")
     path = rootfs.mount(ctx, verb.id, plan.overlay, user)
     if user is not None:
@@ -76,6 +77,17 @@ def engine_argv(ctx: Context, guest_id: str) -> list[str]:
         "--cgroup-manager=cgroupfs",
         f"--log={ctx.layout.guest_run(guest_id) / 'engine.log'}",
     ]
+
+
+def _seal(engine: str) -> None:
+    """Show the engine's program read-only in this mount namespace.
+
+    A container must not get hold of a writable /proc/PID/exe of the engine (CVE-2019-5736). crun
+    knows that: where its program is not on a read-only mount it makes one and starts itself again
+    from there, at 4 ms for each run and exec.
+    """
+    libc.mount(engine, engine, flags=libc.MS_BIND)
+    libc.mount(None, engine, flags=libc.MS_BIND | libc.MS_REMOUNT | libc.MS_RDONLY)
 
 
 def run_argv(ctx: Context, guest_id: str, *, tty: bool) -> list[str]:
