@@ -263,3 +263,28 @@ def test_removing_and_killing_nothing(tmp_path: Path) -> None:
     cgroups.remove(GROUP)
     assert cgroups.children("/wirt") == frozenset()
     assert cgroups.processes(GROUP) == ()
+
+
+def test_only_an_empty_group_is_discarded(tmp_path: Path) -> None:
+    cgroups = Cgroups(v1={"cpu": tmp_path / "cpu", "pids": tmp_path / "pids"}, v2=None)
+    (tmp_path / "cpu/wirt/abc").mkdir(parents=True)
+    (tmp_path / "pids/wirt/abc/below").mkdir(parents=True)
+    assert not cgroups.discard(GROUP)
+    assert [d.exists() for d in cgroups.directories(GROUP)] == [False, True]
+    (tmp_path / "pids/wirt/abc/below").rmdir()
+    assert cgroups.discard(GROUP)
+    assert cgroups.discard(GROUP), "nothing left of it the second time either"
+    assert (tmp_path / "pids/wirt").is_dir()
+
+
+def test_joining_beside_other_work(tmp_path: Path) -> None:
+    cgroups = _v2(tmp_path)
+    procs = tmp_path / "wirt/abc/cgroup.procs"
+    procs.write_text("")
+    cgroups.joining(GROUP).wait()
+    assert procs.read_text() == "0", "whoever writes 0 moves itself, all threads of it"
+    procs.unlink()
+    procs.mkdir()
+    joining = cgroups.joining(GROUP)
+    with pytest.raises(IsADirectoryError):
+        joining.wait()

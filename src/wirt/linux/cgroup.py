@@ -12,6 +12,7 @@ import errno
 import os
 import select
 import signal
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -134,13 +135,33 @@ class Cgroups:
             with contextlib.suppress(FileNotFoundError):
                 write_file(directory / "cgroup.procs", str(pid))
 
+    def joining(self, path: str) -> Joining:
+        """Begin to put this process into the group, as :meth:`join`, while it does other things."""
+        return Joining(self, path)
+
+    def discard(self, path: str) -> bool:
+        """Remove the group if it is empty; whether nothing of it is left. The kernel refuses to
+        remove a group with living processes or groups below, so this asks nobody about them."""
+        gone = True
+        for directory in self.directories(path):
+            try:
+                directory.rmdir()
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                if error.errno not in {errno.EBUSY, errno.ENOTEMPTY}:
+                    raise
+                gone = False
+        return gone
+
     def remove(self, path: str) -> None:
         """Remove the group with everything below it in every hierarchy; it must hold no process.
 
         Idempotent. Raises OSError (EBUSY) when processes are left.
         """
-        for directory in self.directories(path):
-            _remove_tree(directory)
+        if not self.discard(path):
+            for directory in self.directories(path):
+                _remove_tree(directory)
 
     def children(self, path: str) -> frozenset[str]:
         """Names of the groups directly below ``path`` in any hierarchy."""
@@ -242,6 +263,33 @@ class Cgroups:
         """How many processes of the group the kernel killed for want of memory."""
         file = self.oom_file(path)
         return 0 if file is None else flat(read_file(file)).get("oom_kill", 0)
+
+
+class Joining:
+    """A process on its way into a group, from a thread of its own.
+
+    The kernel lets a process change its group only after an RCU grace period, some 10 ms, unless
+    another one did so a moment ago. That is as long as all the rest of a launch takes.
+    """
+
+    def __init__(self, cgroups: Cgroups, path: str) -> None:
+        self._cgroups = cgroups
+        self._path = path
+        self._error: OSError | None = None
+        self._thread = threading.Thread(target=self._join, name="join", daemon=True)
+        self._thread.start()
+
+    def _join(self) -> None:
+        try:
+            self._cgroups.join(self._path)
+        except OSError as error:
+            self._error = error
+
+    def wait(self) -> None:
+        """Return when the whole process is in the group. Raises what :meth:`Cgroups.join` does."""
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
 
 
 def flat(text: str) -> dict[str, int]:

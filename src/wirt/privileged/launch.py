@@ -61,17 +61,19 @@ def launch(ctx: Context, verb: LaunchGuest, _fds: Sequence[int]) -> Become[Launc
     """Carry out LaunchGuest in the child that will be the keeper."""
     _check(verb)
     _begin(ctx, verb)
+    user = _user_namespace(verb)  # forks, so before there are threads
+    joining = ctx.cgroups.joining(ctx.layout.keeper_cgroup)
     ground = _stay(ctx, verb)
     fault("launch.leave")
-    user = _leave(ctx, verb, ground)
+    _leave(ctx, verb, ground, user)
     fault("launch.left")
     program = _prepare(ctx, verb, ground, user)
     _connect(ctx, verb, ground)
     fault("launch.connected")
-    ctx.cgroups.join(ctx.layout.keeper_cgroup)
     control = _listen(ctx, verb.id)
     _write_conf(ctx, verb, program, held=ground.held, control=control)
     fault("launch.conf")
+    joining.wait()
     answer = Launched(
         keeper_pid=os.getpid(),
         keeper_start=procfs.start_time(os.getpid()) or 0,
@@ -250,23 +252,25 @@ def _network_of(ctx: Context, network: str) -> int | None:
 # --- in namespaces of its own -----------------------------------------------------------------
 
 
-def _leave(ctx: Context, verb: LaunchGuest, ground: Ground) -> UserNamespace | None:
-    """Enter new namespaces; returns the user namespace that was made for the guest."""
-    user = None
-    private = verb.network == "private"
-    if verb.container is not None and verb.container.overlay.idmap is not None:
-        user = userns.make(verb.container.overlay.idmap, network=private)
+def _user_namespace(verb: LaunchGuest) -> UserNamespace | None:
+    """The user namespace made for the guest, if it wants one."""
+    if verb.container is None or verb.container.overlay.idmap is None:
+        return None
+    return userns.make(verb.container.overlay.idmap, network=verb.network == "private")
+
+
+def _leave(ctx: Context, verb: LaunchGuest, ground: Ground, user: UserNamespace | None) -> None:
+    """Enter new namespaces, of which ``user`` may hold one."""
     libc.unshare(libc.CLONE_NEWNS)
     libc.mount(None, "/", flags=libc.MS_SLAVE | libc.MS_REC)
     network = ground.network if user is None or user.network is None else user.network
     if network is not None:
         libc.setns(network, libc.CLONE_NEWNET)
-    elif private:
+    elif verb.network == "private":
         libc.unshare(libc.CLONE_NEWNET)
     if verb.container is not None and ctx.cgroups.mode is Mode.HYBRID and ctx.cgroups.v2:
         # crun refuses to work where a version 2 tree with controllers lies beside version 1.
         libc.mount("tmpfs", ctx.cgroups.v2, "tmpfs", data="size=1m,mode=0755")
-    return user
 
 
 def _prepare(
@@ -281,11 +285,12 @@ def _connect(ctx: Context, verb: LaunchGuest, ground: Ground) -> None:
     """Bring the loopback up and give a container its cards."""
     if verb.network != "private":
         return
-    with Netlink() as inside:
-        links.set_link(inside, name="lo", up=True)
-    if verb.container is not None:
-        for card in ground.cards:
-            add_card(ctx, verb.id, ground.netlink, card)
+    if verb.container is None or not ground.cards:
+        with Netlink() as inside:
+            links.set_link(inside, name="lo", up=True)
+        return
+    for card in ground.cards:
+        add_card(ctx, verb.id, ground.netlink, card)
 
 
 def add_card(ctx: Context, guest_id: str, host: Netlink, card: Card) -> None:

@@ -163,16 +163,17 @@ def set_link(
     asked = f"change interface {name}"
     flags = _IFF_UP if up else 0
     body = _info(
-        index=_index(netlink, name, asked), flags=flags, change=_IFF_UP if up is not None else 0
+        index=0 if rename is None else _index(netlink, name, asked),
+        flags=flags,
+        change=_IFF_UP if up is not None else 0,
     )
+    body += attribute(_IFLA_IFNAME, check_name(name if rename is None else rename))
     if mac is not None:
         body += attribute(_IFLA_ADDRESS, _mac(mac))
     if mtu is not None:
         body += attribute(_IFLA_MTU, mtu)
     if alias is not None:
         body += attribute(_IFLA_IFALIAS, alias.encode())
-    if rename is not None:
-        body += attribute(_IFLA_IFNAME, check_name(rename))
     if master is not None:
         body += attribute(_IFLA_MASTER, _index(netlink, master, asked) if master else 0)
     body += _port(hairpin, isolated)

@@ -25,6 +25,10 @@ def kill(ctx: Context, guest_id: str, *, keeper: bool) -> None:
     """
     if keeper:
         _kill_keeper(ctx, guest_id)
+    _kill_group(ctx, guest_id)
+
+
+def _kill_group(ctx: Context, guest_id: str) -> None:
     if not ctx.cgroups.kill(ctx.layout.cgroup(guest_id)):
         raise Conflict(
             f"processes of guest {guest_id[:12]} do not end when killed",
@@ -49,7 +53,9 @@ def release(ctx: Context, guest_id: str) -> None:
 
     The run directory goes last: it says what there is to remove.
     """
-    kill(ctx, guest_id, keeper=True)
+    _kill_keeper(ctx, guest_id)
+    if not ctx.cgroups.discard(ctx.layout.cgroup(guest_id)):
+        _kill_group(ctx, guest_id)
     fault("release.killed")
     publish.unpublish(ctx.layout, guest_id)
     fault("release.unpublished")
