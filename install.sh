@@ -85,6 +85,9 @@ start() {
         systemctl enable "${units[@]}"
         systemctl restart "${units[@]}"
         echo "wirt is installed and running: try 'wirt info'"
+    elif instance status >/dev/null; then
+        instance restart >/dev/null
+        echo "wirt is upgraded and restarted; guests went on running"
     else
         echo "wirt is installed. There is no systemd here; start it, now and after each boot, with:"
         echo "  $prefix/tools/instance.py up --name wirt --state $state --run $run --no-images"

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Start and stop one wirt of this checkout: the helper, the daemon, and a loop that keeps them up.
 
-    tools/instance.py up|down|status [--name wirtdev] [--state DIR] [--run DIR] [--user wirt]
+    tools/instance.py up|down|restart|status [--name NAME] [--state DIR] [--run DIR] [--user USER]
 
 Nothing here is needed for a clean end: everything may be killed at any moment, and the next ``up``
 puts it right. Only processes whose command line names this very instance are touched. Standard
@@ -334,7 +334,7 @@ def images(instance: Instance, *wanted: str) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="start and stop one wirt of this checkout")
-    parser.add_argument("verb", choices=("up", "down", "status"))
+    parser.add_argument("verb", choices=("up", "down", "restart", "status"))
     parser.add_argument("--name", default="wirtdev")
     parser.add_argument("--state", type=Path, default=ROOT / ".wirt")
     parser.add_argument("--run", type=Path)
@@ -357,10 +357,14 @@ def main() -> int:
             down(instance)
             print(f"wirt {instance.name} is down; its state is in {instance.state}")
             return 0
+        if args.verb == "restart":
+            kill(instance)
         up(readable(instance))
         if not args.no_images:
             images(instance, "busybox:latest", "debian:12")
-        print(f"wirt {instance.name} is up: try '{ROOT}/bin/wirt run --rm busybox uname -a'")
+        checkout = ROOT / "bin/wirt"
+        client = checkout if checkout.exists() else "wirt"
+        print(f"wirt {instance.name} is up: try '{client} run --rm busybox uname -a'")
     except Trouble as trouble:
         print(f"instance: {trouble}\nhint: {trouble.hint}", file=sys.stderr)
         return 1
