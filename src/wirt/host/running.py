@@ -59,6 +59,8 @@ class Running:
         self._engines = engines
         self._live: dict[str, Live] = {}
         self._execs: dict[str, Exec] = {}
+        self._ending: set[str] = set()
+        """Guests that ended, of which the roster may not know yet."""
         self.on_ended: Ended = _nobody_listens
 
     async def connect(self, guest: Guest) -> Live:
@@ -72,6 +74,7 @@ class Running:
         handle = self._engines[guest.spec.isolation].handle(guest, keeper)
         live = Live(guest_id=guest_id, keeper=keeper, handle=handle)
         self._live[guest_id] = live
+        self._ending.discard(guest_id)
         for exec_id in keeper.hello.get("execs", []):
             if exec_id not in self._execs:  # begun by an earlier daemon
                 spec = ExecSpec(command=("?",))
@@ -91,6 +94,12 @@ class Running:
         """The live guest. Raises Conflict when it does not run, Unavailable when it was lost."""
         require_running(guest, paused_too=paused_too)
         live = self._live.get(guest.id)
+        if guest.id in self._ending or (live is not None and live.exit is not None):
+            raise Conflict(
+                f"guest {guest.name!r} is just ending",
+                hint=f"'wirt wait {guest.name}' tells when it has",
+                code="guest.not-running",
+            )
         if live is None:
             raise Unavailable(
                 f"the keeper of guest {guest.name!r} does not answer",
@@ -102,6 +111,8 @@ class Running:
         """Forget a live guest and close its keeper connection."""
         live = self._live.pop(guest_id, None)
         if live is not None:
+            if live.exit is not None:
+                self._ending.add(guest_id)
             await live.keeper.close()
         for process in self._execs.values():
             if process.guest_id == guest_id and process.started and process.code is None:
@@ -130,6 +141,7 @@ class Running:
 
     def forget_execs(self, guest_id: str) -> None:
         """Forget a removed guest's further processes."""
+        self._ending.discard(guest_id)
         for process in self.execs_of(guest_id):
             del self._execs[process.id]
 
