@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from wirt.errors import Conflict, Invalid, NotFound, Unsupported, WirtError
-from wirt.linux import limits, usage
+from wirt.linux import cgroup, limits, usage
 from wirt.linux.cgroup import Cgroups, Mode
 from wirt.model.resources import Resources
 
@@ -74,6 +74,17 @@ def test_version_two_and_none_are_recognised(tmp_path: Path) -> None:
     assert found.directory("memory", GROUP) == tmp_path / "wirt/abc"
     assert found.directory("io", GROUP) is None
     assert Cgroups.detect(proc=tmp_path / "nowhere").mode is Mode.NONE
+
+
+def test_a_container_has_the_controllers_that_its_top_group_can_hand_on(tmp_path: Path) -> None:
+    _files(tmp_path, cgroup__controllers="cpu memory pids\n", cgroup__subtree_control="pids\n")
+    proc = _proc(tmp_path, f"{tmp_path} rw shared:4 - cgroup2 cgroup2 rw")
+    _files(tmp_path, cgroup__procs="1\n")
+    assert Cgroups.detect(proc=proc).controllers == {"cpu", "memory", "pids"}, "the true root"
+    _files(tmp_path, cgroup__type="domain\n")
+    assert Cgroups.detect(proc=proc).controllers == {"pids"}
+    _files(tmp_path, cgroup__procs="")
+    assert Cgroups.detect(proc=proc).controllers == {"cpu", "memory", "pids"}
 
 
 # --- version 1 --------------------------------------------------------------------------------
@@ -187,6 +198,37 @@ def test_usage_of_a_group_that_is_gone_is_unknown_not_zero(tmp_path: Path) -> No
         assert read.cpu_ns is read.memory is read.pids is read.block_read is None
 
 
+def test_a_group_of_version_two_without_traffic_has_read_nothing(tmp_path: Path) -> None:
+    cgroups = _v2(tmp_path)
+    _files(tmp_path / "wirt/abc", io__stat="")
+    read = usage.read(cgroups, GROUP)
+    assert (read.block_read, read.block_written) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("now", "wish", "swap"),
+    [
+        ("100\n", Resources(memory_swap=150), "50"),
+        ("max\n", Resources(memory_swap=150), "150"),
+        ("100\n", Resources(memory=120, memory_swap=150), "30"),
+        ("100\n", Resources(memory_swap=100), "0"),
+        ("100\n", Resources(memory_swap=-1), "max"),
+    ],
+)
+def test_swap_of_version_two_is_what_is_above_memory(
+    tmp_path: Path, now: str, wish: Resources, swap: str
+) -> None:
+    cgroups = _v2(tmp_path)
+    _files(tmp_path / "wirt/abc", memory__max=now, memory__swap__max="")
+    limits.write(cgroups, GROUP, wish)
+    assert (tmp_path / "wirt/abc/memory.swap.max").read_text() == swap
+
+
+def test_a_controller_that_was_not_handed_on_is_named(tmp_path: Path) -> None:
+    with pytest.raises(Unsupported, match="no pids control group"):
+        limits.write(_v2(tmp_path), GROUP, Resources(pids=5))
+
+
 def test_limits_of_version_two(tmp_path: Path) -> None:
     cgroups = _v2(tmp_path)
     group = tmp_path / "wirt/abc"
@@ -236,6 +278,22 @@ def test_creating_hands_controllers_down(tmp_path: Path) -> None:
     assert (tmp_path / "cgroup.subtree_control").read_text() == "+cpu +memory"
     assert (tmp_path / "wirt/abc").is_dir()
     assert not (tmp_path / "wirt/abc/cgroup.subtree_control").exists()
+
+
+def test_one_controller_that_is_refused_keeps_none_of_the_others_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enabled: list[str] = []
+
+    def kernel(_path: Path, text: str) -> None:
+        if "+cpu" in text.split():
+            raise OSError(22, "Invalid argument")
+        enabled.extend(text.split())
+
+    monkeypatch.setattr(cgroup, "write_file", kernel)
+    controllers = frozenset({"cpu", "memory", "pids"})
+    Cgroups(v1={}, v2=tmp_path, v2_controllers=controllers).create("/wirt")
+    assert enabled == ["+memory", "+pids"]
 
 
 def test_freezing_a_group_that_is_gone(tmp_path: Path) -> None:

@@ -87,6 +87,14 @@ def _helper(host: Host) -> Finding:
     )
 
 
+_CONTROLLERS_CURE = {
+    False: "enable the controllers with the kernel's command line (cgroup_enable=memory)",
+    True: "enable the controllers with the kernel's command line (cgroup_enable=memory); in a "
+    "container, move what is in the top group into a group of its own before wirt starts",
+}
+"""By whether the host has version 2, where a group with processes hands on nothing."""
+
+
 def _cgroups(host: Host) -> Finding:
     facts = host.facts
     needed = {"memory", "pids", "cpu"}
@@ -114,7 +122,7 @@ def _cgroups(host: Host) -> Finding:
         return Finding(
             name="cgroups", status="warn",
             message=f"{text}; without {', '.join(lacking)}",
-            cure="enable the controllers with the kernel's command line (cgroup_enable=memory)",
+            cure=_CONTROLLERS_CURE[facts.cgroup is Mode.V2],
             means=_all(f"no limits of {', '.join(lacking)}"),
         )  # fmt: skip
     if not facts.swap_limit:

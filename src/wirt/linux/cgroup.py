@@ -42,7 +42,7 @@ class Cgroups:
     """The hierarchies of this host.
 
     ``v1``: mount point by controller (a named hierarchy as ``name=systemd``). ``v2``: mount point
-    of the version 2 tree, or None. ``v2_controllers``: what that tree's root offers.
+    of the version 2 tree, or None. ``v2_controllers``: what that tree's root can hand to guests.
     """
 
     v1: dict[str, Path]
@@ -61,11 +61,7 @@ class Cgroups:
                 for option in entry.super_options.split(","):
                     if option in CONTROLLERS or option.startswith("name="):
                         v1.setdefault(option, Path(entry.target))
-        offered: frozenset[str] = frozenset()
-        if v2 is not None:
-            with contextlib.suppress(FileNotFoundError):
-                offered = frozenset((v2 / "cgroup.controllers").read_text().split())
-        return cls(v1=v1, v2=v2, v2_controllers=offered)
+        return cls(v1=v1, v2=v2, v2_controllers=frozenset() if v2 is None else _handed_on(v2))
 
     @property
     def mode(self) -> Mode:
@@ -112,13 +108,22 @@ class Cgroups:
     def _create_v2(self, directory: Path) -> None:
         assert self.v2 is not None
         here = self.v2
-        wanted = " ".join(f"+{c}" for c in sorted(self.v2_controllers))
         for part in directory.relative_to(self.v2).parts:
-            # A group that holds processes cannot hand on controllers (the root can): go on without.
-            with contextlib.suppress(OSError):
-                (here / "cgroup.subtree_control").write_text(wanted)
+            self._hand_on(here)
             here /= part
             here.mkdir(exist_ok=True)
+
+    def _hand_on(self, group: Path) -> None:
+        """Give the group's children every controller that can be given: the kernel refuses a
+        whole write for one of them (``cpu`` while there are real-time processes)."""
+        enabled = group / "cgroup.subtree_control"
+        wanted = [f"+{controller}" for controller in sorted(self.v2_controllers)]
+        try:
+            write_file(enabled, " ".join(wanted))
+        except OSError:
+            for one in wanted:
+                with contextlib.suppress(OSError):
+                    write_file(enabled, one)
 
     def _inherit_cpuset(self, directory: Path) -> None:
         """A new v1 cpuset has no CPUs and takes no process until it got some, from the top."""
@@ -321,6 +326,19 @@ def write_file(path: Path, text: str) -> None:
         raise OSError(error.errno, f"write {text!r}: {error.strerror}", str(path)) from error
     finally:
         os.close(fd)
+
+
+def _handed_on(root: Path) -> frozenset[str]:
+    """The controllers that groups below the root of a version 2 tree can have.
+
+    Only the true root may hold processes and hand on controllers; it alone has no ``cgroup.type``
+    (cgroup-v2.rst, "No Internal Process Constraint"). In a container's tree the top is no true
+    root, and gives no more than what it gives already as long as processes are in it.
+    """
+    offered = frozenset(read_file(root / "cgroup.controllers").split())
+    if (root / "cgroup.type").exists() and read_file(root / "cgroup.procs").strip():
+        offered &= frozenset(read_file(root / "cgroup.subtree_control").split())
+    return offered
 
 
 def _groups(directory: Path) -> Iterator[Path]:

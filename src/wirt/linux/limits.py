@@ -21,20 +21,20 @@ def write(cgroups: Cgroups, path: str, resources: Resources) -> None:
     """
     if not any(directory.is_dir() for directory in cgroups.directories(path)):
         raise NotFound(f"control group {path} does not exist", code="cgroup.missing")
-    writes = _v2(resources) if cgroups.mode is Mode.V2 else _v1(cgroups, path, resources)
+    writes = (
+        _v2(cgroups, path, resources) if cgroups.mode is Mode.V2 else _v1(cgroups, path, resources)
+    )
     for controller, name, value in writes:
         directory = cgroups.directory(controller, path)
         if directory is None:
-            raise Unsupported(
-                f"this host has no {controller} control group",
-                hint="the doctor command names what is missing",
-                code="cgroup.controller",
-            )
+            raise _no_controller(controller)
         try:
             write_file(directory / name, value)
         except FileNotFoundError:
             if "memsw" in name or "swap" in name:
                 continue  # a kernel without swap accounting; the engine has warned
+            if directory.is_dir():  # version 2 makes the files with the controller
+                raise _no_controller(controller) from None
             raise
         except OSError as error:
             raise _refused(error, directory / name, value) from error
@@ -45,7 +45,7 @@ def weight(shares: int) -> int:
     return 1 + (max(2, min(shares, 262_144)) - 2) * 9999 // 262_142
 
 
-def _v2(r: Resources) -> list[tuple[str, str, str]]:
+def _v2(cgroups: Cgroups, path: str, r: Resources) -> list[tuple[str, str, str]]:
     writes: list[tuple[str, str, str]] = []
     if r.cpu_millis is not None:
         writes.append(("cpu", "cpu.max", f"{_quota(r.cpu_millis)} {PERIOD}"))
@@ -58,16 +58,24 @@ def _v2(r: Resources) -> list[tuple[str, str, str]]:
     if r.memory is not None:
         writes.append(("memory", "memory.max", str(r.memory)))
     if r.memory_swap is not None:
-        writes.append(("memory", "memory.swap.max", _swap(r)))
+        writes.append(("memory", "memory.swap.max", _swap(cgroups, path, r)))
     if r.pids is not None:
         writes.append(("pids", "pids.max", _pids(r.pids)))
     return writes
 
 
-def _swap(r: Resources) -> str:
-    """Version 2 counts swap alone, docker memory and swap together."""
+def _swap(cgroups: Cgroups, path: str, r: Resources) -> str:
+    """Version 2 counts swap alone, docker memory and swap together: what is above the limit of
+    memory, the new one or the one in force."""
     assert r.memory_swap is not None
-    return "max" if r.memory_swap < 0 else str(max(0, r.memory_swap - (r.memory or 0)))
+    if r.memory_swap < 0:
+        return "max"
+    memory = r.memory
+    if memory is None:
+        directory = cgroups.directory("memory", path) or Path("/nonexistent")
+        now = read_file(directory / "memory.max").strip()
+        memory = int(now) if now.isdecimal() else 0
+    return str(max(0, r.memory_swap - memory))
 
 
 def _v1(cgroups: Cgroups, path: str, r: Resources) -> list[tuple[str, str, str]]:
@@ -119,6 +127,14 @@ def _quota(millis: int) -> int:
 
 def _pids(pids: int) -> str:
     return "max" if pids <= 0 else str(pids)
+
+
+def _no_controller(controller: str) -> Unsupported:
+    return Unsupported(
+        f"this host has no {controller} control group",
+        hint="the doctor command names what is missing",
+        code="cgroup.controller",
+    )
 
 
 def _refused(error: OSError, file: Path, value: str) -> Exception:

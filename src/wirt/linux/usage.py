@@ -23,7 +23,7 @@ def _v2(cgroups: Cgroups, path: str) -> dict[str, int | None]:
     group = cgroups.v2 / path.lstrip("/")
     cpu = flat(read_file(group / "cpu.stat"))
     memory = flat(read_file(group / "memory.stat"))
-    blocks = _io_stat(read_file(group / "io.stat"))
+    blocks = _io_stat(group / "io.stat")
     return {
         "cpu_ns": _scaled(cpu.get("usage_usec"), 1000),
         "cpu_user_ns": _scaled(cpu.get("user_usec"), 1000),
@@ -72,9 +72,10 @@ def _scaled(value: int | None, factor: int) -> int | None:
     return None if value is None else value * factor
 
 
-def _io_stat(text: str) -> tuple[int | None, int | None]:
-    """Sums over all devices of lines ``8:0 rbytes=1 wbytes=2 ...``."""
-    if not text:
+def _io_stat(file: Path) -> tuple[int | None, int | None]:
+    """Sums over all devices of lines ``8:0 rbytes=1 wbytes=2 ...``; no line means no traffic."""
+    text = read_file(file)
+    if not text and not file.exists():
         return None, None
     fields = [field.partition("=") for field in text.split() if "=" in field]
     read = sum(int(value) for key, _, value in fields if key == "rbytes")
