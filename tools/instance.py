@@ -154,8 +154,11 @@ def detach(argv: list[str], log: int) -> int:
     )
 
 
-def up(instance: Instance) -> None:
-    """Start what is not running and wait until it answers. Raises :class:`Trouble`."""
+def up(instance: Instance, *, patience: float = READY) -> None:
+    """Start what is not running and wait until it answers, at most ``patience`` seconds.
+
+    Raises :class:`Trouble`.
+    """
     running = processes(instance)
     if stranger := next((pid for pid in running if state_of(pid) != instance.state), None):
         raise Trouble(
@@ -170,12 +173,13 @@ def up(instance: Instance) -> None:
     with instance.log.open("ab") as log:
         mark = log.tell()
         loop = detach([*instance.enter, *instance.supervisor()], log.fileno())
-    deadline = time.monotonic() + READY
+    deadline = time.monotonic() + patience
     while not answers(instance):
         if os.waitpid(loop, os.WNOHANG) != (0, 0) or time.monotonic() > deadline:
             kill(instance)
             raise Trouble(
-                f"wirt {instance.name} did not start within {READY:.0f} s:\n{tail(instance, mark)}",
+                f"wirt {instance.name} did not start within {patience:.0f} s:\n"
+                f"{tail(instance, mark)}",
                 hint=f"all of it is in {instance.log}",
             )
         time.sleep(0.02)
@@ -340,6 +344,7 @@ def main() -> int:
     parser.add_argument("--run", type=Path)
     parser.add_argument("--user", default="wirt")
     parser.add_argument("--no-images", action="store_true")
+    parser.add_argument("--patience", type=float, default=READY, help="seconds to come up in")
     args = parser.parse_args()
     instance = Instance(
         name=args.name,
@@ -359,7 +364,7 @@ def main() -> int:
             return 0
         if args.verb == "restart":
             kill(instance)
-        up(readable(instance))
+        up(readable(instance), patience=args.patience)
         if not args.no_images:
             images(instance, "busybox:latest", "debian:12")
         checkout = ROOT / "bin/wirt"
