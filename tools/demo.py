@@ -49,13 +49,9 @@ class Tour:
     facts: dict[tuple[str, str], Facts] = field(default_factory=dict)
     images: dict[str, str] = field(default_factory=dict)
 
-    def wirt(self, *words: str, code: int = 0) -> str:
-        """Run the client as a user would and show the command. Returns what it printed.
-
-        Raises :class:`Broken` when it ends with another exit code than ``code``.
-        """
-        print(f"  $ wirt {' '.join(_quoted(words))}", flush=True)
-        done = subprocess.run(
+    def ask(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run the client and say nothing."""
+        return subprocess.run(
             [str(WIRT), *words],
             env={**os.environ, "WIRT_HOST": f"unix://{self.socket}"},
             stdin=subprocess.DEVNULL,
@@ -64,6 +60,14 @@ class Tour:
             timeout=180,
             check=False,
         )
+
+    def wirt(self, *words: str, code: int = 0) -> str:
+        """Run the client as a user would and show the command. Returns what it printed.
+
+        Raises :class:`Broken` when it ends with another exit code than ``code``.
+        """
+        print(f"  $ wirt {' '.join(_quoted(words))}", flush=True)
+        done = self.ask(*words)
         if done.returncode != code:
             told = done.stdout + done.stderr
             raise Broken(f"'wirt {' '.join(words)}' ended with {done.returncode}:\n{told}")
@@ -91,6 +95,12 @@ def show(text: str) -> None:
 
 
 # --- the stations ---------------------------------------------------------------------------
+
+
+def clear_away(tour: Tour) -> None:
+    """Remove what a tour that was cut short has left."""
+    for guest in tour.ask("ps", "-aq").stdout.split():
+        tour.ask("rm", "-f", guest)
 
 
 def hardware(tour: Tour) -> None:
@@ -200,6 +210,7 @@ def main() -> int:
         local.up(demo)
         local.images(demo, "busybox:latest", "debian:12")
         tour = Tour(demo.socket)
+        clear_away(tour)
         hardware(tour)
         for image in ("busybox", "debian:12"):
             for kind in KINDS:
