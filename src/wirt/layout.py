@@ -65,6 +65,11 @@ class Layout:
         """``upper work etc log disk.img`` of one guest."""
         return self.state / "guests" / guest_id
 
+    @property
+    def gone(self) -> Path:
+        """``gone/<id>``: states of removed guests on their way out."""
+        return self.state / "gone"
+
     def guest_log(self, guest_id: str) -> Path:
         return self.guest_state(guest_id) / "log"
 

@@ -29,7 +29,8 @@ STEPS = {
     "launch.begun", "launch.ports", "launch.publish", "launch.leave", "launch.left",
     "launch.overlay", "launch.mounted", "launch.fill", "launch.config", "launch.card",
     "launch.connected", "launch.conf",
-    "release.killed", "release.unpublished", "release.links", "release.cgroup", "forget.released",
+    "release.killed", "release.unpublished", "release.links", "release.cgroup",
+    "forget.released", "forget.gone",
 }  # fmt: skip
 
 
@@ -66,6 +67,7 @@ async def _clean(box: Lab, helper: Helper) -> None:
     assert "18081" not in box.inside("nft", "list", "ruleset")
     assert (await helper.call(sweep))[0].removed == ()
     assert list((box.layout.state / "guests").iterdir()) == []
+    assert list(box.layout.gone.iterdir()) == []
 
 
 def test_every_step_has_a_story_here() -> None:

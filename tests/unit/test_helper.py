@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import select
 import signal
 import socket
 import struct
@@ -24,7 +25,7 @@ from wirt.privileged import protocol as p
 from wirt.privileged import registry
 from wirt.privileged.answers import all_verbs, answer_type
 from wirt.privileged.client import Helper
-from wirt.privileged.context import Become, Context, Ended, Route, Sent, on
+from wirt.privileged.context import Become, Context, Early, Ended, Outcome, Route, Sent, on
 from wirt.privileged.server import MAX_STREAMS, Server
 from wirt.privileged.wire import Channel
 
@@ -83,7 +84,22 @@ def _launched(ctx: Context, verb: p.LaunchGuest, ended: Ended[p.Launched]) -> En
     return Ended(pid=ended.pid, answer=ended.answer, fds=(os.pidfd_open(ended.pid),))
 
 
+def _forget(ctx: Context, verb: p.ForgetGuest, _fds: Sequence[int]) -> Outcome[p.Done]:
+    """Answers, and goes on: for ever, into a crash, or until it has left a file."""
+
+    def rest() -> None:
+        if verb.id == "wait":
+            (ctx.layout.run / "goes-on").write_text(str(os.getpid()))
+            signal.pause()
+        if verb.id == "crash":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        (ctx.layout.run / f"rest-{verb.id}").touch()
+
+    return Early(answer=p.Done(), rest=rest)
+
+
 ROUTES: tuple[Route[Any, Any], ...] = (
+    on(p.ForgetGuest, _forget),
     on(p.Ping, _ping),
     on(p.KillGuest, _kill),
     on(p.ReadTree, _read),
@@ -171,6 +187,23 @@ def test_many_slow_verbs_are_in_flight_beside_quick_ones(path: Path) -> None:
         stuck.cancel()
 
     _story(path, story)
+
+
+def test_an_early_answer_does_not_wait_for_the_rest(path: Path, tmp_path: Path) -> None:
+    async def story(helper: Helper) -> None:
+        assert (await helper.call(p.ForgetGuest(id="crash")))[0] == p.Done()
+        assert (await helper.call(p.ForgetGuest(id="x")))[0] == p.Done()
+        assert (await helper.call(p.ForgetGuest(id="wait")))[0] == p.Done()
+        for _ in range(1000):
+            if (tmp_path / "rest-x").exists() and (tmp_path / "goes-on").exists():
+                break
+            await asyncio.sleep(0.01)
+        assert (await helper.call(p.Ping()))[0].version == "test"
+
+    _story(path, story)
+    pid = int(_text(tmp_path / "goes-on"))
+    while Path(f"/proc/{pid}").exists():  # ended with the connection that had asked
+        select.select([], [], [], 0.01)
 
 
 def test_descriptors_go_both_ways(path: Path) -> None:

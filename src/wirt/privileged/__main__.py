@@ -60,6 +60,7 @@ def make_directories(layout: Layout, uid: int, gid: int) -> None:
         layout.disks: 0o755,
         layout.volumes: 0o700,
         layout.state / "guests": 0o711,
+        layout.gone: 0o700,
         layout.run / "g": 0o711,
         layout.crun_root: 0o700,
     }

@@ -40,6 +40,17 @@ class Sent(Generic[A]):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Early(Generic[A]):
+    """An answer that is passed on at once, and the ``rest`` of the work, for which nobody waits.
+
+    The child may be killed in the middle of ``rest``: a sweeper must know how to go on.
+    """
+
+    answer: A
+    rest: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Become(Generic[A]):
     """An answer after which the child of a slow verb becomes a program by ``execve``.
 
@@ -52,7 +63,7 @@ class Become(Generic[A]):
     keep: tuple[int, ...] = ()
 
 
-Outcome: TypeAlias = A | Sent[A] | Become[A]
+Outcome: TypeAlias = A | Sent[A] | Early[A] | Become[A]
 Sweeper: TypeAlias = Callable[[Context, Sweep], Iterable[str]]
 
 

@@ -190,7 +190,7 @@ class ReleaseGuest(Verb["Done"], frozen=True, kw_only=True, tag="release"):
 
 
 class ForgetGuest(Verb["Done"], frozen=True, kw_only=True, tag="forget"):
-    """Release, then delete the guest's state directory. Idempotent."""
+    """Release, then delete the guest's state, whose files may go after the answer. Idempotent."""
 
     slow: ClassVar[bool] = True
     id: str

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import signal
 from pathlib import Path
@@ -73,10 +75,29 @@ def release(ctx: Context, guest_id: str) -> None:
 
 
 def forget(ctx: Context, guest_id: str) -> None:
-    """Release, then delete the guest's state. Idempotent."""
+    """Release, then put the guest's state out of the way; :func:`clear` deletes it. Idempotent."""
     release(ctx, guest_id)
     fault("forget.released")
-    remove(ctx.layout.guest_state(guest_id))
+    clear(ctx, guest_id)  # what was left there by a crash; most often nothing
+    with contextlib.suppress(FileNotFoundError):
+        ctx.layout.guest_state(guest_id).rename(ctx.layout.gone / guest_id)
+    fault("forget.gone")
+
+
+def clear(ctx: Context, guest_id: str) -> bool:
+    """Delete the state of a forgotten guest; False when there is none or another one does it."""
+    place = ctx.layout.gone / guest_id
+    try:
+        lock = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return remove(place)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(lock)
 
 
 def remove(path: Path) -> bool:

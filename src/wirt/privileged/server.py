@@ -24,7 +24,7 @@ import msgspec
 from wirt.errors import Invalid, Unsupported
 from wirt.linux import libc, pidfd
 from wirt.privileged.answers import Answer, all_verbs, answer_type, to_failure
-from wirt.privileged.context import Become, Context, Ended, Route, Sent
+from wirt.privileged.context import Become, Context, Early, Ended, Route, Sent
 from wirt.privileged.protocol import Failure, Verb
 from wirt.privileged.wire import BrokenPacket, Channel, Packet, close_all
 
@@ -36,6 +36,8 @@ MAX_STREAMS = 32
 readers shall not keep guests from being started or killed."""
 _KILL_SECONDS = 5.0
 _PEER = struct.Struct("3i")
+_LAST, _EARLY = 0, 1
+"""Numbers of a child's packets: :data:`_EARLY` is an answer after which the child goes on."""
 
 AnyVerb: TypeAlias = Verb[Any]
 AnyRoute: TypeAlias = Route[Any, Any]
@@ -59,6 +61,7 @@ class _Work:
     pid: int = 0
     child: Channel | None = None
     replies: list[Packet] = field(default_factory=list)
+    answered: bool = False
 
 
 class Server:
@@ -258,6 +261,7 @@ class Server:
             libc.close_except((reply.fileno(), *work.packet.fds))
             reply.setblocking(True)
             self._carry_out(work, reply)
+            reply.close()  # the answer need not wait until the kernel has taken us apart
             status = 0
         except BaseException as error:
             log.error("a child failed", exc_info=error)
@@ -271,14 +275,18 @@ class Server:
             run = self._route(work.verb).run
             outcome = run(self._context, work.verb, work.packet.fds)
             if isinstance(outcome, Become):
-                tell.send(0, self._pack(outcome.answer))
+                tell.send(_LAST, self._pack(outcome.answer))
                 self._become(outcome, reply)
             elif isinstance(outcome, Sent):
-                tell.send(0, self._pack(outcome.answer), outcome.fds)
-            else:
-                tell.send(0, self._pack(outcome))
+                tell.send(_LAST, self._pack(outcome.answer), outcome.fds)
+            elif not isinstance(outcome, Early):
+                tell.send(_LAST, self._pack(outcome))
         except Exception as error:  # noqa: BLE001 - told to the daemon
-            tell.send(0, self._pack(to_failure(error)))
+            tell.send(_LAST, self._pack(to_failure(error)))
+            return
+        if isinstance(outcome, Early):
+            tell.send(_EARLY, self._pack(outcome.answer))
+            outcome.rest()
 
     @staticmethod
     def _become(outcome: Become[Any], reply: socket.socket) -> NoReturn:
@@ -295,6 +303,10 @@ class Server:
         if self._drain(work):
             self._finish(work, self._ended(work))
             self._start_waiting()
+        elif any(packet.id == _EARLY for packet in work.replies) and not work.answered:
+            work.answered = True
+            ended = self._ended(work)
+            self._answer(work.connection, work.packet.id, ended.answer, ended.fds)
 
     @staticmethod
     def _drain(work: _Work) -> bool:
@@ -333,7 +345,8 @@ class Server:
                 ended = Ended(pid=ended.pid, answer=to_failure(error))
         self._left.add(work.pid)
         self._reap()
-        self._answer(work.connection, work.packet.id, ended.answer, ended.fds)
+        if not work.answered:
+            self._answer(work.connection, work.packet.id, ended.answer, ended.fds)
 
     def _reap(self) -> None:
         with contextlib.suppress(BlockingIOError):

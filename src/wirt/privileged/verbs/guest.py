@@ -16,7 +16,7 @@ from wirt.linux import libc, limits
 from wirt.model.names import is_id, short
 from wirt.privileged import check, facts, links, netstate, release
 from wirt.privileged import launch as launching
-from wirt.privileged.context import Context, on
+from wirt.privileged.context import Context, Early, Outcome, on
 from wirt.privileged.facts import Facts
 from wirt.privileged.netlink import Netlink
 from wirt.privileged.netstate import Card
@@ -84,10 +84,14 @@ def release_guest(ctx: Context, verb: ReleaseGuest, _fds: Fds) -> Done:
     return Done()
 
 
-def forget(ctx: Context, verb: ForgetGuest, _fds: Fds) -> Done:
-    """Remove all of it."""
+def forget(ctx: Context, verb: ForgetGuest, _fds: Fds) -> Outcome[Done]:
+    """Remove all of it: its files may be many, and nobody need wait for their end."""
     release.forget(ctx, check.guest_id(verb.id))
-    return Done()
+    return Early(answer=Done(), rest=lambda: _cleared(ctx, verb.id))
+
+
+def _cleared(ctx: Context, guest_id: str) -> None:
+    release.clear(ctx, guest_id)
 
 
 def update_files(ctx: Context, verb: UpdateFiles, _fds: Fds) -> Done:
@@ -223,6 +227,9 @@ def sweep(ctx: Context, verb: Sweep) -> Iterable[str]:
         if path.name not in known | running:
             release.remove(path)
             yield f"state of guest {short(path.name)}"
+    for path in _ids(ctx.layout.gone):
+        if release.clear(ctx, path.name):
+            yield f"files of removed guest {short(path.name)}"
     with Netlink() as netlink:
         for link in links.links(netlink):
             owner, colon, guest_id = link.alias.partition(":")
