@@ -99,9 +99,12 @@ OWN_INTERFACES = (
 
 
 @contextmanager
-def apart() -> Iterator[tuple[str, ...]]:
-    """Fresh network and mount namespaces with a loopback; words that bring a command into them."""
-    ready = f"set -e; ip link set lo up; {OWN_INTERFACES}; echo; exec sleep infinity"
+def apart(prepare: str = "true") -> Iterator[tuple[str, ...]]:
+    """Fresh network and mount namespaces with a loopback; words that bring a command into them.
+
+    ``prepare``: a shell command that changes the mounts there; the host's stay as they are.
+    """
+    ready = f"set -e; ip link set lo up; {OWN_INTERFACES}; {prepare}; echo; exec sleep infinity"
     with subprocess.Popen(
         ["unshare", "-n", "-m", "--propagation", "slave", "sh", "-c", ready],
         stdout=subprocess.PIPE,
@@ -115,10 +118,13 @@ def apart() -> Iterator[tuple[str, ...]]:
 
 
 @contextmanager
-def running(name: str) -> Iterator[Live]:
-    """A fresh instance with the busybox image, gone without a trace afterwards."""
+def running(name: str, *, prepare: str = "true") -> Iterator[Live]:
+    """A fresh instance with the busybox image, gone without a trace afterwards.
+
+    ``prepare``: see :func:`apart`.
+    """
     state = Path("/var/tmp") / name
-    with apart() as enter:
+    with apart(prepare) as enter:
         wish = local.Instance(
             name=name, state=state, run=Path("/run") / name, user="wirt", enter=enter
         )
