@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -307,6 +308,6 @@ def test_the_launcher_works_through_links_from_anywhere(tmp_path: Path) -> None:
 
 def test_closed_standard_streams_are_no_trap(daemon: FakeDaemon) -> None:
     daemon.routes["GET /v1/guests"] = lambda x: x.answer([])
-    line = f"exec {' '.join(argv(['ps']))} <&- >&- 2>&-"
+    line = f"exec {shlex.join(argv(['ps']))} <&- >&- 2>&-"
     env = environment(daemon.path)
     assert subprocess.run(["sh", "-c", line], env=env, check=False).returncode == 0
