@@ -10,6 +10,7 @@ from typing import Protocol
 
 from aiohttp import web
 
+import kinds
 import wirt.api.native
 from wirt import discover
 from wirt.api.http.operation import openapi
@@ -71,6 +72,7 @@ def all_routes() -> list[web.RouteDef]:
 PAGES: Mapping[str, Callable[[], str]] = {
     "docs/reference/cli.md": commands.markdown,
     "docs/reference/errors.md": errors,
+    "docs/reference/kinds.md": kinds.page,
     "docs/reference/openapi.json": document,
 }
 """Path of each generated page, and what makes its text."""
