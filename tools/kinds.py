@@ -89,9 +89,9 @@ def page() -> str:
     lines += ["", "| flag | kind | the refusal |", "| --- | --- | --- |", *refusals]
     lines += [
         "",
-        "Later: `update -m` and `--pids-limit`, `network connect` and `disconnect` are",
-        "for containers; a machine takes them when it is stopped. `update --cpus` takes effect at",
-        "once for all kinds, up to the number of CPUs that a machine was started with.",
+        "A running container also takes `update -m`, `update --pids-limit`, `network connect` and",
+        "`disconnect`; a machine takes them when it is stopped. `update --cpus` acts at once for",
+        "all kinds, up to the number of CPUs that a machine was started with.",
     ]
     return "\n".join(lines) + "\n"
 
