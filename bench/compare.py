@@ -3,10 +3,13 @@
 
     bench/compare.py OTHER [--rounds 40] [--only run,api,exec,idle]
 
-OTHER is a checkout in which ``make setup`` has run; it is measured first in every round. Prints
-minimum and median of every step of a guest's life in milliseconds, for both and their ratio.
-Minima tell of the work, medians of the load as well; what a loaded machine cannot falsify is the
-CPU time per round of the helper with all that it started (keeper, engine, guest) and of the daemon.
+OTHER is a checkout in which ``make setup`` has run. The sides take turns in going first, since the
+kernel clears up behind whoever went before. A clone of this very commit as OTHER shows how much two
+equal sides differ: no smaller difference means anything. To judge one change, let OTHER be this
+commit without it: an older one lacks everybody's work.
+
+Prints minimum and median of every step of a guest's life in milliseconds, for both and their ratio,
+and the CPU time per round of the daemon and of the helper with all that ended below it.
 """
 
 from __future__ import annotations
@@ -75,16 +78,31 @@ class Side:
         return taken
 
     def daemons(self) -> dict[str, int]:
-        """Pids of its helper and its daemon, by module."""
-        found = {}
+        """Pids of its helper and its daemon, by module; not of the helper's children, which have
+        its command line."""
+        found: dict[str, list[int]] = {}
         for entry in Path("/proc").glob("[0-9]*"):
             try:
                 argv = (entry / "cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue
             if self.name.encode() in argv and argv[1] == b"-m":
-                found[argv[2].decode()] = int(entry.name)
-        return found
+                module, pid = argv[2].decode(), int(entry.name)
+                found.setdefault(module, []).append(pid)
+        return {module: _eldest(pids) for module, pids in found.items()}
+
+
+def _eldest(pids: Sequence[int]) -> int:
+    """The one that started first."""
+
+    def started(pid: int) -> int:
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text()
+        except OSError:  # a child that has ended meanwhile
+            return 1 << 62
+        return int(stat.rpartition(")")[2].split()[19])
+
+    return min(pids, key=started)
 
 
 @contextmanager
@@ -197,8 +215,8 @@ def main() -> int:
         sides = [stack.enter_context(running(place, n)) for n, place in enumerate(places)]
         for word in args.only.split(","):
             before = [side.cpu() for side in sides]
-            for _ in range(args.rounds):
-                for side in sides:
+            for number in range(args.rounds):
+                for side in sides if number % 2 else sides[::-1]:
                     MEASURES[word](side)
             for side, had in zip(sides, before, strict=True):
                 for module, spent in side.cpu().items():
