@@ -21,7 +21,7 @@ from dataclasses import replace
 from wirt.aio import Nursery
 from wirt.engine.protocol import Exit
 from wirt.errors import Unavailable, WirtError
-from wirt.host.finish import Finish
+from wirt.host.finish import Finish, noted_exit
 from wirt.host.health import Health
 from wirt.host.insist import insist
 from wirt.host.launch import Launch, boot_id
@@ -87,6 +87,8 @@ class Adopt:
             await self._tidy(guest)
             return
         ending = self._finish.read_exit(guest.id)
+        if ending is None and should_run:
+            ending = noted_exit(guest)
         if ending is not None or should_run:
             await self._end(guest, ending or await self._finish.put_down(guest.id))
         else:

@@ -22,7 +22,7 @@ from wirt.host.roster import Roster
 from wirt.host.running import Running, parse_exit
 from wirt.host.waits import Outcome, Waits
 from wirt.layout import Layout
-from wirt.model.guest import Guest, GuestState
+from wirt.model.guest import Guest, GuestState, GuestStatus
 from wirt.privileged.client import Helper
 from wirt.privileged.faults import fault
 from wirt.privileged.protocol import KillGuest, ReleaseGuest
@@ -107,10 +107,17 @@ class Finish:
         elif delay is not None:
             self._nursery.start(self.start_again(guest, delay), name=f"restart {guest.name}")
 
+    async def _note(self, guest: Guest, ending: Exit) -> Guest:
+        """Write the ending down before the release, which takes the keeper's record away."""
+        guest = replace(guest, status=_ended_as(guest, ending))
+        await self._roster.save(guest)
+        return guest
+
     async def _settle(self, guest: Guest, ending: Exit) -> tuple[Guest, float | None]:
         fault("host.ended")
         delay = next_delay(guest, ending)
         if not guest.spec.remove_on_exit:
+            guest = await self._note(guest, ending)
             try:
                 await insist(self._helper, ReleaseGuest(id=guest.id))
             except WirtError as error:
@@ -119,13 +126,9 @@ class Finish:
             delay = None
         fault("host.released")
         status = replace(
-            guest.status,
+            _ended_as(guest, ending),
             state=GuestState.EXITED if delay is None else GuestState.RESTARTING,
             pid=0,
-            exit_code=ending.code,
-            error="" if _as_wished(guest, ending) else ending.error,
-            oom_killed=ending.oom_killed,
-            finished_at=ending.time,
             health=None,
         )
         guest = await self._roster.move(guest.id, status)
@@ -143,6 +146,30 @@ class Finish:
             **facts,
         )
         return guest, delay
+
+
+def _ended_as(guest: Guest, ending: Exit) -> GuestStatus:
+    """The status with how it ended; the state is still the one before."""
+    return replace(
+        guest.status,
+        exit_code=ending.code,
+        error="" if _as_wished(guest, ending) else ending.error,
+        oom_killed=ending.oom_killed,
+        finished_at=ending.time,
+    )
+
+
+def noted_exit(guest: Guest) -> Exit | None:
+    """How it ended, when an earlier daemon wrote that down and then no more; else None."""
+    status = guest.status
+    if status.finished_at <= status.started_at:
+        return None
+    return Exit(
+        code=status.exit_code,
+        oom_killed=status.oom_killed,
+        time=status.finished_at,
+        error=status.error,
+    )
 
 
 def _as_wished(guest: Guest, ending: Exit) -> bool:
