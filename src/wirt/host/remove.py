@@ -86,14 +86,18 @@ class Remove:
         if guest.status.state in {GuestState.RUNNING, GuestState.PAUSED}:
             raise Conflict(f"guest {guest.name!r} was started meanwhile", code="guest.running")
         if guest.status.state is not GuestState.REMOVING:
-            # the row goes last: after a crash the next start goes on here
-            removing = replace(guest.status, state=GuestState.REMOVING)
-            guest = await self._roster.move(guest_id, removing)
+            # the row goes last: after a crash the next start goes on here, volumes and all
+            guest = replace(
+                guest,
+                status=replace(guest.status, state=GuestState.REMOVING),
+                spec=replace(guest.spec, remove_on_exit=volumes or guest.spec.remove_on_exit),
+            )
+            await self._roster.save(guest)
         fault("host.removing")
         await insist(self._helper, ForgetGuest(id=guest_id))
         fault("host.forgotten")
         for holder in self._holders:
-            await holder.release(guest, volumes=volumes or guest.spec.remove_on_exit)
+            await holder.release(guest, volumes=guest.spec.remove_on_exit or volumes)
         fault("host.let-go")
         self._running.forget_execs(guest_id)
         await self._roster.remove(guest_id)
