@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 
 from wirt.aio import Locks, shielded
 from wirt.errors import Invalid
+from wirt.host.insist import insist
 from wirt.image.assemble import Stored
 from wirt.image.store import BlobStore, Lease, no_space
 from wirt.model.image import Digest, Image
@@ -156,7 +157,7 @@ class Layers:
         chain_ids = tuple(c for c in unused.chain_ids if c not in self._held)
         images = tuple(i for i in unused.images if i not in self._held)
         if chain_ids or images:
-            await self._helper.call(DropLayers(chain_ids=chain_ids, image_ids=images))
+            await insist(self._helper, DropLayers(chain_ids=chain_ids, image_ids=images))
 
     def lease(self) -> Lease:
         """Keep blobs that are being read."""
