@@ -22,7 +22,7 @@ from live import Live
 
 SPEC = Path(__file__).resolve().parents[2] / "docs" / "reference" / "openapi.json"
 ROUNDS = 12
-"""Requests for each operation."""
+"""Requests for each operation; those for figures take a second each, so they are few."""
 
 ODD: tuple[Any, ...] = (
     None, True, False, 0, -1, 1, 2**31, 2**63, -(2**63), 2**64, 10**30, 1.5, 1e308, "", " ", "a",
@@ -189,12 +189,12 @@ def running_guest(live: Live) -> Iterator[None]:
                 live.ask("DELETE", f"/v1/images/{image['id']}?force=1")
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_no_request_whatever_is_an_internal_error(shared_instance: Live, seed: int) -> None:
     live, fuzz = shared_instance, Fuzz(seed)
     with running_guest(live):
         for verb, path, operation in fuzz.operations():
-            for _ in range(ROUNDS):
+            for _ in range(2 if path.endswith("/stats") else ROUNDS):
                 target = fuzz.target(path, operation)
                 body, kind = fuzz.body(operation)
                 if path.endswith(ENDLESS) and "follow=" not in target and "stream=" not in target:
