@@ -45,11 +45,17 @@ class Row:
         return "must" if ours <= self.must * theirs else "missed"
 
 
-def in_turn(actions: Mapping[str, Callable[[], float]], *, rounds: int, warm: int = 1) -> Samples:
-    """Every action once a round, after ``warm`` rounds that do not count."""
+def in_turn(
+    actions: Mapping[str, Callable[[], float]], *, rounds: int, warm: int = 1, pause: float = 0.3
+) -> Samples:
+    """Every action once a round, after ``warm`` rounds that do not count.
+
+    ``pause``: seconds before each, so that nobody is measured while another still clears up.
+    """
     samples: Samples = {name: [] for name in actions}
     for number in range(-warm, rounds):
         for name, action in actions.items():
+            time.sleep(pause)
             value = action()
             if number >= 0:
                 samples[name].append(value)

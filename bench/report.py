@@ -53,9 +53,9 @@ def as_markdown(rows: Sequence[Row], *, loads: Mapping[str, float]) -> str:
     lines = [
         "# Benchmarks",
         "",
-        "Medians, with the smallest value in brackets, taken in turn in one run; smaller is",
-        "better. Compare along a line only: absolute times belong to the machine. Written by",
-        "`make bench PEERS=1`.",
+        "Medians, with the smallest value in brackets, taken in turn in one run with a pause",
+        "before each; smaller is better. Compare along a line only: absolute times belong to",
+        "the machine. Written by `make bench PEERS=1`.",
         "",
         machine_line,
         "",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import subprocess
 import tempfile
@@ -255,15 +256,30 @@ def keeper(
 
 
 def _kill_tree(pid: int) -> None:
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            children = [int(child) for child in task.read_text().split()]
-        except OSError:
-            continue
-        for child in children:
+    """Kill a process with its descendants. It is stopped first, so that it starts no more, and
+    asked again until none lives, since it adopts the orphans of those that were killed."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGSTOP)
+    while alive := [child for child in _children(pid) if _lives(child)]:
+        for child in alive:
             _kill_tree(child)
     with suppress(ProcessLookupError):
-        os.kill(pid, 9)
+        os.kill(pid, signal.SIGKILL)
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):
+            found.extend(int(child) for child in task.read_text().split())
+    return found
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
 
 
 @contextmanager

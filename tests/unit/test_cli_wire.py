@@ -159,7 +159,8 @@ def test_a_daemon_that_restarts_during_an_exec_is_asked_again(script: Script) ->
     daemon.routes["POST /v1/exec/e1/wait"] = lambda x: x.answer({"code": 3})
 
     def stream(exchange: Exchange) -> None:
-        streams.append(exchange.upgrade(frame(1, b"ready\n")))
+        streams.append(exchange.connection)  # before the client can see an answer
+        exchange.upgrade(frame(1, b"ready\n"))
         script.over.wait(10)
         streams[0].shutdown(socket.SHUT_WR)
 
