@@ -150,7 +150,10 @@ class Life:
         self.finish.remove = lambda guest, _: self.remove.remove(guest)
         self.launch.discard = self.remove.remove
         self.finish.start_again = self.revive.later
-        self.signals = Signals(roster=g.roster, running=g.running, helper=g.helper, bus=g.bus)
+        self.signals = Signals(
+            roster=g.roster, running=g.running, helper=g.helper, finish=self.finish, bus=g.bus
+        )
+        self.remove.take_down = self.signals.take_down
         self.stop = Stop(roster=g.roster, signals=self.signals, launch=self.launch, bus=g.bus)
         self.adopt = Adopt(
             layout=g.layout, roster=g.roster, running=g.running, finish=self.finish,

@@ -20,13 +20,13 @@ from dataclasses import replace
 
 from wirt.aio import Nursery
 from wirt.engine.protocol import Exit
-from wirt.errors import Unavailable, WirtError
+from wirt.errors import NotFound, Unavailable, WirtError
 from wirt.host.finish import Finish, noted_exit
 from wirt.host.health import Health
 from wirt.host.insist import insist
 from wirt.host.launch import Launch, boot_id
 from wirt.host.remove import Remove
-from wirt.host.restart import wanted_at_boot
+from wirt.host.restart import FIRST_DELAY, LONGEST_DELAY, wanted_at_boot
 from wirt.host.roster import Roster
 from wirt.host.running import Live, Running
 from wirt.layout import Layout
@@ -90,7 +90,7 @@ class Adopt:
         if ending is None and should_run:
             ending = noted_exit(guest)
         if ending is not None or should_run:
-            await self._end(guest, ending or await self._finish.put_down(guest.id))
+            await self._end(guest, ending)
         else:
             await insist(self._helper, ReleaseGuest(id=guest.id))
             await self._tidy(guest)
@@ -115,27 +115,40 @@ class Adopt:
             ending = self._finish.read_exit(guest.id)
             await self._end(guest, ending or Exit(code=int(hello.get("code", ["255"])[0])))
             return
-        if guest.status.state not in SHOULD_RUN:
-            # START was given, but the daemon died before it could note it
-            status = replace(
-                guest.status,
-                state=GuestState.RUNNING,
-                pid=int(hello["pid"][0]),
-                started_at=int(hello["started"][0]),
-                exit_code=0,
-                error="",
-            )
-            guest = replace(guest, status=status, boot_id=boot_id())
-            await self._roster.save(guest)
+        async with self._roster.locks.hold(guest.id):  # it may end in this very moment
+            if guest.status.state not in SHOULD_RUN:
+                # START was given, but the daemon died before it could note it
+                status = replace(
+                    guest.status,
+                    state=GuestState.RUNNING,
+                    pid=int(hello["pid"][0]),
+                    started_at=int(hello["started"][0]),
+                    exit_code=0,
+                    error="",
+                    stopped_by_user=False,
+                )
+                guest = replace(guest, status=status, boot_id=boot_id())
+                await self._roster.save(guest)
+            elif guest.status.state is GuestState.PAUSED:
+                await self._freeze_again(guest, live)
         self._health.watch(guest)
         log.info("guest %s is running, adopted", guest.name)
 
-    async def _end(self, guest: Guest, ending: Exit) -> None:
-        """Finish as if we had watched."""
+    @staticmethod
+    async def _freeze_again(guest: Guest, live: Live) -> None:
+        """A pause is noted before it is carried out."""
+        try:
+            await live.handle.freeze(True)
+        except WirtError as error:
+            log.warning("guest %s may not be frozen: %s", guest.name, error)
+
+    async def _end(self, guest: Guest, ending: Exit | None) -> None:
+        """Finish as if we had watched; ``ending`` None: nobody knows how it ended."""
         if guest.status.state not in SHOULD_RUN:
-            guest = replace(guest, status=replace(guest.status, state=GuestState.RUNNING))
+            running = replace(guest.status, state=GuestState.RUNNING, stopped_by_user=False)
+            guest = replace(guest, status=running)
             await self._roster.save(guest)
-        await self._finish.bury(guest, ending)
+        await self._finish.bury(guest.id, ending)
 
     async def _tidy(self, guest: Guest) -> None:
         """A guest that is down: remove it when it was to vanish at its end."""
@@ -160,12 +173,22 @@ class Revive:
                 self._nursery.start(self.later(guest, 0.0), name=f"revive {guest.name}")
 
     async def later(self, guest: Guest, delay: float) -> None:
-        """Start a guest after ``delay`` seconds unless the user decided otherwise meanwhile."""
-        await asyncio.sleep(delay)
-        try:
-            guest = self._roster.get(guest.id)
-            if guest.status.stopped_by_user and guest.status.state is not GuestState.RESTARTING:
+        """Start a guest after ``delay`` seconds unless anything has become of it meanwhile.
+
+        While the helper or the keeper does not answer the guest stays RESTARTING and is tried
+        again, ever more seldom.
+        """
+        while True:
+            await asyncio.sleep(delay)
+            try:
+                await self._launch.start(guest, again=True)
                 return
-            await self._launch.start(guest, again=True)
-        except WirtError as error:
-            log.warning("guest %s could not be started again: %s", guest.name, error)
+            except WirtError as error:
+                log.warning("guest %s could not be started again: %s", guest.name, error)
+            try:
+                guest = self._roster.get(guest.id)
+            except NotFound:
+                return
+            if guest.status.state is not GuestState.RESTARTING:
+                return
+            delay = min(max(2 * delay, FIRST_DELAY), LONGEST_DELAY)

@@ -6,6 +6,7 @@ The client's socket is given to the guest's keeper; the daemon keeps no copy (de
 from __future__ import annotations
 
 import os
+import select
 from dataclasses import dataclass
 
 from wirt.errors import Conflict, Unsupported
@@ -43,6 +44,7 @@ class Attach:
                 hint=f"'wirt unpause {guest.name}' first",
                 code="guest.paused",
             )
+        self._hang_up_on_gone(guest.id)
         if len(self._waiting.get(guest.id, ())) >= MAX_WAITING:
             raise Unsupported(f"{MAX_WAITING} clients wait for the start of {guest.name!r} already")
 
@@ -59,11 +61,26 @@ class Attach:
 
     async def join_all(self, live: Live, guest: Guest) -> None:
         """Give the keeper everybody who waited; called before the process runs."""
-        for descriptor, streams in self._waiting.pop(guest.id, ()):
+        while waiting := self._waiting.get(guest.id):
+            descriptor, streams = waiting.pop(0)
             try:
                 await _give(live, guest, descriptor, streams)
             finally:
                 os.close(descriptor)
+        self._waiting.pop(guest.id, None)
+
+    def _hang_up_on_gone(self, guest_id: str) -> None:
+        """Forget clients that went away while they waited; nobody else would notice."""
+        waiting = self._waiting.get(guest_id)
+        if not waiting:
+            return
+        poll = select.poll()
+        for descriptor, _ in waiting:
+            poll.register(descriptor, 0)  # POLLHUP and POLLERR are always told
+        gone = {descriptor for descriptor, _ in poll.poll(0)}
+        self._waiting[guest_id] = [entry for entry in waiting if entry[0] not in gone]
+        for descriptor in gone:
+            os.close(descriptor)
 
     async def release(self, guest: Guest, *, volumes: bool = False) -> None:
         """Hang up on everybody who waits; the guest will not start."""

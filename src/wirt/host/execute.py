@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from wirt.errors import Conflict, Invalid, WirtError
+from wirt.errors import Conflict, Internal, Invalid, WirtError
 from wirt.host.create import MAX_ARGUMENT_BYTES, MAX_ENV_BYTES
 from wirt.host.events import Bus
 from wirt.host.roster import Roster
@@ -47,20 +47,26 @@ class Execute:
         Raises an error with ``facts["exit"]`` when it cannot be run; the process then counts as
         ended with that code.
         """
-        guest = self._roster.get(process.guest_id)
         try:
-            live = self._running.require(guest)
+            self.startable(process.id)  # again: somebody else may have started it meanwhile
+            guest = self._roster.get(process.guest_id)
             process.started = True
-            process.pid = await live.handle.execute(process.id, process.spec, descriptor)
-        except WirtError as error:
-            process.code = int(error.facts.get("exit", 126))
-            process.failure = error.message
-            process.ended.set()
-            raise
+            await self._run(process, guest, descriptor)
         finally:
             if descriptor is not None:
                 os.close(descriptor)
         self._publish(guest, "exec_start", process)
+
+    async def _run(self, process: Exec, guest: Guest, descriptor: int | None) -> None:
+        try:
+            live = self._running.require(guest)
+            process.pid = await live.handle.execute(process.id, process.spec, descriptor)
+        except Exception as error:
+            known = error if isinstance(error, WirtError) else Internal(f"internal error: {error}")
+            if process.code is None:
+                process.failure = known.message
+                self._running.exec_ended(process, int(known.facts.get("exit", 126)))
+            raise
 
     async def resize(self, exec_id: str, rows: int, columns: int) -> None:
         """Tell a running process the size of its terminal."""

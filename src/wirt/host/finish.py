@@ -19,7 +19,7 @@ from wirt.host.events import Bus
 from wirt.host.insist import insist
 from wirt.host.restart import next_delay
 from wirt.host.roster import Roster
-from wirt.host.running import Running, parse_exit
+from wirt.host.running import Live, Running, parse_exit
 from wirt.host.waits import Outcome, Waits
 from wirt.layout import Layout
 from wirt.model.guest import Guest, GuestState, GuestStatus
@@ -28,6 +28,8 @@ from wirt.privileged.faults import fault
 from wirt.privileged.protocol import KillGuest, ReleaseGuest
 
 log = logging.getLogger("wirt.finish")
+
+UP = frozenset({GuestState.RUNNING, GuestState.PAUSED})
 
 After = Callable[[Guest, float], Coroutine[Any, Any, None]]
 """What to do with an ended guest that is to be removed or restarted after so many seconds."""
@@ -58,16 +60,8 @@ class Finish:
         self.start_again: After = _unset
         running.on_ended = self._ended
 
-    def _ended(self, guest_id: str, ending: Exit | None) -> None:
-        work = self.finish(guest_id) if ending is not None else self._lost(guest_id)
-        self._nursery.start(work, name=f"finish {guest_id[:12]}")
-
-    async def _lost(self, guest_id: str) -> None:
-        """The keeper went without an exit event: it wrote its record first, or was killed."""
-        live = self._running.get(guest_id)
-        if live is not None:
-            live.exit = self.read_exit(guest_id) or await self.put_down(guest_id)
-        await self.finish(guest_id)
+    def _ended(self, live: Live) -> None:
+        self._nursery.start(self.finish(live), name=f"finish {live.guest_id[:12]}")
 
     def read_exit(self, guest_id: str) -> Exit | None:
         """The exit record that a keeper left, or None."""
@@ -79,24 +73,51 @@ class Finish:
 
     async def put_down(self, guest_id: str) -> Exit:
         """Kill what is left of a guest whose keeper is gone; its true status is lost with it."""
-        await insist(self._helper, KillGuest(id=guest_id, keeper=True))
+        try:
+            await insist(self._helper, KillGuest(id=guest_id, keeper=True))
+        except WirtError as error:
+            log.warning("guest %s: could not kill what is left: %s", guest_id[:12], error)
         return Exit(code=137, signal=9, time=time.time_ns(), error="the guest's keeper was killed")
 
-    async def finish(self, guest_id: str) -> None:
-        """Bring a live guest whose ``exit`` is set to rest."""
-        async with self._roster.locks.hold(guest_id):
-            live = await self._running.drop(guest_id)
-            if live is None or live.exit is None:
-                return
-            guest, delay = await self._settle(self._roster.get(guest_id), live.exit)
-        await self._afterwards(guest, delay)
-        live.ended.set()
+    async def finish(self, live: Live) -> None:
+        """Bring a guest to rest whose run ``live`` is over.
 
-    async def bury(self, guest: Guest, ending: Exit) -> None:
-        """Bring a guest to rest that ended while no daemon watched."""
-        async with self._roster.locks.hold(guest.id):
-            guest, delay = await self._settle(guest, ending)
+        Nothing happens when that run was undone or finished meanwhile: the next one may have begun.
+        """
+        guest_id = live.guest_id
+        try:
+            async with self._roster.locks.hold(guest_id):
+                if self._running.get(guest_id) is not live:
+                    return
+                if live.exit is None:  # the keeper wrote its record first, or was killed
+                    live.exit = self.read_exit(guest_id) or await self.put_down(guest_id)
+                await self._running.drop(guest_id)
+                guest, delay = await self._settled(guest_id, live.exit)
+            await self._afterwards(guest, delay)
+        finally:
+            live.ended.set()
+
+    async def bury(self, guest_id: str, ending: Exit | None = None) -> None:
+        """Bring a guest to rest that ended while nobody watched; ``ending`` None: as was noted.
+
+        Nothing happens when it is down already or runs in our sight.
+        """
+        async with self._roster.locks.hold(guest_id):
+            guest = self._roster.get(guest_id)
+            if self._running.get(guest_id) is not None or guest.status.state not in UP:
+                return
+            ending = ending or self.read_exit(guest_id) or noted_exit(guest)
+            ending = ending or await self.put_down(guest_id)
+            guest, delay = await self._settled(guest_id, ending)
         await self._afterwards(guest, delay)
+
+    async def _settled(self, guest_id: str, ending: Exit) -> tuple[Guest, float | None]:
+        """As :meth:`_settle`; who waits is answered even when the end cannot be noted."""
+        try:
+            return await self._settle(self._roster.get(guest_id), ending)
+        except WirtError:
+            self._waits.ended(guest_id, Outcome(ending.code, ending.error))
+            raise
 
     async def _afterwards(self, guest: Guest, delay: float | None) -> None:
         outcome = Outcome(guest.status.exit_code, guest.status.error)
@@ -116,18 +137,20 @@ class Finish:
     async def _settle(self, guest: Guest, ending: Exit) -> tuple[Guest, float | None]:
         fault("host.ended")
         delay = next_delay(guest, ending)
-        if not guest.spec.remove_on_exit:
+        state = GuestState.EXITED if delay is None else GuestState.RESTARTING
+        if guest.spec.remove_on_exit:
+            delay = None
+            state = GuestState.REMOVING  # nobody may start it from here on
+        else:
             guest = await self._note(guest, ending)
             try:
                 await insist(self._helper, ReleaseGuest(id=guest.id))
             except WirtError as error:
                 log.warning("guest %s: could not release: %s", guest.name, error)
-        if guest.spec.remove_on_exit:
-            delay = None
         fault("host.released")
         status = replace(
             _ended_as(guest, ending),
-            state=GuestState.EXITED if delay is None else GuestState.RESTARTING,
+            state=state,
             pid=0,
             health=None,
         )

@@ -6,18 +6,22 @@ it; after START the run directory tells the next daemon that the guest runs (``h
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from wirt.aio import shielded
 from wirt.engine.protocol import Engine, Plan
-from wirt.errors import WirtError
+from wirt.errors import Conflict, Internal, Timeout, Unavailable, WirtError
 from wirt.host.attach import Attach
 from wirt.host.events import Bus
 from wirt.host.health import Health
+from wirt.host.insist import insist
 from wirt.host.prepare import Prepare
-from wirt.host.roster import Roster
+from wirt.host.roster import Roster, require_running
 from wirt.host.running import Running, already_running
 from wirt.host.undo import Undo
 from wirt.host.waits import Outcome, Waits
@@ -58,7 +62,7 @@ class Plans:
 
     async def release(self, guest: Guest) -> None:
         """The inverse of :meth:`launch`."""
-        await self._helper.call(ReleaseGuest(id=guest.id))
+        await insist(self._helper, ReleaseGuest(id=guest.id))
 
 
 Discard = Callable[[Guest], Awaitable[None]]
@@ -92,19 +96,24 @@ class Launch:
         """Start a guest and return it as it runs.
 
         Raises Conflict (``guest.running``) when it runs already. When the process cannot be run the
-        error's ``facts["exit"]`` is 125, 126 or 127, as docker's. ``again``: count it as a restart.
+        error's ``facts["exit"]`` is 125, 126 or 127, as docker's. ``again``: a restart that nobody
+        asked for, so only of a guest whose status is still the one given.
         """
         async with self._roster.locks.hold(guest.id):
-            guest = self._roster.get(guest.id)
-            if guest.status.state not in STARTABLE:
-                raise already_running(guest)
+            before, guest = guest, self._roster.get(guest.id)
+            _check_startable(guest, before if again else guest)
             try:
                 return await self._start(guest, again=again)
-            except WirtError as error:
-                await self._failed(guest, error)
-                failure = error
+            except asyncio.CancelledError:
+                cut = Timeout(f"guest {guest.name!r} could not be started in time")
+                await shielded(self._failed(guest, cut, again=again))
+                raise
+            except Exception as error:  # noqa: BLE001 - told to whoever waits, then raised
+                failure = _known(error)
+                await self._failed(guest, failure, again=again)
         if guest.spec.remove_on_exit:
-            await self.discard(guest)
+            with contextlib.suppress(Conflict):  # somebody has started it after all
+                await self.discard(guest)
         raise failure
 
     async def _start(self, guest: Guest, *, again: bool) -> Guest:
@@ -116,13 +125,28 @@ class Launch:
             await self._attach.join_all(live, guest)
             fault("host.joined")
             pid, started_at = await live.handle.start()
-            undo.keep()
-        fault("host.started")
+            fault("host.started")
+            guest = await self._note(guest, plan, launched, (pid, started_at), again=again)
+            undo.keep()  # what cannot be noted shall not run
+        fault("host.noted")
+        self._bus.publish("guest", "start", guest.id, name=guest.name, image=guest.spec.image)
+        self._health.watch(guest)
+        return guest
+
+    async def _note(
+        self,
+        guest: Guest,
+        plan: Plan,
+        launched: Launched,
+        started: tuple[int, int],
+        *,
+        again: bool,
+    ) -> Guest:
         count = guest.status.restart_count + 1 if again else 0
         status = GuestStatus(
             state=GuestState.RUNNING,
-            pid=pid,
-            started_at=started_at,
+            pid=started[0],
+            started_at=started[1],
             finished_at=guest.status.finished_at,
             restart_count=count,
             accelerator=plan.accelerator,
@@ -135,26 +159,47 @@ class Launch:
         )
         guest = replace(guest, status=status)
         await self._roster.save(guest)
-        fault("host.noted")
-        self._bus.publish("guest", "start", guest.id, name=guest.name, image=guest.spec.image)
-        self._health.watch(guest)
         return guest
 
-    async def _failed(self, guest: Guest, error: WirtError) -> None:
-        """Remember why, tell those who wait, hang up on those attached."""
+    async def _failed(self, guest: Guest, error: WirtError, *, again: bool) -> None:
+        """Remember why, tell those who wait, hang up on those attached.
+
+        A restart for which the helper or the keeper was not there stays due.
+        """
         error.facts.setdefault("exit", 125)
         code = int(error.facts["exit"])
-        status = replace(
-            guest.status,
-            state=GuestState.CREATED
-            if guest.status.state is GuestState.CREATED
-            else GuestState.EXITED,
-            exit_code=code,
-            error=error.message,
-        )
-        await self._roster.save(replace(guest, status=status))
-        await self._attach.release(guest)
-        self._waits.ended(guest.id, Outcome(code, error.message))
+        state = GuestState.EXITED
+        if guest.status.state is GuestState.CREATED:
+            state = GuestState.CREATED
+        elif again and isinstance(error, Unavailable):
+            state = GuestState.RESTARTING
+        status = replace(guest.status, state=state, exit_code=code, error=error.message)
+        try:
+            await self._roster.save(replace(self._roster.get(guest.id), status=status))
+        finally:
+            await self._attach.release(guest)
+            due = state is GuestState.RESTARTING
+            self._waits.ended(guest.id, Outcome(code, error.message), restarting=due)
+
+
+def _check_startable(guest: Guest, before: Guest) -> None:
+    state = guest.status.state
+    if state in {GuestState.REMOVING, GuestState.DEAD}:
+        raise Conflict(f"guest {guest.name!r} is being removed", code="guest.removing")
+    if state is GuestState.PAUSED:
+        require_running(guest)
+    if state not in STARTABLE:
+        raise already_running(guest)
+    if guest.status != before.status:
+        raise Conflict(f"guest {guest.name!r} was not to be restarted any more")
+
+
+def _known(error: Exception) -> WirtError:
+    if isinstance(error, WirtError):
+        return error
+    unknown = Internal(f"internal error: {type(error).__name__}: {error}")
+    unknown.__cause__ = error
+    return unknown
 
 
 async def _unset(guest: Guest) -> None:

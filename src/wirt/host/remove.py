@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Protocol
 
@@ -16,11 +17,17 @@ from wirt.host.waits import Outcome, Waits
 from wirt.model.guest import Guest, GuestState
 from wirt.privileged.client import Helper
 from wirt.privileged.faults import fault
-from wirt.privileged.protocol import ForgetGuest, KillGuest
+from wirt.privileged.protocol import ForgetGuest
 
 log = logging.getLogger("wirt.remove")
 
-KILL_DEADLINE = 30.0
+UP = frozenset({GuestState.RUNNING, GuestState.PAUSED})
+
+FORCED_TRIES = 8
+"""How often a guest is taken down that somebody else keeps starting."""
+
+TakeDown = Callable[[Guest], Awaitable[object]]
+"""Kills a guest and waits for its end; nothing happens when it is down."""
 
 
 class Release(Protocol):
@@ -32,7 +39,7 @@ class Release(Protocol):
 
 
 class Remove:
-    """The ``rm`` verb."""
+    """The ``rm`` verb. ``take_down`` is set by the wiring."""
 
     def __init__(
         self,
@@ -50,41 +57,32 @@ class Remove:
         self._holders = holders
         self._bus = bus
         self._waits = waits
+        self.take_down: TakeDown = _unset
 
     async def remove(self, guest: Guest, *, force: bool = False, volumes: bool = False) -> None:
         """Remove a guest. Raises Conflict when it runs and ``force`` is not given."""
-        if guest.status.state in {GuestState.RUNNING, GuestState.PAUSED}:
+        for _ in range(FORCED_TRIES):
+            if force:
+                with contextlib.suppress(NotFound):
+                    await self.take_down(guest)
+            async with self._roster.locks.hold(guest.id):
+                try:
+                    guest = self._roster.get(guest.id)
+                except NotFound:
+                    return  # it removed itself meanwhile, as asked
+                if guest.status.state not in UP:
+                    await self._remove(guest, volumes=volumes)
+                    return
             if not force:
-                raise Conflict(
-                    f"cannot remove guest {guest.name!r}: it is {guest.status.state.value}",
-                    hint=f"stop it first, or 'wirt rm -f {guest.name}'",
-                    code="guest.running",
-                )
-            await self._kill(guest)
-        async with self._roster.locks.hold(guest.id):
-            await self._remove(guest.id, volumes=volumes)
-
-    async def _kill(self, guest: Guest) -> None:
-        guest = await self._roster.revise(
-            guest.id, lambda status: replace(status, stopped_by_user=True)
+                break
+        raise Conflict(
+            f"cannot remove guest {guest.name!r}: it is {guest.status.state.value}",
+            hint=f"stop it first, or 'wirt rm -f {guest.name}'",
+            code="guest.running",
         )
-        live = self._running.get(guest.id)
-        await insist(self._helper, KillGuest(id=guest.id))
-        if live is not None:
-            try:
-                await asyncio.wait_for(live.ended.wait(), KILL_DEADLINE)
-            except TimeoutError:
-                log.warning("guest %s did not end when killed", guest.name)
-                await insist(self._helper, KillGuest(id=guest.id, keeper=True))
-                await asyncio.wait_for(live.ended.wait(), KILL_DEADLINE)
 
-    async def _remove(self, guest_id: str, *, volumes: bool) -> None:
-        try:
-            guest = self._roster.get(guest_id)
-        except NotFound:
-            return  # it removed itself meanwhile, as asked
-        if guest.status.state in {GuestState.RUNNING, GuestState.PAUSED}:
-            raise Conflict(f"guest {guest.name!r} was started meanwhile", code="guest.running")
+    async def _remove(self, guest: Guest, *, volumes: bool) -> None:
+        guest_id = guest.id
         if guest.status.state is not GuestState.REMOVING:
             # the row goes last: after a crash the next start goes on here, volumes and all
             guest = replace(
@@ -103,3 +101,7 @@ class Remove:
         await self._roster.remove(guest_id)
         self._bus.publish("guest", "destroy", guest_id, name=guest.name, image=guest.spec.image)
         self._waits.removed(guest_id, Outcome(guest.status.exit_code, guest.status.error))
+
+
+async def _unset(guest: Guest) -> None:
+    raise AssertionError("Remove.take_down is set by the wiring")

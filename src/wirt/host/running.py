@@ -11,11 +11,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from wirt.engine.protocol import Engine, Exit, Handle
-from wirt.errors import Conflict, NotFound, Unavailable
+from wirt.errors import Conflict, Exhausted, NotFound, Unavailable
 from wirt.guest.keeper import KeeperLink, Record
 from wirt.host.roster import require_running
 from wirt.layout import Layout
 from wirt.model.guest import ExecSpec, Guest, Isolation
+
+MOST_EXECS = 4096
+"""Further processes of one guest that are remembered: running, ended lately, never started."""
 
 FORGET_EXECS_AFTER = 300.0
 """Seconds that an ended further process can still be inspected."""
@@ -38,17 +41,22 @@ class Exec:
 
 @dataclass(slots=True, kw_only=True)
 class Live:
-    """One running guest."""
+    """One run of a guest, from its start to its end; the next one is another value.
+
+    ``over``: its end was passed on. ``ended``: all that follows from its end is done.
+    """
 
     guest_id: str
     keeper: KeeperLink
     handle: Handle
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     exit: Exit | None = None
+    over: bool = False
 
 
-Ended = Callable[[str, Exit | None], None]
-"""Called once when a guest's main process ended; None when its keeper went without a word."""
+Ended = Callable[[Live], None]
+"""Called once when a guest's main process ended: ``exit`` says how, or is None when its keeper
+went without a word."""
 
 
 class Running:
@@ -108,22 +116,30 @@ class Running:
         return live
 
     async def drop(self, guest_id: str) -> Live | None:
-        """Forget a live guest and close its keeper connection."""
+        """Forget a live guest and close its keeper connection; its further processes are over."""
         live = self._live.pop(guest_id, None)
         if live is not None:
             if live.exit is not None:
                 self._ending.add(guest_id)
             await live.keeper.close()
-        for process in self._execs.values():
-            if process.guest_id == guest_id and process.started and process.code is None:
-                self._exec_ended(process, 137)
+        for process in self.execs_of(guest_id):
+            if not process.started:
+                del self._execs[process.id]  # it can never be started any more
+            elif process.code is None:
+                self.exec_ended(process, 137)
         return live
 
     # --- further processes
 
     def add_exec(self, process: Exec) -> None:
-        """Remember a further process."""
+        """Remember a further process. Raises Exhausted when its guest has too many."""
         self._forget_old_execs()
+        if len(self.execs_of(process.guest_id)) >= MOST_EXECS:
+            raise Exhausted(
+                f"this guest has {MOST_EXECS} further processes already",
+                hint="those that ended are forgotten after some minutes",
+                code="exec.too-many",
+            )
         self._execs[process.id] = process
 
     def exec(self, text: str) -> Exec:
@@ -151,7 +167,8 @@ class Running:
             if process.code is not None and process.ended_at < limit:
                 del self._execs[process.id]
 
-    def _exec_ended(self, process: Exec, code: int) -> None:
+    def exec_ended(self, process: Exec, code: int) -> None:
+        """A further process ended, or could not be run."""
         process.code = code
         process.ended_at = time.monotonic()
         process.ended.set()
@@ -164,20 +181,25 @@ class Running:
         target = record.get("target", ["main"])[0]
         if target == "main":
             live = self._live.get(guest_id)
-            if live is not None and live.exit is None:
+            if live is not None and not live.over:
                 live.exit = parse_exit(record)
-                self.on_ended(guest_id, live.exit)
-        elif target in self._execs:
-            self._exec_ended(self._execs[target], int(record["code"][0]))
+                self._over(live)
+            return
+        process = self._execs.get(target)
+        if process is not None and process.guest_id == guest_id:
+            self.exec_ended(process, parse_exit(record).code)
 
     def _closed(self, guest_id: str) -> None:
         live = self._live.get(guest_id)
-        if live is not None and live.exit is None:
-            live.exit = Exit(code=137, time=time.time_ns(), error="lost")
-            self.on_ended(guest_id, None)
+        if live is not None and not live.over:
+            self._over(live)
+
+    def _over(self, live: Live) -> None:
+        live.over = True
+        self.on_ended(live)
 
 
-def _nobody_listens(guest_id: str, ending: Exit | None) -> None:
+def _nobody_listens(live: Live) -> None:
     raise AssertionError("Running.on_ended is set by the wiring")
 
 

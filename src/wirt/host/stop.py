@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import replace
 
-from wirt.errors import Conflict, WirtError
+from wirt.errors import Conflict, Timeout, WirtError
 from wirt.host.events import Bus
+from wirt.host.finish import UP, Finish
 from wirt.host.insist import insist
 from wirt.host.launch import Launch
 from wirt.host.process import parse_signal
@@ -28,17 +30,20 @@ SIGKILL = 9
 class Signals:
     """Whatever reaches a running guest from outside: signals, freeze, the end."""
 
-    def __init__(self, *, roster: Roster, running: Running, helper: Helper, bus: Bus) -> None:
+    def __init__(
+        self, *, roster: Roster, running: Running, helper: Helper, finish: Finish, bus: Bus
+    ) -> None:
         self._roster = roster
         self._running = running
         self._helper = helper
+        self._finish = finish
         self._bus = bus
 
     async def kill(self, guest: Guest, number: int) -> None:
         """Send a signal. Raises Conflict when the guest does not run."""
         live = self._running.require(guest, paused_too=True)
         if number == SIGKILL:
-            await self._by_user(guest)
+            await self.stay_down(guest)
             await insist(self._helper, KillGuest(id=guest.id))
         else:
             await live.handle.signal(number)
@@ -52,37 +57,73 @@ class Signals:
                 require_running(guest)
                 raise Conflict(f"guest {guest.name!r} is not paused", code="guest.not-paused")
             live = self._running.require(guest, paused_too=not paused)
-            await live.handle.freeze(paused)
-            state = GuestState.PAUSED if paused else GuestState.RUNNING
-            await self._roster.move(guest.id, replace(guest.status, state=state))
+            if paused:
+                await self._freeze(guest, live)
+            else:
+                await live.handle.freeze(False)
+                running = replace(guest.status, state=GuestState.RUNNING)
+                await self._roster.move(guest.id, running)
         self._publish(guest, "pause" if paused else "unpause")
+
+    async def _freeze(self, guest: Guest, live: Live) -> None:
+        """Note it, then do it: a frozen guest that counts as running could not be thawed."""
+        await self._roster.move(guest.id, replace(guest.status, state=GuestState.PAUSED))
+        try:
+            await live.handle.freeze(True)
+        except WirtError:
+            with contextlib.suppress(WirtError):  # whoever was cut off may have done it
+                await live.handle.freeze(False)
+            await self._roster.move(guest.id, guest.status)
+            raise
 
     async def stop(self, guest: Guest, number: int, timeout: int) -> None:
         """Ask the guest to end by signal ``number``; after ``timeout`` seconds (-1: never) kill it.
 
-        Returns when it has ended. A paused guest is thawed first.
+        Returns when it has ended. A paused guest is thawed first. One whose keeper was lost is
+        killed and brought to rest. Raises Timeout when it cannot even be killed.
         """
+        guest = await self.stay_down(guest)
         live = self._running.get(guest.id)
-        await self._by_user(guest)
+        if guest.status.state not in UP:
+            return  # it has ended in this very moment
         if live is None:
-            await insist(self._helper, KillGuest(id=guest.id, keeper=True))
+            await self._finish.bury(guest.id)
             return
         if guest.status.state is GuestState.PAUSED:
-            await self.pause(guest, False)
+            with contextlib.suppress(WirtError):  # the kill below thaws it too
+                await self.pause(guest, False)
         try:
             await live.handle.signal(number)
         except WirtError:
             timeout = 0  # it cannot hear: go on to the kill
-        if not await _ended(live, None if timeout < 0 else timeout):
-            await insist(self._helper, KillGuest(id=guest.id))
-            if not await _ended(live, KILL_DEADLINE):
-                await insist(self._helper, KillGuest(id=guest.id, keeper=True))
-                await _ended(live, KILL_DEADLINE)
+        if not await has_ended(live, None if timeout < 0 else timeout):
+            await self._kill_for_good(guest, live)
         self._publish(guest, "stop")
 
-    async def _by_user(self, guest: Guest) -> None:
+    async def take_down(self, guest: Guest) -> None:
+        """Kill a guest and wait for its end; nothing happens when it is down. Raises Timeout."""
+        guest = await self.stay_down(guest)
+        live = self._running.get(guest.id)
+        if live is not None:
+            await self._kill_for_good(guest, live)
+        elif guest.status.state in UP:
+            await self._finish.bury(guest.id)
+
+    async def _kill_for_good(self, guest: Guest, live: Live) -> None:
+        """Kill a guest, in the end with its keeper. Raises Timeout when that does not help."""
+        for keeper in (False, True):
+            await insist(self._helper, KillGuest(id=guest.id, keeper=keeper))
+            if await has_ended(live, KILL_DEADLINE):
+                return
+        raise Timeout(
+            f"guest {guest.name!r} did not end when it was killed",
+            hint="a process of it may hang in the kernel: see 'wirt top' and the host's log",
+            code="guest.does-not-end",
+        )
+
+    async def stay_down(self, guest: Guest) -> Guest:
         """Note that the user wants it down, so no restart policy brings it back."""
-        await self._roster.revise(guest.id, by_user)
+        return await self._roster.revise(guest.id, wanted_down)
 
     def _publish(self, guest: Guest, action: str, **facts: str) -> None:
         self._bus.publish(
@@ -103,9 +144,10 @@ class Stop:
         """Stop a guest; False when it does not run. ``timeout`` None: its own, else 10 s."""
         guest = self._roster.get(guest.id)
         if guest.status.state is GuestState.RESTARTING:
-            await self._stay_down(guest)
-            return True
-        if guest.status.state not in {GuestState.RUNNING, GuestState.PAUSED}:
+            guest = await self._signals.stay_down(guest)  # it may have come back just now
+            if guest.status.state not in UP:
+                return True
+        if guest.status.state not in UP:
             return False
         if timeout is None:
             timeout = guest.spec.stop_timeout
@@ -120,17 +162,15 @@ class Stop:
         await self._launch.start(self._roster.get(guest.id))
         self._bus.publish("guest", "restart", guest.id, name=guest.name, image=guest.spec.image)
 
-    async def _stay_down(self, guest: Guest) -> None:
-        def down(status: GuestStatus) -> GuestStatus:
-            waiting = status.state is GuestState.RESTARTING
-            return replace(by_user(status), state=GuestState.EXITED if waiting else status.state)
 
-        await self._roster.revise(guest.id, down)
-
-
-def by_user(status: GuestStatus) -> GuestStatus:
-    """The status of a guest that the user wants down."""
-    return replace(status, stopped_by_user=True)
+def wanted_down(status: GuestStatus) -> GuestStatus:
+    """The status of a guest that the user wants down: it is not restarted."""
+    waiting = status.state is GuestState.RESTARTING
+    return replace(
+        status,
+        stopped_by_user=True,
+        state=GuestState.EXITED if waiting else status.state,
+    )
 
 
 def stop_signal(guest: Guest) -> int:
@@ -138,7 +178,8 @@ def stop_signal(guest: Guest) -> int:
     return parse_signal(guest.spec.stop_signal or "TERM")
 
 
-async def _ended(live: Live, timeout: float | None) -> bool:
+async def has_ended(live: Live, timeout: float | None) -> bool:
+    """Whether a run ends within ``timeout`` seconds; None: however long it takes."""
     try:
         await asyncio.wait_for(live.ended.wait(), timeout)
     except TimeoutError:

@@ -11,6 +11,9 @@ from wirt.privileged.faults import fault
 
 log = logging.getLogger("wirt.undo")
 
+DEADLINE = 90.0
+"""Seconds; more than the patience with the helper (:mod:`wirt.host.insist`)."""
+
 Step = Callable[[], Awaitable[object]]
 
 
@@ -42,7 +45,10 @@ class Undo:
         trace: TracebackType | None,
     ) -> None:
         if self._steps:
-            await shielded(self._run(), deadline=60.0)
+            try:
+                await shielded(self._run(), deadline=DEADLINE)
+            except TimeoutError:  # must not hide what went wrong, least of all a cancellation
+                log.exception("could not undo in time")
 
     async def _run(self) -> None:
         while self._steps:
