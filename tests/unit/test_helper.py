@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import select
+import resource
 import signal
 import socket
 import struct
@@ -18,7 +19,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from wirt.errors import Conflict, Exhausted, Internal, Unavailable, Unsupported
+from wirt.errors import Conflict, Exhausted, Internal, Invalid, Unavailable, Unsupported
 from wirt.layout import Layout
 from wirt.linux.cgroup import Cgroups
 from wirt.privileged import protocol as p
@@ -72,6 +73,8 @@ def _read(_ctx: Context, verb: p.ReadTree, fds: Sequence[int]) -> Sent[p.Done]:
 
 
 def _launch(_ctx: Context, verb: p.LaunchGuest, _fds: Sequence[int]) -> Become[p.Launched]:
+    if verb.id == "nonsense":
+        return p.Done()  # type: ignore[return-value]
     program = "/nonexistent" if verb.id == "missing" else "/bin/sleep"
     answer = p.Launched(keeper_pid=os.getpid(), keeper_start=1)
     return Become(answer=answer, argv=(program, "100"), env={})
@@ -139,6 +142,10 @@ def _story(path: Path, story: Callable[[Helper], Awaitable[None]]) -> None:
 
 def _text(path: str | Path) -> str:
     return Path(path).read_text()
+
+
+def _descriptors(pid: int) -> int:
+    return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
 
 
 def _launch_verb(name: str) -> p.LaunchGuest:
@@ -254,6 +261,49 @@ def test_a_program_that_cannot_be_run_is_a_failure_and_undone(path: Path) -> Non
         with pytest.raises(Internal, match="No such file"):
             await helper.call(_launch_verb("missing"))
         assert (path.parent / "undone-missing").exists()
+
+    _story(path, story)
+
+
+def test_a_child_that_answers_nonsense_is_a_failure(path: Path) -> None:
+    async def story(helper: Helper) -> None:
+        with pytest.raises(Internal, match="nonsense"):
+            await helper.call(_launch_verb("nonsense"))
+        assert (path.parent / "undone-nonsense").exists()
+        assert (await helper.call(p.Ping()))[0].version == "test"
+
+    _story(path, story)
+
+
+def test_no_descriptors_left_is_a_failure_and_not_the_end(path: Path) -> None:
+    async def story(helper: Helper) -> None:
+        await helper.call(p.Ping())
+        pid = int(_text(path.parent / "pid"))
+        used = _descriptors(pid)
+        before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (used, before[1]))
+        with pytest.raises((Exhausted, Internal), match="open files"):
+            await helper.call(p.KillGuest(id=ID))
+        with socket.socket(socket.AF_UNIX) as another:
+            another.connect(os.fspath(path))  # waits in the queue
+            assert (await helper.call(p.Ping()))[0].pid == pid
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+        await helper.call(p.KillGuest(id=ID))
+
+    _story(path, story)
+
+
+def test_a_request_that_is_too_large_is_the_callers_mistake(path: Path) -> None:
+    async def story(helper: Helper) -> None:
+        read, write = os.pipe()
+        before = _descriptors(os.getpid())
+        tree = p.TreeSource(layers=("x" * 9_000_000,))
+        with pytest.raises(Invalid, match="too large"):
+            await helper.call(p.ReadTree(source=tree, path="/"), (write,))
+        await helper.call(p.Ping())
+        assert _descriptors(os.getpid()) == before + 1, "the connection"
+        os.close(read)
+        os.close(write)
 
     _story(path, story)
 

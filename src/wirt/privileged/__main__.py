@@ -7,6 +7,7 @@ is killed; everything else is done by verbs.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import fcntl
 import logging
 import os
@@ -19,7 +20,7 @@ from typing import NoReturn
 from wirt.errors import Invalid, WirtError
 from wirt.layout import Layout
 from wirt.linux.cgroup import Cgroups
-from wirt.privileged import faults, registry
+from wirt.privileged import faults, registry, view
 from wirt.privileged.context import Context
 from wirt.privileged.server import Server
 
@@ -63,21 +64,42 @@ def make_directories(layout: Layout, uid: int, gid: int) -> None:
         layout.gone: 0o700,
         layout.run / "g": 0o711,
         layout.crun_root: 0o700,
+        **dict.fromkeys(view.places(layout), 0o700),
     }
     for path, mode in root_owned.items():
-        path.mkdir(exist_ok=True)
-        _own(path, 0, 0, mode)
+        _make(path)
+        _own(path, 0, 0, mode, trusted=True)
     for path in (layout.blobs, layout.uploads):
-        path.mkdir(exist_ok=True)
+        _make(path)
         _own(path, uid, gid, 0o700)
     # Sticky: the daemon makes its database and socket here, but cannot rename root's directories.
     for top in (layout.state, layout.run):
         _own(top, 0, gid, 0o1771)
 
 
-def _own(path: Path, uid: int, gid: int, mode: int) -> None:
-    os.chown(path, uid, gid, follow_symlinks=False)
-    path.chmod(mode)
+def _make(path: Path) -> None:
+    with contextlib.suppress(FileExistsError):
+        path.mkdir(0o700)
+
+
+def _own(path: Path, uid: int, gid: int, mode: int, *, trusted: bool = False) -> None:
+    """Set owner and mode of a directory itself, never of what a link of the daemon's leads to.
+
+    ``trusted``: root relies on what is in it, so nobody else may have made it.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise Invalid(
+            f"{path} is no directory", hint="move away what is there, then start again"
+        ) from error
+    try:
+        if trusted and os.fstat(fd).st_uid != 0:
+            raise Invalid(f"{path} is not root's", hint="move it away, then start again")
+        os.fchown(fd, uid, gid)
+        os.fchmod(fd, mode)
+    finally:
+        os.close(fd)
 
 
 def take_lock(layout: Layout) -> int:

@@ -111,10 +111,15 @@ def _plug_in(layout: Layout, netlink: Netlink) -> None:
             links.set_link(netlink, name=link.name, hairpin=True)
 
 
-def _check(layout: Layout, plan: BridgePlan) -> None:
+def check_name(layout: Layout, bridge: str) -> None:
+    """Raise Invalid for a bridge that cannot be this instance's: guests join no other."""
     ours = rf"{re.escape(layout.default_bridge)}|{re.escape(layout.name)}-[1-9][0-9]{{0,3}}"
-    if not re.fullmatch(ours, plan.bridge):
-        raise Invalid(f"{plan.bridge[:40]!r} is no bridge name of the instance {layout.name}")
+    if not re.fullmatch(ours, bridge):
+        raise Invalid(f"{bridge[:40]!r} is no bridge name of the instance {layout.name}")
+
+
+def _check(layout: Layout, plan: BridgePlan) -> None:
+    check_name(layout, plan.bridge)
     try:
         home = IPv4Interface(plan.address)
     except ValueError as error:

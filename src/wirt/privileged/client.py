@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import msgspec
 
-from wirt.errors import Unavailable
+from wirt.errors import Invalid, Unavailable
 from wirt.privileged.answers import Answer, answer_type, to_error
 from wirt.privileged.protocol import Verb
 from wirt.privileged.wire import BrokenPacket, Channel, Packet, close_all
@@ -73,13 +73,23 @@ class Helper:
         packet_id = self._last
         future: asyncio.Future[Packet] = asyncio.get_running_loop().create_future()
         self._calls[packet_id] = future
+        copies = [os.dup(fd) for fd in fds]
         try:
-            channel.send(packet_id, msgspec.json.encode(verb), [os.dup(fd) for fd in fds])
+            channel.send(packet_id, msgspec.json.encode(verb), copies)
+        except ValueError as error:
+            del self._calls[packet_id]
+            close_all(copies)
+            raise Invalid(f"the request is too large for the root helper: {error}") from error
         except OSError as error:
             self._lost(channel, error)
         else:
             self._watch(channel)
-        packet = await future
+        try:
+            packet = await future
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled() and future.exception() is None:
+                close_all(future.result().fds)  # it came in the very moment of the cancellation
+            raise
         told = msgspec.json.decode(packet.payload, type=Answer)
         if told.failure is not None:
             close_all(packet.fds)

@@ -21,6 +21,7 @@ from wirt.linux import libc, pidfd, procfs, spawn
 from wirt.linux.cgroup import Mode
 from wirt.model.network import PortMap
 from wirt.privileged import (
+    bridges,
     check,
     container,
     facts,
@@ -59,7 +60,7 @@ class Ground:
 
 def launch(ctx: Context, verb: LaunchGuest, _fds: Sequence[int]) -> Become[Launched]:
     """Carry out LaunchGuest in the child that will be the keeper."""
-    _check(verb)
+    _check(ctx, verb)
     _begin(ctx, verb)
     user = _user_namespace(verb)  # forks, so before there are threads
     joining = ctx.cgroups.joining(ctx.layout.keeper_cgroup)
@@ -113,8 +114,10 @@ def _undo(ctx: Context, guest_id: str, pid: int) -> None:
 # --- before leaving the host's namespaces -----------------------------------------------------
 
 
-def _check(verb: LaunchGuest) -> None:
+def _check(ctx: Context, verb: LaunchGuest) -> None:
     check.guest_id(verb.id)
+    for plan in verb.links:
+        bridges.check_name(ctx.layout, plan.bridge)
     check.files(verb.files)
     if (verb.container is None) is (verb.machine is None):
         raise Invalid("a launch is for a container or for a machine")

@@ -116,6 +116,9 @@ class Server:
             sock, _ = self._listener.accept()
         except (BlockingIOError, ConnectionError):
             return
+        except OSError as error:  # no descriptors left: the others' work will free some
+            log.error("cannot accept a connection: %s", error)
+            return
         raw = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size)
         pid, uid, _gid = _PEER.unpack(raw)
         if uid not in {0, self._context.uid}:
@@ -223,23 +226,30 @@ class Server:
     def _start_waiting(self) -> None:
         while (work := self._next()) is not None:
             self._waiting.remove(work)
-            ours, theirs = socket.socketpair()
             try:
-                pid = os.fork()
+                ours, pid = self._fork(work)
             except OSError as error:
-                ours.close()
-                theirs.close()
                 close_all(work.packet.fds)
                 self._answer(work.connection, work.packet.id, to_failure(error))
                 continue
-            if pid == 0:
-                self._child(work, theirs)
-            theirs.close()
             close_all(work.packet.fds)
             work.pid = pid
             work.child = Channel(ours)
             self._under_way[ours.fileno()] = work
             self._poll.register(ours, select.POLLIN)
+
+    def _fork(self, work: _Work) -> tuple[socket.socket, int]:
+        """The helper's end of a child's reply socket, and its pid."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                pid = os.fork()
+            except OSError:
+                ours.close()
+                raise
+            if pid == 0:
+                self._child(work, theirs)
+        return ours, pid
 
     def _next(self) -> _Work | None:
         """The first work that may begin now."""
@@ -325,11 +335,14 @@ class Server:
         fds: tuple[int, ...] = ()
         for packet in work.replies:
             close_all(fds)
-            told = msgspec.json.decode(packet.payload, type=Answer)
-            answer = told.failure
-            if answer is None:
-                answer = msgspec.json.decode(told.answer, type=answer_type(type(work.verb)))
             fds = packet.fds
+            try:
+                told = msgspec.json.decode(packet.payload, type=Answer)
+                answer = told.failure
+                if answer is None:
+                    answer = msgspec.json.decode(told.answer, type=answer_type(type(work.verb)))
+            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+                answer = Failure(kind="internal", message=f"a child answered nonsense: {error}")
         return Ended(pid=work.pid, answer=answer, fds=fds)
 
     def _finish(self, work: _Work, ended: Ended[Any]) -> None:

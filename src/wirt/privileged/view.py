@@ -36,6 +36,11 @@ class View:
     keep: tuple[int, ...] = ()
 
 
+def places(layout: Layout) -> tuple[Path, Path]:
+    """Root's own empty directories, on which guests' files are mounted for a moment."""
+    return layout.run / "view", layout.run / "view-ids"
+
+
 @dataclass(slots=True)
 class Views:
     """Opens views; a context manager that closes what they hold. ``mounts``: an empty directory
@@ -121,12 +126,12 @@ class Views:
         users = None
         if source.idmap is not None:
             users = self._keep(userns.make(source.idmap, network=False).user)
-        places = self.layout.run / "view", self.layout.run / "view-ids"
-        for place in places:
+        spot, ids = places(self.layout)
+        for place in (spot, ids):  # the helper made them, where there is one
             place.mkdir(mode=0o700, parents=True, exist_ok=True)
         mounts = _Mounts(
-            spot=places[0],
-            ids=places[1],
+            spot=spot,
+            ids=ids,
             state=self.layout.state,
             layers=layers,
             upper=upper if upper is not None and upper.is_dir() else None,

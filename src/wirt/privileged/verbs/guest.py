@@ -14,7 +14,7 @@ import msgspec
 from wirt.errors import Conflict, NotFound, Unsupported
 from wirt.linux import libc, limits
 from wirt.model.names import is_id, short
-from wirt.privileged import check, facts, links, netstate, release
+from wirt.privileged import bridges, check, facts, links, netstate, release
 from wirt.privileged import launch as launching
 from wirt.privileged.context import Context, Early, Outcome, on
 from wirt.privileged.facts import Facts
@@ -129,6 +129,7 @@ def resolve_user(ctx: Context, verb: ResolveUser, _fds: Fds) -> ResolvedUser:
 
 def connect(ctx: Context, verb: ConnectGuest, _fds: Fds) -> Done:
     """One more card: written down, made, configured; taken away again if that fails."""
+    bridges.check_name(ctx.layout, verb.link.bridge)
     about = _container(ctx, verb.id)
     run = ctx.layout.guest_run(verb.id)
     state = netstate.read(run)

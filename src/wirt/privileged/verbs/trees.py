@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from wirt.errors import Invalid, NotFound
-from wirt.privileged import jail
+from wirt.privileged import check, jail
 from wirt.privileged.context import Context, on
 from wirt.privileged.copyin import CopyIn
 from wirt.privileged.locate import describe, locate
@@ -101,7 +101,7 @@ def tree_usage(ctx: Context, verb: TreeUsage, _fds: Sequence[int]) -> Usages:
     return Usages(
         volumes={name: measure(volume_path(layout, name) / "_data") for name in verb.volumes},
         layers={name: measure(layer_path(layout, name)) for name in verb.layers},
-        guests={name: measure(layout.guest_state(name)) for name in verb.guests},
+        guests={name: measure(layout.guest_state(check.guest_id(name))) for name in verb.guests},
     )
 
 
