@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
-import select
 import resource
+import select
 import signal
 import socket
 import struct
@@ -148,6 +149,11 @@ def _descriptors(pid: int) -> int:
     return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
 
 
+def _lowest_free(pid: int) -> int:
+    used = {path.name for path in Path(f"/proc/{pid}/fd").iterdir()}
+    return next(number for number in itertools.count() if str(number) not in used)
+
+
 def _launch_verb(name: str) -> p.LaunchGuest:
     return p.LaunchGuest(
         id=name, tty=False, stdin=False, stdin_once=False, network="private", log_size=1,
@@ -279,9 +285,8 @@ def test_no_descriptors_left_is_a_failure_and_not_the_end(path: Path) -> None:
     async def story(helper: Helper) -> None:
         await helper.call(p.Ping())
         pid = int(_text(path.parent / "pid"))
-        used = _descriptors(pid)
         before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (used, before[1]))
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (_lowest_free(pid), before[1]))
         with pytest.raises((Exhausted, Internal), match="open files"):
             await helper.call(p.KillGuest(id=ID))
         with socket.socket(socket.AF_UNIX) as another:

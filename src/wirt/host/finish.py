@@ -118,6 +118,8 @@ class Finish:
         except WirtError:
             self._waits.ended(guest_id, Outcome(ending.code, ending.error))
             raise
+        finally:
+            self._running.settled(guest_id)
 
     async def _afterwards(self, guest: Guest, delay: float | None) -> None:
         outcome = Outcome(guest.status.exit_code, guest.status.error)

@@ -102,7 +102,7 @@ class Running:
         """The live guest. Raises Conflict when it does not run, Unavailable when it was lost."""
         require_running(guest, paused_too=paused_too)
         live = self._live.get(guest.id)
-        if guest.id in self._ending or (live is not None and live.exit is not None):
+        if guest.id in self._ending or (live is not None and live.over):
             raise Conflict(
                 f"guest {guest.name!r} is just ending",
                 hint=f"'wirt wait {guest.name}' tells when it has",
@@ -155,9 +155,12 @@ class Running:
         """The further processes of one guest."""
         return [process for process in self._execs.values() if process.guest_id == guest_id]
 
+    def settled(self, guest_id: str) -> None:
+        """The roster knows of a guest's end by now, or could not be told."""
+        self._ending.discard(guest_id)
+
     def forget_execs(self, guest_id: str) -> None:
         """Forget a removed guest's further processes."""
-        self._ending.discard(guest_id)
         for process in self.execs_of(guest_id):
             del self._execs[process.id]
 
