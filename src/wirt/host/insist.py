@@ -20,16 +20,19 @@ FIRST_PAUSE = 0.1
 LONGEST_PAUSE = 5.0
 PATIENCE = 60.0
 
+WHILE_SOMEBODY_WAITS = 5.0
+"""Seconds for a verb whose outcome a client waits for: enough for a helper to be started again."""
 
-async def insist(helper: Helper, verb: Verb[A]) -> A:
+
+async def insist(helper: Helper, verb: Verb[A], *, patience: float = PATIENCE) -> A:
     """Have a repeatable verb carried out, though the helper may be gone for up to a minute.
 
-    Raises what the helper told, or Unavailable when the minute is over; the next start of the
-    daemon sweeps up then.
+    ``patience``: seconds. Raises what the helper told, or Unavailable when they are over; the next
+    start of the daemon sweeps up then.
     """
     pause = FIRST_PAUSE
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + PATIENCE
+    deadline = loop.time() + patience
     while True:
         try:
             answer, _ = await helper.call(verb)

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 
 from wirt.aio import Locks, shielded
 from wirt.errors import Invalid
-from wirt.host.insist import insist
+from wirt.host.insist import WHILE_SOMEBODY_WAITS, insist
 from wirt.image.assemble import Stored
 from wirt.image.store import BlobStore, Lease, no_space
 from wirt.model.image import Digest, Image
@@ -157,7 +157,8 @@ class Layers:
         chain_ids = tuple(c for c in unused.chain_ids if c not in self._held)
         images = tuple(i for i in unused.images if i not in self._held)
         if chain_ids or images:
-            await insist(self._helper, DropLayers(chain_ids=chain_ids, image_ids=images))
+            verb = DropLayers(chain_ids=chain_ids, image_ids=images)
+            await insist(self._helper, verb, patience=WHILE_SOMEBODY_WAITS)
 
     def lease(self) -> Lease:
         """Keep blobs that are being read."""

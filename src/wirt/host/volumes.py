@@ -10,7 +10,7 @@ from wirt.aio import Locks
 from wirt.engine.protocol import ResolvedMount
 from wirt.errors import Conflict, NotFound, Unsupported
 from wirt.host.events import Bus
-from wirt.host.insist import insist
+from wirt.host.insist import WHILE_SOMEBODY_WAITS, insist
 from wirt.layout import Layout
 from wirt.model.guest import Guest
 from wirt.model.image import Image
@@ -119,7 +119,7 @@ class Volumes:
             users = await self._table.remove(name, but=but)
             if users is not None:
                 return users
-            await insist(self._helper, DropVolume(name=name))
+            await insist(self._helper, DropVolume(name=name), patience=WHILE_SOMEBODY_WAITS)
         self._bus.publish("volume", "destroy", name)
         return []
 
