@@ -18,7 +18,8 @@ from urllib.parse import quote
 import pytest
 
 from e2e.test_life import eventually, inspect
-from live import Live
+from live import Live, running
+from needs import require
 
 SPEC = Path(__file__).resolve().parents[2] / "docs" / "reference" / "openapi.json"
 ROUNDS = 12
@@ -37,6 +38,14 @@ PLAUSIBLE = (
 )  # fmt: skip
 KNOWN = {"exec": "fuzz", "name": "busybox"}
 """What a name in a path should be; all else is called ``fuzz``."""
+
+
+@pytest.fixture(scope="module")
+def shared_instance(session_tag: str) -> Iterator[Live]:
+    """An instance of this module alone: nonsense leaves names and tags behind in it."""
+    require("root", "netns", "mountns", "overlay", "nft", "crun", "busybox", "keeper")
+    with running(f"wt{session_tag}b") as live:
+        yield live
 
 
 class Client(http.client.HTTPConnection):
