@@ -41,6 +41,8 @@ class Peer(Protocol):
     """A system that runs containers from the image ``busybox``."""
 
     name: str
+    removal: tuple[str, ...]
+    """The words that remove containers at once, whatever runs in them."""
 
     def start(self) -> None:
         """Start it fresh and give it the image."""
@@ -128,6 +130,7 @@ class Wirt:
     """This checkout, in a network namespace of its own like the others."""
 
     name = "wirt"
+    removal: tuple[str, ...] = ("rm", "-f")
 
     def __init__(self) -> None:
         apart = ["unshare", "-n", "-m", "--propagation", "slave", "sh", "-c"]
@@ -178,6 +181,7 @@ class Docker:
     """dockerd 20.10 with containerd and runc, in its own network namespace."""
 
     name = "docker"
+    removal: tuple[str, ...] = ("rm", "-f")
     _lab = LAB / "docker"
     _socket = Path("/run/wirtbench-docker.sock")
 
@@ -241,6 +245,7 @@ class Podman:
     """podman 4.3 with crun, netavark and conmon; it has no daemon."""
 
     name = "podman"
+    removal: tuple[str, ...] = ("rm", "-f", "-t", "0")  # else it waits ten seconds for each
     _lab = LAB / "podman"
 
     def __init__(self) -> None:

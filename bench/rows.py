@@ -43,7 +43,7 @@ def idle(peer: Peer, count: int) -> Iterator[list[str]]:
     try:
         yield names
     finally:
-        quietly(peer, "rm", "-f", *names)
+        quietly(peer, *peer.removal, *names)
 
 
 def each(peers: Sequence[Peer], action: Callable[[Peer], float]) -> dict[str, Callable[[], float]]:
@@ -76,7 +76,7 @@ def exec_true(peers: Sequence[Peer], rounds: int) -> Row:
         each(peers, lambda p: run(p, "exec", "exec-me", "true")), rounds=rounds, warm=3
     )
     for peer in peers:
-        quietly(peer, "rm", "-f", "exec-me")
+        quietly(peer, *peer.removal, "exec-me")
     return Row(
         key="exec", title="`exec true`", unit="ms", samples=samples, against="docker", must=1 / 2,
         aim=1 / 4,
@@ -92,7 +92,7 @@ def fifty(peers: Sequence[Peer], rounds: int) -> Row:
 
         with ThreadPoolExecutor(8) as pool:
             took = timed(lambda: list(pool.map(start, names)))
-        quietly(peer, "rm", "-f", *names)
+        quietly(peer, *peer.removal, *names)
         return took / 1e3
 
     return Row(
@@ -172,7 +172,7 @@ def logs(peers: Sequence[Peer], rounds: int) -> Row:
         insist_on_all(peer, "logs", "talker")
     samples = in_turn(each(peers, lambda p: run(p, "logs", "talker") / 1e3), rounds=rounds)
     for peer in peers:
-        quietly(peer, "rm", "-f", "talker")
+        quietly(peer, *peer.removal, "talker")
     return Row(
         key="logs", title=f"`logs` of {MEGABYTES} MB", unit="s", samples=samples, against="docker",
         must=1 / 4, aim=1 / 8, note="aim: 1 s",
