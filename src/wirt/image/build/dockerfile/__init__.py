@@ -1,0 +1,1 @@
+"""The Dockerfile language: pure values and functions, no file is opened here."""
