@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from wirt.engine._container_handle import exec_process, merge
+from wirt.engine._container_handle import cannot_run, exec_process, merge
 from wirt.engine._ps import parse
 from wirt.errors import Invalid
 from wirt.linux.interface import Interfaces
@@ -135,3 +135,20 @@ def test_detach_keys(text: str, keys: bytes) -> None:
 def test_bad_detach_keys(text: str) -> None:
     with pytest.raises(Invalid, match="detach key"):
         parse_detach_keys(text)
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (
+            "executable file `sh` not found in $PATH: No such file or directory",
+            'exec: "sh": executable file not found in $PATH',
+        ),
+        ("open executable: Operation not permitted", 'exec: "sh": is no regular file'),
+        ("exec: Permission denied", 'exec: "sh": exec: Permission denied'),
+        ("open executable: Permission denied", 'exec: "sh": open executable: Permission denied'),
+        ("chdir `/x`: Permission denied", "chdir `/x`: Permission denied"),
+    ],
+)
+def test_what_cannot_be_run_is_named(said: str, told: str) -> None:
+    assert cannot_run(said, "sh") == told

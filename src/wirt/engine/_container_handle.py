@@ -94,16 +94,30 @@ class ContainerHandle:
                 "columns": [str(spec.columns)],
                 "process": [json.dumps(wish)],
             },
+            program=spec.command[0],
             descriptor=descriptor,
         )
         return _number(answer, "pid")
 
     async def _run(
-        self, request: Request, record: Record, *, descriptor: int | None = None
+        self,
+        request: Request,
+        record: Record,
+        *,
+        program: str = "",
+        descriptor: int | None = None,
     ) -> Record:
-        """What crun refuses (a file as working directory, a vanished bind source) is no bug."""
+        """What crun refuses (a file as working directory, a vanished bind source) is no bug.
+
+        ``program``: what is to be run, unless it is the main process.
+        """
         try:
             return await self._keeper.request(request, record, descriptor=descriptor)
+        except Invalid as error:
+            named = program or self._configuration()["process"]["args"][0]
+            told = Invalid(cannot_run(error.message, named), code=error.code)
+            told.facts.update(error.facts)
+            raise told from error
         except Internal as error:
             if "exit" not in error.facts:
                 raise
@@ -176,6 +190,21 @@ class ContainerHandle:
     async def freeze(self, frozen: bool) -> None:
         """Stop or continue all processes."""
         await self._place.helper.call(FreezeGuest(id=self._guest.id, frozen=frozen))
+
+
+def cannot_run(said: str, program: str) -> str:
+    """Why a program cannot be run, naming it, in the words that the agent of machines uses too.
+
+    ``said``: crun's words, which leave out what its open(2) or execve(2) was about.
+    """
+    quoted = '"' + program + '"'
+    if said.startswith("executable file") and "not found" in said:
+        return f"exec: {quoted}: executable file not found in $PATH"
+    if said.startswith("open executable: Operation not permitted"):
+        return f"exec: {quoted}: is no regular file"
+    if program not in said and "exec" in said:
+        return f"exec: {quoted}: {said}"
+    return said
 
 
 def exec_process(
