@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import bz2
 import lzma
-import zlib
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, cast
 
 import zstandard
+from isal import isal_zlib
 
 from wirt.errors import Invalid
 from wirt.tar.header import malformed
@@ -39,6 +39,11 @@ class _Codec(Protocol):
     def done(self) -> bool: ...
 
     @property
+    def hungry(self) -> bool:
+        """Whether it can go on only with more input."""
+        ...
+
+    @property
     def rest(self) -> bytes:
         """Input after the end of this member."""
         ...
@@ -46,10 +51,12 @@ class _Codec(Protocol):
 
 class _Gzip:
     def __init__(self) -> None:
-        self._z = zlib.decompressobj(wbits=31)
+        self._z = isal_zlib.decompressobj(wbits=31)
+        self.hungry = True
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
         output = self._z.decompress(data, _OUTPUT)
+        self.hungry = len(output) < _OUTPUT  # it holds back what did not fit
         return output, b"" if self._z.eof else self._z.unconsumed_tail
 
     @property
@@ -64,6 +71,7 @@ class _Gzip:
 class _Zstd:
     def __init__(self) -> None:
         self._z = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW).decompressobj()
+        self.hungry = True
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
         output = self._z.decompress(data[:_ZSTD_SLICE])
@@ -110,7 +118,8 @@ _MAGIC: tuple[tuple[bytes, str, Callable[[], _Codec]], ...] = (
     ),
     (b"BZh", "bzip2", lambda: _Buffered(bz2.BZ2Decompressor())),
 )
-_FAULTS = (zlib.error, zstandard.ZstdError, lzma.LZMAError, OSError, ValueError, EOFError)
+_ISAL_ERROR = cast(type[Exception], isal_zlib.error)  # its stub calls the class an instance
+_FAULTS = (_ISAL_ERROR, zstandard.ZstdError, lzma.LZMAError, OSError, ValueError, EOFError)
 
 
 class Inflater:
@@ -187,8 +196,7 @@ class Inflater:
                 if following is None:
                     return b""
                 codec = self._codec = following
-            idle = isinstance(codec, _Buffered) and not codec.hungry
-            if not self._pending and not idle:
+            if not self._pending and codec.hungry:
                 self._pending = self._raw.read(_CHUNK)
                 if not self._pending:
                     raise malformed(f"its {self.compression} stream is cut short")
