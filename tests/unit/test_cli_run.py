@@ -232,6 +232,31 @@ def test_the_guest_was_removed_while_the_daemon_restarted(script: Script) -> Non
     process.communicate()
 
 
+@pytest.mark.parametrize("words", [("run", "--rm"), ("run", "--rm", "-d")])
+def test_a_start_that_nobody_saw_leaves_no_guest_that_was_to_vanish(
+    script: Script, words: tuple[str, ...]
+) -> None:
+    daemon = script.daemon
+
+    def start(exchange: Exchange) -> None:
+        daemon.stop()
+        script.begin.set()
+        script.over.set()
+        threading.Timer(0.3, daemon.restart).start()
+
+    daemon.routes[f"POST {ROUTE}/start"] = start
+    daemon.routes[f"DELETE {ROUTE}"] = lambda x: x.answer(status=204)
+    done = wirt(*words, "x", socket=daemon.path)
+    assert done.code == 125
+    assert daemon.last(f"DELETE {ROUTE}").query == [("force", "1"), ("volumes", "1")]
+
+
+def test_a_guest_that_stays_is_left_when_nobody_saw_its_start(script: Script) -> None:
+    script.daemon.routes[f"POST {ROUTE}/start"] = lambda x: x.connection.shutdown(socket.SHUT_RDWR)
+    assert wirt("run", "-d", "x", socket=script.daemon.path).code == 125
+    assert f"DELETE {ROUTE}" not in script.daemon.asked()
+
+
 def test_hundred_megabytes_of_output_flow(script: Script) -> None:
     size = 100_000_000
     piece = frame(1, b"x" * 65_536)

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import posix
+import select
+import time
 
 from wirt.cli.flags import Call, misuse
 from wirt.cli.output import warn
 from wirt.cli.spec import guest_spec
 from wirt.cli.stream import Streams
-from wirt.client.wire import target
+from wirt.client.wire import quote, target
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from wirt.client.daemon import Daemon
+
+_PATIENCE = 10.0
+"""Seconds that :func:`abandon` waits for a daemon that is away."""
+_STEP = 0.1
 
 
 def create(call: Call, *, attached: bool) -> str:
@@ -34,6 +44,25 @@ def create(call: Call, *, attached: bool) -> str:
     for warning in told.get("warnings") or ():
         warn(str(warning))
     return guest
+
+
+def abandon(daemon: Daemon, guest: str, error: Exception) -> None:
+    """Remove a guest that was to vanish at its end, when the daemon went away before the end could
+    be seen: whoever ran it was told that it failed, so nothing of it may stay or go on."""
+    from wirt.errors import Unavailable, WirtError
+
+    if not isinstance(error, Unavailable):
+        return
+    deadline = time.monotonic() + _PATIENCE
+    while time.monotonic() < deadline:
+        try:
+            daemon.call("DELETE", f"/v1/guests/{quote(guest)}?force=1&volumes=1")
+        except Unavailable:
+            select.select([], [], [], _STEP)
+        except WirtError:
+            return  # it is gone, or going
+        else:
+            return
 
 
 def check_text(value: object) -> None:

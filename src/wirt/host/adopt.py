@@ -92,8 +92,7 @@ class Adopt:
         if ending is not None or should_run:
             await self._end(guest, ending)
         else:
-            await insist(self._helper, ReleaseGuest(id=guest.id))
-            await self._tidy(guest)
+            await self._undo_start(guest)
 
     async def _connect(self, guest: Guest) -> Live | None:
         try:
@@ -107,8 +106,7 @@ class Adopt:
         state = hello.get("state", [""])[0]
         if hello.get("id") != [guest.id] or state == "waiting":
             await self._running.drop(guest.id)
-            await insist(self._helper, ReleaseGuest(id=guest.id))
-            await self._tidy(guest)
+            await self._undo_start(guest)
             return
         if state == "exited":
             await self._running.drop(guest.id)
@@ -149,6 +147,13 @@ class Adopt:
             guest = replace(guest, status=running)
             await self._roster.save(guest)
         await self._finish.bury(guest.id, ending)
+
+    async def _undo_start(self, guest: Guest) -> None:
+        """A start was cut short; whoever asked for it was told so. A guest that was to vanish at
+        its end vanishes now, even if it never began."""
+        await insist(self._helper, ReleaseGuest(id=guest.id))
+        if guest.spec.remove_on_exit:
+            await self._remove.remove(guest)
 
     async def _tidy(self, guest: Guest) -> None:
         """A guest that is down: remove it when it was to vanish at its end."""

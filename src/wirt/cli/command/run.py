@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wirt.cli.creation import create, run_streams
+from wirt.cli.creation import abandon, create, run_streams
 from wirt.cli.flags import Call, Command
 from wirt.cli.guestflags import DETACH, DETACH_KEYS, GUEST_FLAGS, SIG_PROXY
 from wirt.cli.output import out
@@ -15,18 +15,23 @@ def run(call: Call) -> int:
     detached = call.on("detach")
     streams = run_streams(call)
     guest = create(call, attached=not detached)
-    if detached:
-        call.daemon.call("POST", f"/v1/guests/{quote(guest)}/start")
-        out(f"{guest}\n")
-        return 0
-    return attended(
-        call.daemon,
-        guest,
-        streams,
-        condition="removed" if call.on("rm") else "next-exit",
-        proxy=not call.given("sig-proxy") or call.on("sig-proxy"),
-        start=True,
-    )
+    try:
+        if detached:
+            call.daemon.call("POST", f"/v1/guests/{quote(guest)}/start")
+            out(f"{guest}\n")
+            return 0
+        return attended(
+            call.daemon,
+            guest,
+            streams,
+            condition="removed" if call.on("rm") else "next-exit",
+            proxy=not call.given("sig-proxy") or call.on("sig-proxy"),
+            start=True,
+        )
+    except Exception as error:
+        if call.on("rm"):
+            abandon(call.daemon, guest, error)
+        raise
 
 
 COMMAND = Command(
