@@ -32,6 +32,7 @@ from wirt.host.import_image import ImportImage, ImportWish
 from wirt.host.layers import Layers, Limits
 from wirt.host.load import LoadImages
 from wirt.host.pipe import Pipes
+from wirt.host.roots import ImageRoots, Reach
 from wirt.host.save import SaveImages
 from wirt.host.volumes import Volumes
 from wirt.image.store import BlobStore
@@ -50,6 +51,7 @@ from wirt.privileged.verbs import volumes as volume_verbs
 from wirt.state.db import Database
 from wirt.state.events import EventTable
 from wirt.state.images import ImageTable
+from wirt.state.manifests import ManifestTable
 from wirt.state.volumes import VolumeTable
 
 T = TypeVar("T")
@@ -121,6 +123,8 @@ class Bench:
     pipes: Pipes
     store: BlobStore
     table: ImageTable
+    manifests: ManifestTable
+    reach: Reach
     layers: Layers
     images: Images
     load_images: LoadImages
@@ -192,8 +196,9 @@ async def bench(ctx: Context, *, limits: Limits | None = None) -> AsyncIterator[
     await bus.open()
     store = BlobStore(layout.blobs, layout.uploads)
     store.open_store()
-    table, pipes = ImageTable(db), Pipes()
-    layers = Layers(helper, store, table, limits=limits)
+    table, pipes, manifests = ImageTable(db), Pipes(), ManifestTable(db)
+    reach = Reach(manifests, [ImageRoots(table)])
+    layers = Layers(helper, store, table, reach, limits=limits)
     images = Images(pipes, store, layers, table, bus)
     load = LoadImages(pipes, store, layers, table, bus)
     volumes = Volumes(helper, VolumeTable(db), layout, bus)
@@ -206,10 +211,12 @@ async def bench(ctx: Context, *, limits: Limits | None = None) -> AsyncIterator[
             pipes=pipes,
             store=store,
             table=table,
+            manifests=manifests,
+            reach=reach,
             layers=layers,
             images=images,
             load_images=load,
-            save_images=SaveImages(pipes, store, images, layers, bus),
+            save_images=SaveImages(pipes, store, images, layers, manifests, bus),
             import_image=ImportImage(pipes, store, layers, load, bus),
             volumes=volumes,
             archive=Archive(

@@ -63,7 +63,7 @@ def test_an_image_removed_by_force_goes_with_its_last_guest(tmp_path: Path) -> N
         for name in ("made", image.id):
             with pytest.raises(NotFound, match="No such image"):
                 await b.images.find(name)
-        assert await b.images.get(image.id) == replace(image, references=())
+        assert await b.images.get(image.id) == replace(image, references=(), targets={})
         assert len(b.on_disk()["layers"]) == 2, "the guest needs them"
         await b.images.release(guest, volumes=False)
         assert b.on_disk()["layers"] == b.on_disk()["blobs"] == set()

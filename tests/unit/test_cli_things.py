@@ -26,8 +26,15 @@ IMAGE: dict[str, Any] = {
     "size": 4_261_000,
     "created_at": 10**18,
     "references": ["docker.io/library/busybox:latest", "docker.io/library/busybox:1"],
+    "targets": {"docker.io/library/busybox:latest": "sha256:" + "4" * 64},
 }
-NONE: dict[str, Any] = {**IMAGE, "id": "sha256:" + "3" * 64, "references": [], "created_at": 1}
+NONE: dict[str, Any] = {
+    **IMAGE,
+    "id": "sha256:" + "3" * 64,
+    "references": [],
+    "targets": {},
+    "created_at": 1,
+}
 
 
 @pytest.fixture
@@ -61,7 +68,8 @@ def test_images(daemon: FakeDaemon, run: Run) -> None:
     assert run("images", "-q")[1] == "1" * 12 + "\n" + "3" * 12 + "\n"
     assert run("images", "busybox:1", "--format", "{{.Tag}}")[1] == "1\n"
     assert run("image", "ls", "debian", "-q")[1] == ""
-    assert run("images", "--digests")[1].count("sha256:" + "2" * 64) == 3
+    digests = run("images", "--digests", "--format", "{{.Digest}}")[1].split()
+    assert sorted(digest[7] for digest in digests) == ["2", "2", "4"]
 
 
 def test_load_shows_names_and_fails_with_the_daemons_problem(

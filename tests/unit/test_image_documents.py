@@ -78,7 +78,11 @@ def test_a_manifest_is_read() -> None:
         changed(MANIFEST, config=[]),
         changed(MANIFEST, layers={}),
         changed(MANIFEST, layers=["x"]),
-        changed(MANIFEST, layers=[LAYER] * 501),
+        changed(MANIFEST, layers=[LAYER] * 2001),
+        changed(MANIFEST, subject="x"),
+        changed(MANIFEST, subject={**DESCRIPTOR, "size": -1}),
+        changed(MANIFEST, artifactType=7),
+        changed(MANIFEST, annotations={"a": 1}),
         *(changed(MANIFEST, layers=[{**LAYER, **bad}]) for bad in BAD_DESCRIPTORS),
     ],
 )
@@ -99,10 +103,37 @@ def test_embedded_data_must_be_the_content() -> None:
 
 def test_foreign_types_are_unsupported() -> None:
     odd = {**LAYER, "mediaType": "application/wasm"}
+    found = manifest.parse_manifest(changed(MANIFEST, layers=[odd]), media_type=OCI_MANIFEST)
     with pytest.raises(Unsupported, match="application/wasm"):
-        manifest.parse(changed(MANIFEST, layers=[odd]), OCI_MANIFEST)
+        manifest.check_image(found)
+    found = manifest.parse_manifest(
+        changed(MANIFEST, layers=[LAYER] * 501), media_type=OCI_MANIFEST
+    )
+    with pytest.raises(Invalid, match="501 layers"):
+        manifest.check_image(found)
     with pytest.raises(Unsupported):
         manifest.parse(dump(MANIFEST), "application/vnd.docker.distribution.manifest.v1+json")
+
+
+def test_an_artifact_is_read_and_written() -> None:
+    said = {
+        "artifactType": "application/x.note",
+        "subject": {**DESCRIPTOR, "mediaType": OCI_MANIFEST},
+        "annotations": {"a": "b"},
+    }
+    config_type = {**DESCRIPTOR, "mediaType": "application/vnd.oci.empty.v1+json"}
+    found = manifest.parse_manifest(
+        changed(MANIFEST, config=config_type, **said), media_type=OCI_MANIFEST
+    )
+    assert not manifest.is_image(found)
+    assert (found.artifact_type, found.annotations) == ("application/x.note", {"a": "b"})
+    assert found.subject is not None
+    assert str(found.subject.digest) == DESCRIPTOR["digest"]
+    assert manifest.parse(manifest.encode_manifest(found), OCI_MANIFEST) == found
+    index = manifest.parse_index(dump({"schemaVersion": 2, "manifests": [], **said}))
+    assert manifest.parse(manifest.encode_index(index), OCI_INDEX) == index
+    with pytest.raises(Invalid, match="no image to run"):
+        manifest.check_image(found)
 
 
 def test_an_index_is_read() -> None:

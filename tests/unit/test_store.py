@@ -67,11 +67,17 @@ def test_a_lease_keeps_a_blob(store: BlobStore) -> None:
         with store.lease() as inner:
             digest = store.put(b"data", inner)
             outer.hold(digest)
-        assert store.remove(digest) is False
-        assert store.sweep(set()) == []
-    assert store.sweep({digest}) == []
-    assert store.sweep(set()) == [digest]
-    assert store.remove(digest) is True
+        with store.collection() as collection:
+            assert collection.remove(digest) is False
+    with store.collection() as collection, store.lease() as lease:
+        lease.hold(digest)
+        lease.end()
+        assert collection.remove(digest) is False, "whoever held it may have just noted it"
+    assert [found for found, _ in store.all()] == [digest]
+    with store.collection() as collection:
+        assert collection.remove(digest) is True
+        assert collection.remove(digest) is True
+    assert list(store.all()) == []
 
 
 def test_a_damaged_document_is_noticed(store: BlobStore) -> None:

@@ -42,6 +42,7 @@ from wirt.host.pipe import Pipes
 from wirt.host.plug import Plug
 from wirt.host.prepare import Prepare
 from wirt.host.remove import Remove
+from wirt.host.roots import ImageRoots, Reach
 from wirt.host.roster import Roster
 from wirt.host.running import Running
 from wirt.host.save import SaveImages
@@ -58,6 +59,7 @@ from wirt.state.db import Database
 from wirt.state.events import EventTable
 from wirt.state.guests import GuestTable
 from wirt.state.images import ImageTable
+from wirt.state.manifests import ManifestTable
 from wirt.state.networks import NetworkTable
 from wirt.state.volumes import VolumeTable
 
@@ -88,10 +90,14 @@ class Files:
         self.pipes = Pipes()
         self.store = BlobStore(ground.layout.blobs, ground.layout.uploads)
         table = ImageTable(ground.db)
-        layers = Layers(ground.helper, self.store, table)
+        self.manifests = ManifestTable(ground.db)
+        self.reach = Reach(self.manifests, [ImageRoots(table)])
+        layers = Layers(ground.helper, self.store, table, self.reach)
         self.images = Images(self.pipes, self.store, layers, table, ground.bus)
         self.load = LoadImages(self.pipes, self.store, layers, table, ground.bus)
-        self.save = SaveImages(self.pipes, self.store, self.images, layers, ground.bus)
+        self.save = SaveImages(
+            self.pipes, self.store, self.images, layers, self.manifests, ground.bus
+        )
         self.import_image = ImportImage(self.pipes, self.store, layers, self.load, ground.bus)
         volumes = VolumeTable(ground.db)
         self.volumes = Volumes(ground.helper, volumes, ground.layout, ground.bus)

@@ -6,7 +6,7 @@ import contextlib
 import fnmatch
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from wirt.errors import Conflict, Invalid, NotFound, Unsupported
 from wirt.host.events import Bus
@@ -20,7 +20,7 @@ from wirt.image.store import BlobStore
 from wirt.model.guest import Guest
 from wirt.model.image import Digest, Image, Reference
 from wirt.model.names import short
-from wirt.state.images import ImageTable, LayerRow, User
+from wirt.state.images import ImageTable, LayerRow, Orphans, User
 
 _HEX = re.compile(r"[0-9a-f]{1,64}", re.ASCII)
 
@@ -219,7 +219,10 @@ class Images:
                 hint="write NAME or NAME:TAG",
             )
         image = await self.find(text)
-        await self._table.tag(str(reference), image.id)
+        meant = image.targets.get(await self._named_so(image, text), image.manifest)
+        before = await self._table.tag(str(reference), image.id, meant)
+        if before is not None and before.target != meant:
+            await self._layers.drop(Orphans(documents=(before.target,)))
         self._bus.publish("image", "tag", image.id, name=reference.familiar)
 
     async def remove(self, text: str, *, force: bool = False) -> list[Removed]:
@@ -232,7 +235,7 @@ class Images:
         users = await self._table.users(image.id)
         name = await self._named_so(image, text)
         if name and len(image.references) > 1:
-            await self._untag(name, image)
+            await self._layers.drop(await self._untag(name, image))
             return [Removed(untagged=Reference.parse(name).familiar)]
         if not name:
             _check_id_removal(image, users, force=force)
@@ -245,14 +248,15 @@ class Images:
         if users and not force:
             raise _in_use(text, image, users[0])
         done = []
+        documents: list[str] = []
         for reference in image.references:
-            await self._untag(reference, image)
+            documents += (await self._untag(reference, image)).documents
             done.append(Removed(untagged=Reference.parse(reference).familiar))
         orphans = await self._table.delete(image.id)
         if orphans.images:
             done.append(Removed(deleted=image.id))
             self._bus.publish("image", "delete", image.id)
-        await self._layers.drop(orphans)
+        await self._layers.drop(replace(orphans, documents=(*orphans.documents, *documents)))
         return done
 
     async def _named_so(self, image: Image, text: str) -> str:
@@ -265,9 +269,10 @@ class Images:
             return str(reference)
         return ""
 
-    async def _untag(self, reference: str, image: Image) -> None:
-        await self._table.untag(reference)
+    async def _untag(self, reference: str, image: Image) -> Orphans:
+        orphans = await self._table.untag(reference)
         self._bus.publish("image", "untag", image.id, name=Reference.parse(reference).familiar)
+        return orphans
 
     async def release(self, guest: Guest, *, volumes: bool) -> None:
         """Let a guest's image go: one that was removed by force goes with its last guest. The
@@ -279,13 +284,12 @@ class Images:
 
     async def known(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Chain ids and image ids that a sweep must leave alone."""
-        found = await self._table.belongings()
-        return found.chain_ids, found.images
+        found = await self._layers.wanted()
+        return tuple(sorted(found.chain_ids)), tuple(sorted(found.images))
 
     async def sweep_blobs(self) -> int:
-        """Delete blobs that belong to no image, as a crash leaves them; how many."""
-        wanted = {Digest.parse(text) for text in (await self._table.belongings()).blobs}
-        return len(await self._pipes.call(lambda: self._store.sweep(wanted)))
+        """Delete blobs that nobody wants, as a crash leaves them; how many."""
+        return await self._layers.sweep_blobs()
 
 
 def _matches(reference: str, pattern: str) -> bool:

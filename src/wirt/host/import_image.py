@@ -14,10 +14,10 @@ from wirt.host.load import LoadImages
 from wirt.host.pipe import CHUNK, FdReader, Pipes
 from wirt.image import config as configuration
 from wirt.image import platform
-from wirt.image.assemble import Stored, layer_type
+from wirt.image.assemble import Stored, layer_type, put_manifest
 from wirt.image.changes import apply_changes
 from wirt.image.config import Configuration, Step
-from wirt.image.manifest import OCI_CONFIG, Descriptor, Manifest, encode_manifest
+from wirt.image.manifest import OCI_CONFIG, Descriptor, Manifest
 from wirt.image.platform import Platform
 from wirt.image.store import BlobStore, Lease, Upload
 from wirt.model.image import Digest, Image, ImageConfig, Reference
@@ -74,15 +74,18 @@ class ImportImage:
         layer = Descriptor(media_type=layer_type(upload), digest=upload.digest, size=upload.size)
         self._store.commit(upload, lease)
         config = self._store.put(data, lease)
-        manifest = Manifest(
+        content = Manifest(
             config=Descriptor(media_type=OCI_CONFIG, digest=config, size=len(data)),
             layers=(layer,),
         )
+        manifest = put_manifest(content, self._store, lease)
         return Stored(
             id=config,
-            manifest=self._store.put(encode_manifest(manifest), lease),
+            manifest=manifest.digest,
             configuration=made,
             layers=(layer.digest,),
+            target=manifest.digest,
+            documents=(manifest,),
             references=names,
         )
 

@@ -18,12 +18,14 @@ from collections.abc import (
     Iterable,
     Iterator,
     Mapping,
+    Set,
 )  # fmt: skip
 from dataclasses import dataclass, field
 
 from wirt.aio import Locks, shielded
 from wirt.errors import Invalid
 from wirt.host.insist import WHILE_SOMEBODY_WAITS, insist
+from wirt.host.roots import Reach, Wanted
 from wirt.image.assemble import Stored
 from wirt.image.store import BlobStore, Lease, no_space
 from wirt.model.image import Digest, Image
@@ -72,11 +74,18 @@ class Layers:
     """Makes and drops what images need on the disk besides their blobs."""
 
     def __init__(
-        self, helper: Helper, store: BlobStore, table: ImageTable, *, limits: Limits | None = None
+        self,
+        helper: Helper,
+        store: BlobStore,
+        table: ImageTable,
+        reach: Reach,
+        *,
+        limits: Limits | None = None,
     ) -> None:
         self._helper = helper
         self._store = store
         self._table = table
+        self._reach = reach
         self.limits = limits or Limits()
         self._locks = Locks()
         self._held: Counter[str] = Counter()
@@ -96,6 +105,10 @@ class Layers:
     def held(self) -> frozenset[str]:
         """What :meth:`hold` keeps now."""
         return frozenset(self._held)
+
+    async def wanted(self) -> Wanted:
+        """What all owners want kept."""
+        return await self._reach.wanted()
 
     async def unpack(self, stored: Stored, tell: Tell) -> tuple[LayerRow, ...]:
         """Unpack an image's layers, base first; those that are there already cost nothing.
@@ -148,14 +161,33 @@ class Layers:
         for image_id in orphans.images:
             async with self._locks.hold(image_id):
                 await self._drop(Orphans(images=(image_id,)))
-        unused = await self._table.unused(Orphans(blobs=orphans.blobs))
-        for blob in unused.blobs:  # a large file takes the disk a while
-            await asyncio.to_thread(self._store.remove, Digest.parse(blob))
+        await self.drop_blobs({*orphans.blobs, *await self._reach.below(orphans.documents)})
+
+    async def drop_blobs(self, candidates: Set[str]) -> int:
+        """Delete those blobs that nobody wants, documents with their rows; how many."""
+        if not candidates:
+            return 0
+        with self._store.collection() as collection:
+            garbage = candidates - await self._reach.blobs()
+            gone = [
+                blob
+                for blob in sorted(garbage)  # a large file takes the disk a while
+                if await asyncio.to_thread(collection.remove, Digest.parse(blob))
+            ]
+            await self._reach.forget(gone)
+        return len(gone)
+
+    async def sweep_blobs(self) -> int:
+        """Delete all blobs that nobody wants, as a crash leaves them; how many."""
+        found = await asyncio.to_thread(lambda: {str(digest) for digest, _ in self._store.all()})
+        return await self.drop_blobs(found | await self._reach.documents())
 
     async def _drop(self, orphans: Orphans) -> None:
+        wanted = await self._reach.wanted()
         unused = await self._table.unused(orphans)
-        chain_ids = tuple(c for c in unused.chain_ids if c not in self._held)
-        images = tuple(i for i in unused.images if i not in self._held)
+        kept = {*self._held, *wanted.chain_ids, *wanted.images}
+        chain_ids = tuple(c for c in unused.chain_ids if c not in kept)
+        images = tuple(i for i in unused.images if i not in kept)
         if chain_ids or images:
             verb = DropLayers(chain_ids=chain_ids, image_ids=images)
             await insist(self._helper, verb, patience=WHILE_SOMEBODY_WAITS)

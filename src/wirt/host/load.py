@@ -8,12 +8,12 @@ from collections.abc import AsyncIterable
 from wirt.host.events import Bus
 from wirt.host.layers import Intake, Layers, Tell
 from wirt.host.pipe import Pipes
-from wirt.image import archive_docker, platform
+from wirt.image import archive_docker, catalog, platform
 from wirt.image.archive import Archive, Bundle
 from wirt.image.assemble import Stored, store_bundle
 from wirt.image.store import BlobStore
 from wirt.model.image import Image, Reference
-from wirt.state.images import ImageTable
+from wirt.state.images import ImageTable, Orphans
 
 
 class LoadImages:
@@ -48,8 +48,8 @@ class LoadImages:
         async with self._layers.intake() as intake:
             stored = await self._pipes.call(lambda: store_bundle(bundle, self._store, intake.lease))
             image = await self.register(stored, intake, tell)
-        for name in image.references or (image.id,):
-            short = Reference.parse(name).familiar if name in image.references else name
+        for name in bundle.references or (image.id,):
+            short = Reference.parse(name).familiar if bundle.references else name
             await tell({"loaded": short})
             self._bus.publish("image", "load", image.id, name=short)
         return image
@@ -72,17 +72,18 @@ class LoadImages:
                 chain_ids=stored.chain_ids,
                 size=sum(row.size for row in rows),
                 created_at=stored.configuration.created_at,
-                references=stored.references,
             )
             before = await self._table.add(
                 image,
                 layers=rows,
                 blobs=[str(blob) for blob in stored.blobs],
-                references=stored.references,
+                documents=[catalog.row(document) for document in stored.documents],
+                names=dict.fromkeys(stored.references, str(stored.target)),
                 stored_at=time.time_ns(),
             )
         for name, old in before.items():
-            if old:
-                short = Reference.parse(name).familiar
-                await tell({"status": f"{short} was {old[7:19]} before, which has no name now"})
-        return image
+            if old.image_id != image.id:
+                said = f"{Reference.parse(name).familiar} was {old.image_id[7:19]} before"
+                await tell({"status": f"{said}, which has no name now"})
+        await self._layers.drop(Orphans(documents=tuple(old.target for old in before.values())))
+        return await self._table.get(image.id) or image

@@ -20,6 +20,7 @@ from wirt.image.archive_oci import FULL_NAME, REF_NAME
 from wirt.image.manifest import Descriptor, Index, Manifest
 from wirt.image.store import BlobStore
 from wirt.model.image import Digest, Image, Reference
+from wirt.state.manifests import ManifestTable
 from wirt.tar import writer
 from wirt.tar.member import Member, Type
 
@@ -33,14 +34,26 @@ class _Choice:
     image: Image
     names: tuple[str, ...]
 
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The document that each name means; the image's own manifest when it has none."""
+        return tuple(self.image.targets[name] for name in self.names) or (self.image.manifest,)
+
 
 class SaveImages:
     """``wirt save``."""
 
     def __init__(
-        self, pipes: Pipes, store: BlobStore, images: Images, layers: Layers, bus: Bus
+        self,
+        pipes: Pipes,
+        store: BlobStore,
+        images: Images,
+        layers: Layers,
+        manifests: ManifestTable,
+        bus: Bus,
     ) -> None:
         self._pipes = pipes
+        self._manifests = manifests
         self._store = store
         self._images = images
         self._layers = layers
@@ -90,14 +103,25 @@ class SaveImages:
             for choice in choices:
                 for blob in await self._blobs(choice.image):
                     lease.hold(blob)
+            more = await self._more(choices)
+            for digest in more:
+                lease.hold(digest)
             written = self._pipes.drain(
-                lambda sink: _Archive(self._store, sink).write(choices, docker=form == "docker")
+                lambda sink: _Archive(self._store, sink).write(
+                    choices, more, docker=form == "docker"
+                )
             )
             async with contextlib.aclosing(written):
                 async for chunk in written:
                     yield chunk
         for choice in choices:
             self._bus.publish("image", "save", choice.image.id)
+
+    async def _more(self, choices: Sequence[_Choice]) -> tuple[Digest, ...]:
+        """What the names mean beyond the images of this host: indexes, other platforms."""
+        targets = [target for choice in choices for target in choice.targets]
+        found = await self._manifests.reachable(targets)
+        return tuple(Digest.parse(text) for text in sorted(found))
 
     async def _blobs(self, image: Image) -> list[Digest]:
         read = await self._pipes.call(lambda: read_manifest(self._store, image))
@@ -119,9 +143,10 @@ class _Archive:
         self._sink = sink
         self._written: set[Digest] = set()
 
-    def write(self, choices: Sequence[_Choice], *, docker: bool) -> None:
+    def write(self, choices: Sequence[_Choice], more: Sequence[Digest], *, docker: bool) -> None:
         self._directory("blobs")
-        self._directory("blobs/sha256")
+        for algorithm in sorted({"sha256", *(digest.algorithm for digest in more)}):
+            self._directory(f"blobs/{algorithm}")
         manifests = [(choice, read_manifest(self._store, choice.image)) for choice in choices]
         for choice, found in manifests:
             for digest in (
@@ -129,6 +154,9 @@ class _Archive:
                 found.config.digest,
                 Digest.parse(choice.image.manifest),
             ):
+                self._blob(digest)
+        for digest in more:
+            if self._store.path(digest).exists():  # an index may name what was not taken in
                 self._blob(digest)
         self._file("index.json", manifest.encode_index(self._index(choices)))
         if docker:
@@ -141,14 +169,16 @@ class _Archive:
     def _index(self, choices: Sequence[_Choice]) -> Index:
         entries: list[Descriptor] = []
         for choice in choices:
-            digest = Digest.parse(choice.image.manifest)
-            plain = Descriptor(
-                media_type=manifest.type_of(self._store.document(digest)),
-                digest=digest,
-                size=self._store.size(digest),
-            )
-            entries += [_named(plain, name) for name in choice.names] or [plain]
+            plain = [self._descriptor(Digest.parse(target)) for target in choice.targets]
+            entries += map(_named, plain, choice.names) if choice.names else plain
         return Index(manifests=tuple(entries))
+
+    def _descriptor(self, digest: Digest) -> Descriptor:
+        return Descriptor(
+            media_type=manifest.type_of(self._store.document(digest)),
+            digest=digest,
+            size=self._store.size(digest),
+        )
 
     def _directory(self, name: str) -> None:
         member = Member(name=name.encode(), type=Type.DIRECTORY, mode=0o755)

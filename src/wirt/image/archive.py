@@ -13,8 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from wirt.errors import Invalid
+from wirt.image.catalog import Document
 from wirt.image.manifest import Descriptor
 from wirt.image.store import BlobStore, Upload
+from wirt.model.image import Digest
 from wirt.tar.inflate import Inflater
 from wirt.tar.member import Type, show
 from wirt.tar.reader import Bounds, Readable, Reader
@@ -27,16 +29,21 @@ _MAX_LINKS = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bundle:
-    """One image of an archive. ``manifest``: its bytes, or None when the archive has none.
+    """One image of an archive.
 
-    ``layers``: (upload, its media type or ""), base first. ``references``: normalised names.
+    ``layers``: (upload, what its manifest says of it), base first. ``references``: normalised
+    names. ``manifest``: its manifest, or None when the archive has none. ``target``: the document
+    that its names mean, the manifest or an index above it. ``documents`` and ``members``: all
+    documents that come with it (other platforms, referrers) and all content, parts first.
     """
 
     config: Upload
     layers: tuple[tuple[Upload, Descriptor | None], ...]
-    manifest: Upload | None = None
-    manifest_descriptor: Descriptor | None = None
     references: tuple[str, ...] = ()
+    manifest: Document | None = None
+    target: Digest | None = None
+    documents: tuple[Document, ...] = ()
+    members: tuple[tuple[Digest, Upload], ...] = ()
 
 
 class Archive:

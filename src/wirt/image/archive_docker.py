@@ -4,6 +4,7 @@ layers as members of any name."""
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 from wirt.errors import Invalid
 from wirt.image import archive_oci, document
@@ -33,13 +34,8 @@ def bundles(archive: Archive, machine: Platform) -> tuple[Bundle, ...]:
         references = tuple(dict.fromkeys(str(Reference.parse(tag)) for tag in tags))
         known = manifests.get(str(config.digest))
         if known is not None:
-            bundle = Bundle(
-                config=known.config,
-                layers=known.layers,
-                manifest=known.manifest,
-                manifest_descriptor=known.manifest_descriptor,
-                references=tuple(dict.fromkeys((*references, *known.references))),
-            )
+            names = tuple(dict.fromkeys((*references, *known.references)))
+            bundle = replace(known, references=names)
         else:
             bundle = Bundle(
                 config=config,

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from wirt.errors import Invalid
 from wirt.image import config as configuration
 from wirt.image.archive import Archive, Bundle
+from wirt.image.catalog import Document
 from wirt.image.config import Configuration
 from wirt.image.document import MAX_DOCUMENT
 from wirt.image.manifest import (
-    DOCKER_CONFIG,
     OCI_CONFIG,
     OCI_LAYER,
+    OCI_MANIFEST,
     Descriptor,
     Manifest,
     encode_manifest,
-    parse_manifest,
 )
 from wirt.image.store import BlobStore, Lease, Upload
 from wirt.model.image import Digest
@@ -29,17 +29,21 @@ _FOREIGN = ((b"\xfd7zXZ\0", "xz"), (b"BZh", "bzip2"))
 class Stored:
     """An image whose blobs are in the store, not yet unpacked.
 
-    ``blobs``: every digest that belongs to it, manifest and configuration included.
+    ``target``: the document that its names mean, its manifest or an index above it.
+    ``documents``: those two and all that came with them, as they will be noted.
     """
 
     id: Digest
     manifest: Digest
     configuration: Configuration
     layers: tuple[Digest, ...]
+    target: Digest
+    documents: tuple[Document, ...]
     references: tuple[str, ...] = ()
 
     @property
     def blobs(self) -> tuple[Digest, ...]:
+        """What the image itself cannot do without."""
         return tuple(dict.fromkeys((self.id, self.manifest, *self.layers)))
 
     @property
@@ -49,7 +53,7 @@ class Stored:
 
 def store_bundle(bundle: Bundle, store: BlobStore, lease: Lease) -> Stored:
     """Commit a bundle's blobs. Raises Invalid before anything is stored."""
-    data = Archive.text(bundle.config, MAX_DOCUMENT)
+    data = _config(bundle, store)
     parsed = configuration.parse(data)
     if len(parsed.diff_ids) != len(bundle.layers):
         raise Invalid(
@@ -59,37 +63,44 @@ def store_bundle(bundle: Bundle, store: BlobStore, lease: Lease) -> Stored:
             code="image.layer-count",
         )
     layers = tuple(_layer_descriptor(upload, said) for upload, said in bundle.layers)
-    config = _commit(bundle.config, store, lease, _config_digest(bundle))
-    for (upload, _), descriptor in zip(bundle.layers, layers, strict=True):
-        _commit(upload, store, lease, descriptor.digest)
-    if bundle.manifest is not None and bundle.manifest_descriptor is not None:
-        manifest = _commit(bundle.manifest, store, lease, bundle.manifest_descriptor.digest)
+    for digest, upload in bundle.members:
+        _commit(upload, store, lease, digest)
+    if bundle.manifest is not None and bundle.target is not None:
+        manifest, target, documents = bundle.manifest, bundle.target, bundle.documents
     else:
-        made = Manifest(
-            config=Descriptor(media_type=OCI_CONFIG, digest=config, size=len(data)), layers=layers
-        )
-        manifest = store.put(encode_manifest(made), lease)
+        for (upload, _), descriptor in zip(bundle.layers, layers, strict=True):
+            _commit(upload, store, lease, descriptor.digest)
+        digest = _commit(bundle.config, store, lease, bundle.config.digest)
+        config = Descriptor(media_type=OCI_CONFIG, digest=digest, size=len(data))
+        manifest = put_manifest(Manifest(config=config, layers=layers), store, lease)
+        target, documents = manifest.digest, (manifest,)
+    assert isinstance(manifest.content, Manifest)
     return Stored(
-        id=config,
-        manifest=manifest,
+        id=manifest.content.config.digest,
+        manifest=manifest.digest,
         configuration=parsed,
         layers=tuple(layer.digest for layer in layers),
+        target=target,
+        documents=documents,
         references=bundle.references,
     )
 
 
-def _config_digest(bundle: Bundle) -> Digest:
-    """The name by which the manifest knows the configuration (sha256 unless it says sha512)."""
-    if bundle.manifest is not None and bundle.manifest_descriptor is not None:
-        data = Archive.text(bundle.manifest, MAX_DOCUMENT)
-        read = parse_manifest(data, media_type=bundle.manifest_descriptor.media_type)
-        if read.config.media_type not in {OCI_CONFIG, DOCKER_CONFIG}:
-            raise Invalid(
-                f"this is no image to run: its configuration is a {read.config.media_type[:100]!r}",
-                code="image.media-type",
-            )
-        return read.config.digest
-    return bundle.config.digest
+def put_manifest(manifest: Manifest, store: BlobStore, lease: Lease) -> Document:
+    """Store a manifest that is made here, of blobs that are in the store."""
+    data = encode_manifest(manifest)
+    digest = store.put(data, lease)
+    return Document(digest=digest, media_type=OCI_MANIFEST, size=len(data), content=manifest)
+
+
+def _config(bundle: Bundle, store: BlobStore) -> bytes:
+    """The configuration's bytes; an image before this one may have brought it into the store."""
+    if bundle.config.path.exists():
+        return Archive.text(bundle.config, MAX_DOCUMENT)
+    if bundle.manifest is None:
+        return store.document(bundle.config.digest)
+    assert isinstance(bundle.manifest.content, Manifest)
+    return store.document(bundle.manifest.content.config.digest)
 
 
 def _commit(upload: Upload, store: BlobStore, lease: Lease, digest: Digest) -> Digest:

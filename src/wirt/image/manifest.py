@@ -9,7 +9,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 
-from wirt.errors import Unsupported
+from wirt.errors import Invalid, Unsupported
 from wirt.image import document
 from wirt.image.document import Object, refuse
 from wirt.image.platform import Platform
@@ -26,6 +26,8 @@ DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
 
 MAX_LAYERS = 500
 """What one overlay mount of the kernel can stack."""
+MAX_PARTS = 2000
+"""Layers of an artifact, which is stored and never unpacked."""
 MAX_MANIFESTS = 1000
 
 _MANIFESTS = {OCI_MANIFEST, DOCKER_MANIFEST}
@@ -46,10 +48,14 @@ class Descriptor:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """One image: its configuration and its layers, base first."""
+    """One image: its configuration and its layers, base first; or an artifact, whose parts mean
+    what its ``artifact_type`` says. ``subject``: the document that it speaks about."""
 
     config: Descriptor
     layers: tuple[Descriptor, ...]
+    artifact_type: str = ""
+    subject: Descriptor | None = None
+    annotations: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +63,9 @@ class Index:
     """A list of manifests, of which any may be an index again."""
 
     manifests: tuple[Descriptor, ...]
+    artifact_type: str = ""
+    subject: Descriptor | None = None
+    annotations: dict[str, str] = field(default_factory=dict)
 
 
 def parse(data: bytes, media_type: str) -> Manifest | Index:
@@ -76,9 +85,10 @@ def parse(data: bytes, media_type: str) -> Manifest | Index:
 
 
 def type_of(data: bytes) -> str:
-    """The media type that a stored manifest gives itself; OCI's when it gives none."""
-    found = document.string(document.parse(data, "image manifest"), "mediaType", "image manifest")
-    return found or OCI_MANIFEST
+    """The media type that a stored document gives itself; OCI's when it gives none."""
+    node = document.parse(data, "image manifest")
+    found = document.string(node, "mediaType", "image manifest")
+    return found or (OCI_INDEX if "manifests" in node else OCI_MANIFEST)
 
 
 def parse_manifest(data: bytes, *, media_type: str) -> Manifest:
@@ -86,16 +96,39 @@ def parse_manifest(data: bytes, *, media_type: str) -> Manifest:
     what = "image manifest"
     node = _envelope(data, what, media_type, foreign=("manifests", "fsLayers"))
     config = _descriptor(document.mapping(node, "config", what), what)
-    found = document.objects(node, "layers", what, most=MAX_LAYERS)
-    layers = tuple(_descriptor(layer, what) for layer in found)
-    for layer in layers:
+    found = document.objects(node, "layers", what, most=MAX_PARTS)
+    return Manifest(
+        config=config,
+        layers=tuple(_descriptor(layer, what) for layer in found),
+        artifact_type=document.string(node, "artifactType", what),
+        subject=_subject(node, what),
+        annotations=document.texts(node, "annotations", what),
+    )
+
+
+def is_image(manifest: Manifest) -> bool:
+    """Whether it has an image's configuration, so that it is meant to be run."""
+    return manifest.config.media_type in {OCI_CONFIG, DOCKER_CONFIG}
+
+
+def check_image(manifest: Manifest) -> None:
+    """Raise Invalid or Unsupported for what cannot be an image to run."""
+    if not is_image(manifest):
+        raise Invalid(
+            f"this is no image to run: its configuration is a {manifest.config.media_type[:100]!r}",
+            code="image.media-type",
+        )
+    if len(manifest.layers) > MAX_LAYERS:
+        raise refuse(
+            "image manifest", f"it has {len(manifest.layers)} layers, {MAX_LAYERS} are allowed"
+        )
+    for layer in manifest.layers:
         if not layer.media_type.startswith(_LAYER_TYPES):
             raise Unsupported(
                 f"the image has a layer of the type {layer.media_type[:100]!r}",
                 hint="wirt runs images whose layers are tar archives",
                 code="image.media-type",
             )
-    return Manifest(config=config, layers=layers)
 
 
 def parse_index(data: bytes, *, media_type: str = OCI_INDEX) -> Index:
@@ -103,7 +136,18 @@ def parse_index(data: bytes, *, media_type: str = OCI_INDEX) -> Index:
     what = "image index"
     node = _envelope(data, what, media_type, foreign=("layers", "config", "fsLayers"))
     found = document.objects(node, "manifests", what, most=MAX_MANIFESTS)
-    return Index(manifests=tuple(_descriptor(entry, what) for entry in found))
+    return Index(
+        manifests=tuple(_descriptor(entry, what) for entry in found),
+        artifact_type=document.string(node, "artifactType", what),
+        subject=_subject(node, what),
+        annotations=document.texts(node, "annotations", what),
+    )
+
+
+def _subject(node: Object, what: str) -> Descriptor | None:
+    if node.get("subject") is None:
+        return None
+    return _descriptor(document.mapping(node, "subject", what), what)
 
 
 def _envelope(data: bytes, what: str, media_type: str, foreign: tuple[str, ...]) -> Object:
@@ -177,25 +221,31 @@ def encode_descriptor(descriptor: Descriptor) -> Object:
 
 def encode_manifest(manifest: Manifest) -> bytes:
     """An OCI manifest; the same value gives the same bytes."""
-    return encode_json(
-        {
-            "schemaVersion": 2,
-            "mediaType": OCI_MANIFEST,
-            "config": encode_descriptor(manifest.config),
-            "layers": [encode_descriptor(layer) for layer in manifest.layers],
-        }
-    )
+    node: Object = {"schemaVersion": 2, "mediaType": OCI_MANIFEST}
+    if manifest.artifact_type:
+        node["artifactType"] = manifest.artifact_type
+    node["config"] = encode_descriptor(manifest.config)
+    node["layers"] = [encode_descriptor(layer) for layer in manifest.layers]
+    return encode_json(node | _said(manifest))
 
 
 def encode_index(index: Index) -> bytes:
     """An OCI index; the same value gives the same bytes."""
-    return encode_json(
-        {
-            "schemaVersion": 2,
-            "mediaType": OCI_INDEX,
-            "manifests": [encode_descriptor(entry) for entry in index.manifests],
-        }
-    )
+    node: Object = {"schemaVersion": 2, "mediaType": OCI_INDEX}
+    if index.artifact_type:
+        node["artifactType"] = index.artifact_type
+    node["manifests"] = [encode_descriptor(entry) for entry in index.manifests]
+    return encode_json(node | _said(index))
+
+
+def _said(found: Manifest | Index) -> Object:
+    """What a document says beside its parts, only where it says something."""
+    node: Object = {}
+    if found.subject is not None:
+        node["subject"] = encode_descriptor(found.subject)
+    if found.annotations:
+        node["annotations"] = dict(sorted(found.annotations.items()))
+    return node
 
 
 def encode_json(node: object) -> bytes:

@@ -139,6 +139,7 @@ class BlobStore:
         self._uploads = uploads
         self._lock = threading.Lock()
         self._holders: Counter[Digest] = Counter()
+        self._collections: list[set[Digest]] = []
 
     def open_store(self) -> None:
         """Make the directories; forget half-written blobs of an earlier life."""
@@ -157,6 +158,8 @@ class BlobStore:
             self._holders[digest] += count
             if not self._holders[digest]:
                 del self._holders[digest]
+            for touched in self._collections:
+                touched.add(digest)
 
     @contextlib.contextmanager
     def upload(self, *, algorithms: tuple[str, ...] = (), limit: int = 2**62) -> Iterator[Upload]:
@@ -243,23 +246,47 @@ class BlobStore:
             raise Invalid(f"the blob {digest} is damaged on the disk", code="blob.damaged")
         return data
 
-    def remove(self, digest: Digest) -> bool:
-        """Delete a blob unless a lease holds it; whether it is gone. Idempotent."""
+    @contextlib.contextmanager
+    def collection(self) -> Iterator[Collection]:
+        """Delete blobs that nobody wants. Enter it *before* asking who wants what."""
+        touched: set[Digest] = set()
         with self._lock:
-            if self._holders[digest]:
+            self._collections.append(touched)
+        try:
+            yield Collection(self, touched)
+        finally:
+            with self._lock:
+                self._collections.remove(touched)
+
+    def remove(self, digest: Digest, touched: set[Digest]) -> bool:
+        """For :class:`Collection`."""
+        with self._lock:
+            if self._holders.get(digest) or digest in touched:
                 return False
             self.path(digest).unlink(missing_ok=True)
             return True
 
-    def sweep(self, wanted: set[Digest]) -> list[Digest]:
-        """Delete all blobs that are neither wanted nor leased; what was deleted."""
-        removed = []
+    def all(self) -> Iterator[tuple[Digest, os.stat_result]]:
+        """Every blob with what the file system says of it, in no order. Files that are no blobs
+        (strangers in the directory) are left out."""
         for folder in self._blobs.iterdir():
-            for path in folder.iterdir():
-                digest = Digest(folder.name, path.name)
-                if digest not in wanted and self.remove(digest):
-                    removed.append(digest)
-        return removed
+            for entry in os.scandir(folder):
+                with contextlib.suppress(Invalid, FileNotFoundError):
+                    digest = Digest.parse(f"{folder.name}:{entry.name}")
+                    yield digest, entry.stat(follow_symlinks=False)
+
+
+class Collection:
+    """Deletes blobs, but none on which a lease is or was held since the collection began: the row
+    that wants it may have been written after the collection asked."""
+
+    def __init__(self, store: BlobStore, touched: set[Digest]) -> None:
+        self._store = store
+        self._touched = touched
+
+    def remove(self, digest: Digest) -> bool:
+        """Whether the blob is gone. Idempotent."""
+        return self._store.remove(digest, self._touched)
 
 
 def _missing(digest: Digest) -> NotFound:

@@ -123,7 +123,9 @@ class Image:
 
     ``manifest``: digest of its manifest. ``diff_ids``: digests of the uncompressed layers, base
     first. ``chain_ids``: one per layer, names of the unpacked layers. ``size``: bytes of the
-    unpacked layers. ``created_at``: Unix nanoseconds, 0 when unknown.
+    unpacked layers. ``created_at``: Unix nanoseconds, 0 when unknown. ``targets``: for each name,
+    the digest of the document that it means: the manifest, or an index that has this image for
+    this host.
     """
 
     id: str
@@ -136,3 +138,13 @@ class Image:
     size: int
     created_at: int = 0
     references: tuple[str, ...] = ()
+    targets: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """``repository@digest`` for each name, as people type it (docker's RepoDigests)."""
+        names = (
+            f"{Reference.parse(name).familiar_name}@{target}"
+            for name, target in sorted(self.targets.items())
+        )
+        return tuple(dict.fromkeys(names))

@@ -7,13 +7,14 @@ transaction, and foreign keys hold them together.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import msgspec
 
 from wirt.model.image import Image
 from wirt.state.db import Database
+from wirt.state.manifests import ManifestRow, add_rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,11 +28,24 @@ class LayerRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Orphans:
-    """What nothing uses any more after a change. ``images``: ids whose disks may go."""
+    """What images do not use any more after a change. ``images``: ids whose disks may go.
+    ``documents``: what names have meant; ``blobs`` and all that these lead to may go unless
+    somebody else wants it."""
 
     images: tuple[str, ...] = ()
     chain_ids: tuple[str, ...] = ()
     blobs: tuple[str, ...] = ()
+    documents: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Belongings:
+    """What belongs to images. ``documents``: manifests, and indexes that names mean."""
+
+    images: frozenset[str]
+    chain_ids: frozenset[str]
+    blobs: frozenset[str]
+    documents: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +55,14 @@ class User:
     id: str
     name: str
     running: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """What a name means: an image of this host, and a document (manifest or index) with it."""
+
+    image_id: str
+    target: str
 
 
 class ImageTable:
@@ -55,12 +77,18 @@ class ImageTable:
         *,
         layers: Sequence[LayerRow],
         blobs: Iterable[str],
-        references: Iterable[str],
+        documents: Iterable[ManifestRow],
+        names: Mapping[str, str],
         stored_at: int,
-    ) -> dict[str, str]:
-        """Store an image (again) and give it names; the image each name belonged to before."""
+    ) -> dict[str, Name]:
+        """Store an image (again) with the documents that came with it, and give it names.
 
-        def work(sql: sqlite3.Connection) -> dict[str, str]:
+        ``names``: normalised name to the digest of the document that it means. The answer says
+        what each name that was there before and changed has meant.
+        """
+
+        def work(sql: sqlite3.Connection) -> dict[str, Name]:
+            add_rows(sql, documents)
             sql.execute(
                 "INSERT INTO images (id, manifest, stored_at, body) VALUES (?, ?, ?, ?) "
                 "ON CONFLICT (id) DO UPDATE SET forgotten = 0",
@@ -75,13 +103,15 @@ class ImageTable:
                 "INSERT OR IGNORE INTO image_blobs (image_id, digest) VALUES (?, ?)",
                 [(image.id, digest) for digest in blobs],
             )
-            return {name: _point(sql, name, image.id) for name in references}
+            wanted = {name: Name(image.id, target) for name, target in names.items()}
+            before = {name: _point(sql, name, to) for name, to in wanted.items()}
+            return {name: old for name, old in before.items() if old and old != wanted[name]}
 
         return await self._db.call(work)
 
-    async def tag(self, reference: str, image_id: str) -> str:
-        """Point a name at an image; the id of the one it belonged to before, or ""."""
-        return await self._db.call(lambda sql: _point(sql, reference, image_id))
+    async def tag(self, reference: str, image_id: str, target: str) -> Name | None:
+        """Point a name at an image and at the document ``target``; what it meant before."""
+        return await self._db.call(lambda sql: _point(sql, reference, Name(image_id, target)))
 
     async def all(self) -> list[Image]:
         """All images that were not removed, newest first."""
@@ -90,12 +120,12 @@ class ImageTable:
             rows = sql.execute(
                 "SELECT id, body FROM images WHERE forgotten = 0 ORDER BY stored_at DESC, id"
             ).fetchall()
-            names: dict[str, list[str]] = {}
+            names: dict[str, dict[str, str]] = {}
             for row in sql.execute(
-                "SELECT image_id, reference FROM image_references ORDER BY reference"
+                "SELECT image_id, reference, target FROM image_references ORDER BY reference"
             ):
-                names.setdefault(row["image_id"], []).append(row["reference"])
-            return [_decode(row["body"], names.get(row["id"], ())) for row in rows]
+                names.setdefault(row["image_id"], {})[row["reference"]] = row["target"]
+            return [_decode(row["body"], names.get(row["id"], {})) for row in rows]
 
         return await self._db.call(work)
 
@@ -131,14 +161,15 @@ class ImageTable:
 
         return await self._db.call(work)
 
-    async def with_manifest(self, manifest: str, repository: str) -> str | None:
-        """The id of the image with this manifest that has a name in ``repository``."""
+    async def with_manifest(self, digest: str, repository: str) -> str | None:
+        """The id of the image whose manifest or index this is, with a name in ``repository``."""
 
         def work(sql: sqlite3.Connection) -> str | None:
             row = sql.execute(
                 "SELECT id FROM images JOIN image_references ON image_id = id "
-                "WHERE manifest = ? AND substr(reference, 1, ?) = ? LIMIT 1",
-                (manifest, len(repository) + 1, repository + ":"),
+                "WHERE (manifest = ? OR target = ?) "
+                "AND substr(reference, 1, ?) IN (?, ?) LIMIT 1",
+                (digest, digest, len(repository) + 1, repository + ":", repository + "@"),
             ).fetchone()
             return None if row is None else str(row["id"])
 
@@ -161,23 +192,28 @@ class ImageTable:
         """The guests that were made from an image."""
         return await self._db.call(lambda sql: _users(sql, image_id))
 
-    async def untag(self, reference: str) -> None:
-        """Take a name away."""
+    async def untag(self, reference: str) -> Orphans:
+        """Take a name away; the document that it meant may go."""
 
-        def work(sql: sqlite3.Connection) -> None:
-            sql.execute("DELETE FROM image_references WHERE reference = ?", (reference,))
+        def work(sql: sqlite3.Connection) -> Orphans:
+            rows = sql.execute(
+                "DELETE FROM image_references WHERE reference = ? RETURNING target", (reference,)
+            ).fetchall()
+            return Orphans(documents=tuple(row[0] for row in rows))
 
-        await self._db.call(work)
+        return await self._db.call(work)
 
     async def delete(self, image_id: str) -> Orphans:
         """Remove an image and its names. While guests use it, it stays, out of sight."""
 
         def work(sql: sqlite3.Connection) -> Orphans:
-            sql.execute("DELETE FROM image_references WHERE image_id = ?", (image_id,))
-            if _users(sql, image_id):
-                sql.execute("UPDATE images SET forgotten = 1 WHERE id = ?", (image_id,))
-                return Orphans()
-            return _erase(sql, [image_id])
+            if not _users(sql, image_id):
+                return _erase(sql, [image_id])
+            rows = sql.execute(
+                "DELETE FROM image_references WHERE image_id = ? RETURNING target", (image_id,)
+            ).fetchall()
+            sql.execute("UPDATE images SET forgotten = 1 WHERE id = ?", (image_id,))
+            return Orphans(documents=tuple(row[0] for row in rows))
 
         return await self._db.call(work)
 
@@ -199,7 +235,7 @@ class ImageTable:
         return await self._db.call(work)
 
     async def unused(self, orphans: Orphans) -> Orphans:
-        """What of these still belongs to no image."""
+        """Which of these layers and images still belong to no image; not about blobs."""
 
         def work(sql: sqlite3.Connection) -> Orphans:
             return Orphans(
@@ -207,52 +243,55 @@ class ImageTable:
                 chain_ids=_without(
                     sql, "SELECT 1 FROM image_layers WHERE chain_id = ?", orphans.chain_ids
                 ),
-                blobs=_without(sql, "SELECT 1 FROM image_blobs WHERE digest = ?", orphans.blobs),
             )
 
         return await self._db.call(work)
 
-    async def belongings(self) -> Orphans:
+    async def belongings(self) -> Belongings:
         """Everything that belongs to some image: what a sweep must leave alone."""
 
-        def work(sql: sqlite3.Connection) -> Orphans:
-            def column(query: str) -> tuple[str, ...]:
-                return tuple(row[0] for row in sql.execute(query))
+        def work(sql: sqlite3.Connection) -> Belongings:
+            def column(query: str) -> frozenset[str]:
+                return frozenset(row[0] for row in sql.execute(query))
 
-            return Orphans(
+            return Belongings(
                 images=column("SELECT id FROM images"),
                 chain_ids=column("SELECT DISTINCT chain_id FROM image_layers"),
                 blobs=column("SELECT DISTINCT digest FROM image_blobs"),
+                documents=column(
+                    "SELECT manifest FROM images UNION SELECT target FROM image_references"
+                ),
             )
 
         return await self._db.call(work)
 
 
 def _encode(image: Image) -> bytes:
-    return msgspec.json.encode(replace(image, references=()))
+    return msgspec.json.encode(replace(image, references=(), targets={}))
 
 
-def _decode(body: bytes, references: Iterable[str]) -> Image:
-    return replace(msgspec.json.decode(body, type=Image), references=tuple(references))
+def _decode(body: bytes, targets: dict[str, str]) -> Image:
+    image = msgspec.json.decode(body, type=Image)
+    return replace(image, references=tuple(targets), targets=targets)
 
 
-def _names(sql: sqlite3.Connection, image_id: str) -> list[str]:
+def _names(sql: sqlite3.Connection, image_id: str) -> dict[str, str]:
     rows = sql.execute(
-        "SELECT reference FROM image_references WHERE image_id = ? ORDER BY reference", (image_id,)
+        "SELECT reference, target FROM image_references WHERE image_id = ? ORDER BY reference",
+        (image_id,),
     )
-    return [row["reference"] for row in rows]
+    return {row["reference"]: row["target"] for row in rows}
 
 
-def _point(sql: sqlite3.Connection, reference: str, image_id: str) -> str:
+def _point(sql: sqlite3.Connection, reference: str, to: Name) -> Name | None:
     row = sql.execute(
-        "SELECT image_id FROM image_references WHERE reference = ?", (reference,)
+        "SELECT image_id, target FROM image_references WHERE reference = ?", (reference,)
     ).fetchone()
     sql.execute(
-        "INSERT OR REPLACE INTO image_references (reference, image_id) VALUES (?, ?)",
-        (reference, image_id),
+        "INSERT OR REPLACE INTO image_references (reference, image_id, target) VALUES (?, ?, ?)",
+        (reference, to.image_id, to.target),
     )
-    before = "" if row is None else str(row["image_id"])
-    return "" if before == image_id else before
+    return None if row is None else Name(row["image_id"], row["target"])
 
 
 def _users(sql: sqlite3.Connection, image_id: str) -> list[User]:
@@ -268,12 +307,17 @@ def _users(sql: sqlite3.Connection, image_id: str) -> list[User]:
 def _erase(sql: sqlite3.Connection, image_ids: Sequence[str]) -> Orphans:
     chains: list[str] = []
     blobs: list[str] = []
+    documents: list[str] = []
     for image_id in image_ids:
         one = (image_id,)
         rows = sql.execute("SELECT chain_id FROM image_layers WHERE image_id = ?", one)
         chains += [row[0] for row in rows]
         rows = sql.execute("SELECT digest FROM image_blobs WHERE image_id = ?", one)
         blobs += [row[0] for row in rows]
+        rows = sql.execute("SELECT target FROM image_references WHERE image_id = ?", one)
+        documents += [row[0] for row in rows]
+        rows = sql.execute("SELECT manifest FROM images WHERE id = ?", one)
+        documents += [row[0] for row in rows]
         for table in ("image_references", "image_layers", "image_blobs"):
             sql.execute(f"DELETE FROM {table} WHERE image_id = ?", (image_id,))  # noqa: S608
         sql.execute("DELETE FROM images WHERE id = ?", (image_id,))
@@ -281,6 +325,7 @@ def _erase(sql: sqlite3.Connection, image_ids: Sequence[str]) -> Orphans:
         images=tuple(image_ids),
         chain_ids=_without(sql, "SELECT 1 FROM image_layers WHERE chain_id = ?", chains),
         blobs=_without(sql, "SELECT 1 FROM image_blobs WHERE digest = ?", blobs),
+        documents=tuple(dict.fromkeys(documents)),
     )
 
 

@@ -59,6 +59,7 @@ class ImageRoutes:
         """The image with its layers, and its configuration as stored."""
         detail = await self._images.inspect(request.match_info["name"])
         node: dict[str, Any] = msgspec.to_builtins(detail.image)
+        node["digests"] = list(detail.image.digests)
         node["layers"] = msgspec.to_builtins(detail.layers)
         node["raw"] = detail.raw
         return body.answer(node)

@@ -54,7 +54,7 @@ def row(image: dict[str, Any], name: str, *, cut: bool) -> dict[str, object]:
     return {
         "Repository": reference.familiar_name if reference else "<none>",
         "Tag": (reference.tag if reference else "") or "<none>",
-        "Digest": image["manifest"],
+        "Digest": image["targets"].get(name) or image["manifest"],
         "ID": human.short(image["id"]) if cut else image["id"],
         "CreatedAt": human.timestamp(image["created_at"]),
         "CreatedSince": human.ago(image["created_at"]),

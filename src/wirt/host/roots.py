@@ -1,0 +1,100 @@
+"""What must be kept: every owner of content names what it wants, and collection asks nobody else.
+
+A new owner (a registry's repositories, a build cache) registers itself; nothing here or in the
+collection knows what it is. Who wants content that is there already takes a lease on it *first*
+and writes its row second: a collection that began in between leaves alone what was leased.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from wirt.state.images import ImageTable
+from wirt.state.manifests import ManifestTable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What an owner wants kept.
+
+    ``documents``: digests of manifests and indexes, with all that they name and all that speaks
+    about them. ``blobs``: single digests. ``chain_ids``: unpacked layers. ``images``: ids of images
+    whose disks may stay.
+    """
+
+    documents: frozenset[str] = frozenset()
+    blobs: frozenset[str] = frozenset()
+    chain_ids: frozenset[str] = frozenset()
+    images: frozenset[str] = frozenset()
+
+    def __or__(self, other: Wanted) -> Wanted:
+        return Wanted(
+            documents=self.documents | other.documents,
+            blobs=self.blobs | other.blobs,
+            chain_ids=self.chain_ids | other.chain_ids,
+            images=self.images | other.images,
+        )
+
+
+class Roots(Protocol):
+    """An owner of content."""
+
+    async def wanted(self) -> Wanted:
+        """What it wants kept now. Called often: one or two quick queries."""
+        ...
+
+
+class ImageRoots:
+    """Images, with names or without, also those that only guests still use."""
+
+    def __init__(self, table: ImageTable) -> None:
+        self._table = table
+
+    async def wanted(self) -> Wanted:
+        """The documents that images and their names mean, their blobs and layers."""
+        found = await self._table.belongings()
+        return Wanted(
+            documents=found.documents,
+            blobs=found.blobs,
+            chain_ids=found.chain_ids,
+            images=found.images,
+        )
+
+
+class Reach:
+    """All owners together."""
+
+    def __init__(self, manifests: ManifestTable, owners: Iterable[Roots]) -> None:
+        self._manifests = manifests
+        self._owners = list(owners)
+
+    def add(self, owner: Roots) -> None:
+        """Ask this owner too from now on; before the first collection."""
+        self._owners.append(owner)
+
+    async def wanted(self) -> Wanted:
+        """What the owners name, not yet what that leads to."""
+        found = Wanted()
+        for owner in self._owners:
+            found |= await owner.wanted()
+        return found
+
+    async def blobs(self) -> frozenset[str]:
+        """Digests of all blobs that are wanted, documents included."""
+        found = await self.wanted()
+        reached = await self._manifests.reachable(found.documents, referrers=True)
+        return reached | found.blobs
+
+    async def below(self, documents: Iterable[str]) -> frozenset[str]:
+        """What these documents lead to: what may go when nobody wants them any more."""
+        return await self._manifests.reachable(documents, referrers=True)
+
+    async def documents(self) -> frozenset[str]:
+        """All documents that have a row."""
+        return frozenset(row.digest for row in await self._manifests.all())
+
+    async def forget(self, digests: Iterable[str]) -> None:
+        """Blobs that are about to go are no documents any more."""
+        await self._manifests.forget(digests)
