@@ -45,6 +45,7 @@ from wirt.privileged.client import Helper
 from wirt.privileged.context import Context
 from wirt.privileged.overlay import private_mounts
 from wirt.privileged.server import Server
+from wirt.privileged.verbs import changes as change_verbs
 from wirt.privileged.verbs import images as image_verbs
 from wirt.privileged.verbs import trees as tree_verbs
 from wirt.privileged.verbs import volumes as volume_verbs
@@ -58,7 +59,7 @@ T = TypeVar("T")
 
 ROUTES = {
     route.verb: route
-    for module in (image_verbs, tree_verbs, volume_verbs)
+    for module in (change_verbs, image_verbs, tree_verbs, volume_verbs)
     for route in module.HANDLERS
 }
 

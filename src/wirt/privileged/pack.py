@@ -18,7 +18,7 @@ from wirt.tar.member import BLOCK, Member, Type
 
 _CHUNK = 256 * 1024
 _MAX_DEPTH = 400
-_KINDS = {
+KINDS = {
     stat.S_IFREG: Type.FILE,
     stat.S_IFDIR: Type.DIRECTORY,
     stat.S_IFLNK: Type.SYMLINK,
@@ -26,6 +26,7 @@ _KINDS = {
     stat.S_IFBLK: Type.BLOCK,
     stat.S_IFIFO: Type.FIFO,
 }
+"""What can be in an archive; a socket cannot."""
 
 
 class Sink(Protocol):
@@ -86,7 +87,7 @@ class Packer:
             raise
         try:
             status = os.fstat(held)
-            kind = _KINDS.get(stat.S_IFMT(status.st_mode))
+            kind = KINDS.get(stat.S_IFMT(status.st_mode))
             if kind is Type.FILE:
                 self._file(held, status, name)
             elif kind is Type.DIRECTORY:
@@ -94,7 +95,7 @@ class Packer:
             elif kind is not None:  # a socket has no place in an archive
                 link = os.readlink(b"", dir_fd=held) if kind is Type.SYMLINK else b""
                 if not self._known(status, name):
-                    self._sink.write(writer.encode(_member(status, name, kind, link=link)))
+                    self._sink.write(writer.encode(member_of(status, name, kind, link=link)))
         finally:
             os.close(held)
 
@@ -105,7 +106,7 @@ class Packer:
         first = self._links.setdefault((status.st_dev, status.st_ino), name)
         if first == name:
             return False
-        self._sink.write(writer.encode(_member(status, name, Type.HARD_LINK, link=first)))
+        self._sink.write(writer.encode(member_of(status, name, Type.HARD_LINK, link=first)))
         return True
 
     def _file(self, held: int, status: os.stat_result, name: bytes) -> None:
@@ -113,7 +114,9 @@ class Packer:
             return
         fd = os.open(b"%d" % held, os.O_RDONLY | os.O_NONBLOCK, dir_fd=self._proc)
         try:
-            member = _member(status, name, Type.FILE, size=status.st_size, xattrs=_xattrs(fd))
+            member = member_of(
+                status, name, Type.FILE, size=status.st_size, xattrs=kept_attributes(fd)
+            )
             self._sink.write(writer.encode(member, nanoseconds=True))
             left = status.st_size
             while left and (data := os.read(fd, min(left, _CHUNK))):
@@ -135,7 +138,7 @@ class Packer:
             )
         fd = os.open(b".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=held)
         try:
-            member = _member(status, name, Type.DIRECTORY, xattrs=_xattrs(fd))
+            member = member_of(status, name, Type.DIRECTORY, xattrs=kept_attributes(fd))
             self._sink.write(writer.encode(member, nanoseconds=True))
             for entry in sorted(os.fsencode(e) for e in os.listdir(fd)):  # noqa: PTH208 - a descriptor
                 self._object(entry, fd, name + b"/" + entry, depth + 1)
@@ -143,7 +146,7 @@ class Packer:
             os.close(fd)
 
 
-def _member(
+def member_of(
     status: os.stat_result,
     name: bytes,
     kind: Type,
@@ -152,6 +155,7 @@ def _member(
     link: bytes = b"",
     xattrs: dict[bytes, bytes] | None = None,
 ) -> Member:
+    """The archive's entry for an object that was looked at."""
     device = kind in {Type.CHAR, Type.BLOCK}
     return Member(
         name=name,
@@ -168,14 +172,22 @@ def _member(
     )
 
 
-def _xattrs(fd: int) -> dict[bytes, bytes]:
-    """User attributes and file capabilities; the rest belongs to this host."""
+def kept_attributes(fd: int) -> dict[bytes, bytes]:
+    """The extended attributes of an open file that are carried along."""
     found = {}
     try:
         for name in os.listxattr(fd):
-            if name.startswith("user.") or name == "security.capability":
+            if is_kept(name):
                 found[os.fsencode(name)] = os.getxattr(fd, name)
     except OSError as error:
         if error.errno not in {errno.ENOTSUP, errno.ENODATA, errno.EPERM}:
             raise
     return found
+
+
+def is_kept(name: str) -> bool:
+    """Whether an extended attribute is the user's or a file capability; the rest belongs to this
+    host, as do the books that an overlay keeps."""
+    if name.startswith("user."):
+        return not name.startswith("user.overlay.")
+    return name == "security.capability"

@@ -280,6 +280,61 @@ class AppliedLayer(msgspec.Struct, frozen=True, kw_only=True):
     entries: int
 
 
+class PackChanges(Verb["PackedChanges"], frozen=True, kw_only=True, tag="pack-changes"):
+    """Write what a container changed as an image layer, an uncompressed tar, into descriptor 0.
+
+    ``layers`` and ``idmap``: what it was made from. ``epoch``: Unix seconds that no time in the
+    archive exceeds. More than ``max_bytes`` of contents or ``max_entries`` is Invalid.
+    ``adopt``: afterwards its writable layer *is* the unpacked layer (it must not run); the guest
+    can only be forgotten then. Answer: :class:`PackedChanges`.
+    """
+
+    slow: ClassVar[bool] = True
+    id: str
+    layers: tuple[str, ...]
+    idmap: int | None = None
+    epoch: int | None = None
+    max_bytes: int
+    max_entries: int
+    adopt: bool = False
+
+
+class PackedChanges(msgspec.Struct, frozen=True, kw_only=True):
+    """``size`` and ``entries`` as in :class:`AppliedLayer`. ``exact``: the archive says all there
+    is. ``chain_id``: of the unpacked layer, or empty when it was not, or could not be, adopted.
+    """
+
+    diff_id: str
+    size: int
+    entries: int
+    exact: bool
+    chain_id: str = ""
+
+
+class ListChanges(Verb["Done"], frozen=True, kw_only=True, tag="list-changes"):
+    """Write into descriptor 0 what differs, a JSON list ``[kind, path, size, before]`` a line.
+
+    Of a container ``id`` made from ``layers``, or, when ``id`` is empty, of the image ``other``
+    against that of ``layers``. ``kind``: ``A``, ``C`` or ``D``; sizes are bytes of regular files.
+    """
+
+    slow: ClassVar[bool] = True
+    id: str = ""
+    layers: tuple[str, ...]
+    other: tuple[str, ...] = ()
+    idmap: int | None = None
+
+
+class ExportTree(Verb["Done"], frozen=True, kw_only=True, tag="export-tree"):
+    """Write the root file system of a container (running or not), without what is mounted into
+    it, as a tar stream into descriptor 0."""
+
+    slow: ClassVar[bool] = True
+    id: str
+    layers: tuple[str, ...]
+    idmap: int | None = None
+
+
 class DropLayers(Verb["Done"], frozen=True, kw_only=True, tag="drop-layers"):
     """Delete unpacked layers and image disks that nothing uses. Idempotent."""
 

@@ -41,6 +41,13 @@ def places(layout: Layout) -> tuple[Path, Path]:
     return layout.run / "view", layout.run / "view-ids"
 
 
+def ready_places(layout: Layout) -> tuple[Path, Path]:
+    """The same, and they are there: where there is a helper, it made them."""
+    for place in places(layout):
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return places(layout)
+
+
 @dataclass(slots=True)
 class Views:
     """Opens views; a context manager that closes what they hold. ``mounts``: an empty directory
@@ -99,7 +106,7 @@ class Views:
             os.chroot(".")
             os.chdir("/")
             if foreign:
-                _become_root_of(users)
+                become_root_of(users)
             os.close(root)
             os.close(users)
             os.close(process)
@@ -126,9 +133,7 @@ class Views:
         users = None
         if source.idmap is not None:
             users = self._keep(userns.make(source.idmap, network=False).user)
-        spot, ids = places(self.layout)
-        for place in (spot, ids):  # the helper made them, where there is one
-            place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        spot, ids = ready_places(self.layout)
         mounts = _Mounts(
             spot=spot,
             ids=ids,
@@ -198,10 +203,10 @@ class _Mounts:
             _bind(path, self.spot, target, read_only=read_only or not write)
         pivot_into(self.spot)
         if self.users is not None:
-            _become_root_of(self.users)
+            become_root_of(self.users)
 
 
-def _become_root_of(users: int) -> None:
+def become_root_of(users: int) -> None:
     """From here on owners are seen, and given, as the guest's user namespace numbers them."""
     libc.setns(users, libc.CLONE_NEWUSER)
     os.setresgid(0, 0, 0)

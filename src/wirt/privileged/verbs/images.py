@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from wirt.errors import Internal, Invalid
+from wirt.errors import Invalid
 from wirt.linux import libc, spawn
 from wirt.model.image import Digest
 from wirt.privileged import jail, scratch
@@ -29,6 +29,7 @@ from wirt.privileged.protocol import (
     Sweep,
 )
 from wirt.privileged.remove import remove_tree
+from wirt.privileged.unsynced import described, flush, is_stale
 from wirt.tar.inflate import Inflater
 from wirt.tar.reader import Bounds, Reader
 
@@ -41,8 +42,10 @@ _DISK_SECONDS = 1800.0
 def apply_layer(ctx: Context, verb: ApplyLayer, fds: Sequence[int]) -> AppliedLayer:
     """Unpack a layer on top of its parents."""
     final = layer_path(ctx.layout, verb.chain_id)
-    done = _described(final)
+    done = described(final)
     if done is None:
+        if is_stale(final):
+            _drop(final)
         parents = layer_diffs(ctx.layout, verb.parents)
         with scratch.scratch(ctx.layout.layers) as space:
             done = _unpack(space, parents, verb, fds[0])
@@ -53,9 +56,10 @@ def apply_layer(ctx: Context, verb: ApplyLayer, fds: Sequence[int]) -> AppliedLa
             try:
                 (space / "layer").rename(final)
             except OSError:
-                if _described(final) is None:  # else another process was faster
+                if described(final) is None:  # else another process was faster
                     raise
             fault("layer.renamed")
+    flush(final)
     _check(done, verb)
     return done
 
@@ -119,16 +123,6 @@ def _check(done: AppliedLayer, verb: ApplyLayer) -> None:
             hint="the archive is damaged or forged: get it again",
             code="layer.diff-id",
         )
-
-
-def _described(path: Path) -> AppliedLayer | None:
-    """What is known of a layer that is there, None when it is not there."""
-    try:
-        return msgspec.json.decode((path / "about").read_bytes(), type=AppliedLayer)
-    except FileNotFoundError:
-        return None
-    except msgspec.DecodeError as error:
-        raise Internal(f"the description of the layer {path.name} is damaged") from error
 
 
 def _flush(space: Path) -> None:
@@ -213,7 +207,9 @@ def sweep_images(ctx: Context, sweep: Sweep) -> Iterable[str]:
         for name in scratch.clean(folder):
             yield f"half-made {what} {name}"
         for path in folder.iterdir():
-            if path.name in keep or path.name.startswith(scratch.PREFIX):
+            if path.name.startswith(scratch.PREFIX):
+                continue
+            if path.name in keep and not is_stale(path):
                 continue
             if what == "layer":
                 _drop(path)
