@@ -61,6 +61,11 @@ class Layout:
         """``volumes/<name>/_data``."""
         return self.state / "volumes"
 
+    @property
+    def caches(self) -> Path:
+        """``caches/<name>/_data``: what steps of builds keep from one to the next."""
+        return self.state / "caches"
+
     def guest_state(self, guest_id: str) -> Path:
         """``upper work etc log disk.img`` of one guest."""
         return self.state / "guests" / guest_id
@@ -89,6 +94,10 @@ class Layout:
     def guest_run(self, guest_id: str) -> Path:
         """``keeper.conf keeper.sock exit pid net.json config.json root/`` of one running guest."""
         return self.run / "g" / guest_id
+
+    def step_source(self, guest_id: str, number: int) -> Path:
+        """What a step of a build sees at one of its mounts; only its own processes see it."""
+        return self.guest_run(guest_id) / "step" / str(number)
 
     def keeper_socket(self, guest_id: str) -> Path:
         return self.guest_run(guest_id) / "keeper.sock"

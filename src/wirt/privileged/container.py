@@ -14,7 +14,7 @@ import msgspec
 
 from wirt.errors import Invalid
 from wirt.linux import libc, spawn
-from wirt.privileged import check, facts, rootfs, userns, userview
+from wirt.privileged import check, facts, rootfs, sources, stubs, userns, userview
 from wirt.privileged.context import Context
 from wirt.privileged.faults import fault
 from wirt.privileged.fill import fill_volume
@@ -36,7 +36,8 @@ def prepare(ctx: Context, verb: LaunchGuest, user: UserNamespace | None) -> Prog
     _make_binds(plan)
     _seal(spawn.which("crun"))
     fault("launch.overlay")
-    path = rootfs.mount(ctx, verb.id, plan.overlay, user)
+    sources.prepare(ctx, verb.id, plan.sources)
+    path = rootfs.mount(ctx, verb.id, plan.overlay, user, _points(plan))
     if user is not None:
         userns.pin(user.user, run / "userns")
         userview.cover_dev()
@@ -104,6 +105,17 @@ def exec_argv(ctx: Context, guest_id: str) -> list[str]:
     return [*engine_argv(ctx, guest_id), "exec", "--detach"]
 
 
+def _points(plan: ContainerPlan) -> list[stubs.Point]:
+    try:
+        return stubs.points(msgspec.json.decode(plan.config))
+    except (msgspec.DecodeError, KeyError, TypeError, AttributeError) as error:
+        raise _malformed(error) from error
+
+
+def _malformed(error: Exception) -> Invalid:
+    return Invalid(f"the container's configuration is malformed: {error}")
+
+
 def with_user(config: str, who: ResolvedUser) -> bytes:
     """``config.json`` with the numeric user, and ``HOME`` unless the environment has one."""
     try:
@@ -114,7 +126,7 @@ def with_user(config: str, who: ResolvedUser) -> bytes:
         if not any(entry.startswith("HOME=") for entry in env):
             env.append(f"HOME={who.home}")
     except (msgspec.DecodeError, KeyError, TypeError, AttributeError) as error:
-        raise Invalid(f"the container's configuration is malformed: {error}") from error
+        raise _malformed(error) from error
     return msgspec.json.encode(value)
 
 

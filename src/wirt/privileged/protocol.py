@@ -82,12 +82,34 @@ class Share(msgspec.Struct, frozen=True, kw_only=True):
     make: bool = False
 
 
+class StepSource(msgspec.Struct, frozen=True, kw_only=True):
+    """What a step of a build sees somewhere; the helper makes it ``<run>/g/<id>/step/<number>``.
+
+    Exactly one of ``layers`` (with ``source``, a path inside them; ``writable``: what is written
+    is thrown away with the guest), ``cache`` (a name; ``key``: what the user calls it; filled
+    from ``layers`` when new), ``secret`` and ``socket`` (its name among the daemon's uploads).
+    ``mode``, ``uid``, ``gid``: of the secret, the socket, or the root of a new cache.
+    """
+
+    layers: tuple[str, ...] = ()
+    source: str = "/"
+    writable: bool = False
+    cache: str = ""
+    key: str = ""
+    secret: bytes | None = None
+    socket: str = ""
+    mode: int = 0o755
+    uid: int = 0
+    gid: int = 0
+
+
 class ContainerPlan(msgspec.Struct, frozen=True, kw_only=True):
     """How to start a container.
 
     ``config``: the OCI ``config.json`` as text; the helper fills in ``process.user`` from ``user``
     (docker's ``USER[:GROUP]`` form, looked up in the container's own passwd and group files), and
     ``HOME`` when the environment has none. ``binds_to_make``: missing bind sources to create.
+    ``sources``: of a step of a build, whose ``config`` names their places.
     """
 
     config: str
@@ -95,6 +117,7 @@ class ContainerPlan(msgspec.Struct, frozen=True, kw_only=True):
     user: str = ""
     fills: tuple[VolumeFill, ...] = ()
     binds_to_make: tuple[str, ...] = ()
+    sources: tuple[StepSource, ...] = ()
 
 
 class MachinePlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -446,6 +469,51 @@ class DropVolume(Verb["Done"], frozen=True, kw_only=True, tag="drop-volume"):
 
     slow: ClassVar[bool] = True
     name: str
+
+
+class ListCaches(Verb["Caches"], frozen=True, kw_only=True, tag="list-caches"):
+    """The caches that steps of builds keep. Answer: :class:`Caches`."""
+
+    slow: ClassVar[bool] = True
+
+
+class Cache(msgspec.Struct, frozen=True, kw_only=True):
+    """``key``: what the user calls it. ``size``: bytes on disk. ``used_at``: Unix nanoseconds."""
+
+    name: str
+    key: str
+    size: int
+    used_at: int
+
+
+class Caches(msgspec.Struct, frozen=True, kw_only=True):
+    """By name."""
+
+    caches: tuple[Cache, ...]
+
+
+class DropCaches(Verb["Done"], frozen=True, kw_only=True, tag="drop-caches"):
+    """Delete caches that no step uses. Idempotent."""
+
+    slow: ClassVar[bool] = True
+    names: tuple[str, ...]
+
+
+class ReadCache(Verb["Done"], frozen=True, kw_only=True, tag="read-cache"):
+    """Write the files of a cache as a tar stream into descriptor 0."""
+
+    slow: ClassVar[bool] = True
+    name: str
+
+
+class WriteCache(Verb["Done"], frozen=True, kw_only=True, tag="write-cache"):
+    """Make a cache of the tar stream of descriptor 0, unless there is one of this name."""
+
+    slow: ClassVar[bool] = True
+    name: str
+    key: str
+    max_bytes: int
+    max_entries: int
 
 
 # --- networks -------------------------------------------------------------------------------

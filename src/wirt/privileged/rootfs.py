@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 from wirt.errors import Invalid
@@ -19,35 +20,55 @@ from wirt.privileged.context import Context
 from wirt.privileged.overlay import mount_overlay
 from wirt.privileged.paths import layer_diffs
 from wirt.privileged.protocol import Overlay
+from wirt.privileged.stubs import Point, Stubs
 from wirt.privileged.userns import UserNamespace
 
 _KERNEL_PLACES = ("dev", "proc", "sys")
 _PATH_ONLY = os.O_PATH | os.O_NOFOLLOW
 
 
-def mount(ctx: Context, guest_id: str, overlay: Overlay, user: UserNamespace | None) -> Path:
+def mount(
+    ctx: Context,
+    guest_id: str,
+    overlay: Overlay,
+    user: UserNamespace | None,
+    wanted: Sequence[Point] = (),
+) -> Path:
     """Mount the guest's overlay at ``<run>/g/<id>/root``; that path.
 
-    The caller is in its private mount namespace. Raises NotFound for a missing layer.
+    ``wanted``: mount points that must be there. The caller is in its private mount namespace.
+    Raises NotFound for a missing layer.
     """
     run = ctx.layout.guest_run(guest_id)
     state = ctx.layout.guest_state(guest_id)
     root = run / "root"
-    root.mkdir(exist_ok=True)
+    for place in (root, run / "stubs"):
+        place.mkdir(exist_ok=True)
     layers = layer_diffs(ctx.layout, overlay.layers)
+    stubs = Stubs(root, run / "stubs", owner=overlay.idmap or 0)
     make_upper(state, layers, overlay.idmap or 0)
     if user is None:
-        mount_overlay(root, layers, upper=state / "upper", work=state / "work", flags=0)
+        _stack(state, layers, stubs, wanted)
         return root
     below = run / "layers"
     below.mkdir(exist_ok=True)
     mapped = userns.map_layers(layers, user.user, below)
     try:
-        mount_overlay(root, mapped, upper=state / "upper", work=state / "work", flags=0)
+        _stack(state, mapped, stubs, wanted)
     finally:
         os.chdir("/")
         userns.unmap_layers(mapped)
     return root
+
+
+def _stack(state: Path, layers: list[Path], stubs: Stubs, wanted: Sequence[Point]) -> None:
+    """The overlay; once more with a layer of missing mount points below the writable one."""
+    upper, work = state / "upper", state / "work"
+    mount_overlay(stubs.root, layers, upper=upper, work=work, flags=0)
+    if stubs.make(wanted):
+        for _ in ("the overlay", "the links to its layers"):
+            libc.umount2(stubs.root)
+        mount_overlay(stubs.root, [*layers, stubs.place], upper=upper, work=work, flags=0)
 
 
 def make_upper(state: Path, layers: list[Path], first: int) -> None:
