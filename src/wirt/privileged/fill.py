@@ -11,7 +11,7 @@ from wirt.linux import libc
 from wirt.privileged import jail
 from wirt.privileged.copyin import CopyIn
 from wirt.privileged.overlay import private_mounts
-from wirt.privileged.pack import FdSink, FdSource, Packer, own_descriptors
+from wirt.privileged.pack import FdSource, own_descriptors, pack_all
 from wirt.privileged.protocol import Done
 from wirt.tar.reader import Bounds, Reader
 
@@ -82,10 +82,7 @@ def _copy(source: int, data: Path) -> None:
 
 
 def _pack(out: int, proc: int) -> Done:
-    packer = Packer(FdSink(out), proc=proc)
-    root = os.open("/", os.O_PATH | os.O_DIRECTORY)
-    packer.pack(b".", root, b".")
-    packer.finish()
+    pack_all(out, proc=proc)
     return Done()
 
 

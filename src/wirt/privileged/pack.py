@@ -146,6 +146,14 @@ class Packer:
             os.close(fd)
 
 
+def pack_all(out: int, *, proc: int) -> None:
+    """Write the whole tree that this process is confined to, its root included."""
+    packer = Packer(FdSink(out), proc=proc)
+    root = os.open("/", os.O_PATH | os.O_DIRECTORY)
+    packer.pack(b".", root, b".")
+    packer.finish()
+
+
 def member_of(
     status: os.stat_result,
     name: bytes,

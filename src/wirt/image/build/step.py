@@ -17,6 +17,7 @@ from enum import Enum
 from typing import Protocol
 
 from wirt.errors import Invalid
+from wirt.image.store import Lease
 from wirt.model.guest import Isolation
 from wirt.model.image import Digest
 from wirt.model.resources import Resources
@@ -180,19 +181,14 @@ class StepFailed(Invalid):
         self.guest = guest
 
 
-class Holds(Protocol):
-    """Keeps blobs from collection (:class:`wirt.image.store.Lease`)."""
-
-    def hold(self, digest: Digest) -> None: ...
-
-
 class Runner(Protocol):
     """Runs steps. Several may run at once."""
 
     async def run(
-        self, base: tuple[str, ...], step: RunStep, out: Out, *, lease: Holds
+        self, base: tuple[str, ...], step: RunStep, out: Out, *, lease: Lease
     ) -> LayerMade:
-        """Run ``step`` on top of ``base`` (chain ids, base first; the caller holds them).
+        """Run ``step`` on top of ``base`` (chain ids, base first; the caller holds them, and the
+        one that is made). The blob made is held by ``lease``.
 
         Raises :class:`StepFailed`, Timeout, Invalid (what the step asks for is impossible),
         Unsupported (this kind of guest cannot give it). Nothing is left of a failed step unless it

@@ -11,7 +11,7 @@ from wirt.privileged import caches, jail, scratch
 from wirt.privileged.context import Context, on
 from wirt.privileged.copyin import CopyIn
 from wirt.privileged.overlay import private_mounts
-from wirt.privileged.pack import FdSink, FdSource, Packer, own_descriptors
+from wirt.privileged.pack import FdSource, own_descriptors, pack_all
 from wirt.privileged.protocol import (
     Caches,
     Done,
@@ -59,10 +59,7 @@ def read_cache(ctx: Context, verb: ReadCache, fds: Sequence[int]) -> Done:
 
 
 def _read(out: int, proc: int) -> Done:
-    packer = Packer(FdSink(out), proc=proc)
-    root = os.open("/", os.O_PATH | os.O_DIRECTORY)
-    packer.pack(b".", root, b".")
-    packer.finish()
+    pack_all(out, proc=proc)
     return Done()
 
 

@@ -1,0 +1,1 @@
+"""Running the steps of builds: guests that nobody sees, and what they leave as layers."""

@@ -1,0 +1,102 @@
+"""What a step has changed, as a blob in the store and as an unpacked layer."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from functools import partial
+
+from wirt.aio import beside
+from wirt.host.build.ground import BuildGround
+from wirt.host.pipe import CHUNK, FdReader, Pipes
+from wirt.image.build.step import LayerMade, RunStep
+from wirt.image.store import Lease, Upload
+from wirt.model.image import Digest
+from wirt.privileged.client import Helper
+from wirt.privileged.protocol import ApplyLayer, PackChanges, PackedChanges
+from wirt.tar.deflate import Deflater
+
+
+async def make_layer(
+    ground: BuildGround, guest_id: str, base: tuple[str, ...], step: RunStep, lease: Lease
+) -> LayerMade:
+    """Pack the changes of an ended guest; its writable layer becomes the unpacked one.
+
+    The blob is held by ``lease``. Raises Invalid for changes that no image can hold.
+    """
+    limits = ground.layers.limits
+    verb = PackChanges(
+        id=guest_id,
+        layers=base,
+        epoch=step.epoch,
+        max_bytes=min(limits.layer, max(ground.store.room(), limits.least)),
+        max_entries=limits.entries,
+        adopt=True,
+    )
+    upload = await ground.pipes.call(ground.store.new_upload)
+    try:
+        packed = await pack(ground.helper, ground.pipes, verb, upload)
+        blob = await ground.pipes.call(lambda: ground.store.commit(upload, lease))
+        size = upload.size
+    finally:
+        await ground.pipes.call(upload.discard)
+    chain_id = packed.chain_id
+    if not chain_id:
+        chain_id = await unpack(ground, base, packed, blob)
+    return LayerMade(
+        chain_id=chain_id,
+        diff_id=Digest.parse(packed.diff_id),
+        blob=blob,
+        size=packed.size,
+        blob_size=size,
+        empty=packed.entries == 0,
+    )
+
+
+async def pack(helper: Helper, pipes: Pipes, verb: PackChanges, upload: Upload) -> PackedChanges:
+    """Have changes packed and compress them into ``upload``, which is sealed then."""
+    reader, writer = os.pipe()
+    async with beside(pipes.call(partial(_compress, reader, upload))) as compressing:
+        try:
+            packed, _ = await helper.call(verb, [writer])
+        finally:
+            os.close(writer)
+        await compressing
+    return packed
+
+
+async def unpack(
+    ground: BuildGround, base: tuple[str, ...], packed: PackedChanges, blob: Digest
+) -> str:
+    """Unpack a layer that could not be taken over as it was; its chain id."""
+    chain_id = chain_of(base, packed.diff_id)
+    limits = ground.layers.limits
+    verb = ApplyLayer(
+        chain_id=chain_id,
+        parents=base,
+        expected=packed.diff_id,
+        max_bytes=limits.layer,
+        max_entries=limits.entries,
+    )
+    with ground.store.open(blob) as file:
+        await ground.helper.call(verb, [file.fileno()])
+    return chain_id
+
+
+def chain_of(base: tuple[str, ...], diff_id: str) -> str:
+    """The chain id of a layer on top of ``base``."""
+    if not base:
+        return diff_id
+    return f"sha256:{hashlib.sha256(f'{base[-1]} {diff_id}'.encode()).hexdigest()}"
+
+
+def _compress(reader: int, upload: Upload) -> None:
+    try:
+        source, deflater = FdReader(reader), Deflater()
+        while data := source.read(CHUNK):
+            if ready := deflater.feed(data):
+                upload.write(ready)
+        upload.write(deflater.finish())
+        upload.seal()
+    finally:
+        os.close(reader)

@@ -1,0 +1,226 @@
+"""Runs the steps of builds, each in a guest of its own that nobody sees.
+
+Such a guest has no row in the database: it is known here only, and what a killed daemon leaves of
+it belongs to nobody, so the next start sweeps it away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+
+from wirt.aio import shielded
+from wirt.engine.protocol import Exit, Start
+from wirt.errors import NotFound, Timeout
+from wirt.host.build import plan
+from wirt.host.build.agents import listening
+from wirt.host.build.caches import BuildCaches
+from wirt.host.build.ground import BuildGround
+from wirt.host.build.layer import make_layer
+from wirt.host.build.session import Session, session
+from wirt.host.insist import insist
+from wirt.image.build.step import (
+    CacheMount,
+    LayerMade,
+    Out,
+    RunStep,
+    SshMount,
+    StepFailed,
+)
+from wirt.image.store import Lease
+from wirt.model.guest import Guest
+from wirt.model.names import new_id, short
+from wirt.model.network import DEFAULT_NETWORK, Attachment
+from wirt.privileged.faults import fault
+from wirt.privileged.protocol import ForgetGuest, ReleaseGuest
+
+log = logging.getLogger("wirt.build")
+
+MOST_KEPT = 16
+"""Failed steps that wait for somebody to look into them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kept:
+    """A failed step's guest, and what it was."""
+
+    guest: Guest
+    base: tuple[str, ...]
+    step: RunStep
+
+
+class Steps:
+    """See :class:`wirt.image.build.step.Runner`."""
+
+    def __init__(self, ground: BuildGround, caches: BuildCaches) -> None:
+        self._ground = ground
+        self._caches = caches
+        self._kept: dict[str, _Kept] = {}
+        self._alive: set[str] = set()
+
+    @property
+    def guests(self) -> frozenset[str]:
+        """Ids of guests that steps have now, which a sweep must leave alone."""
+        return frozenset(self._alive)
+
+    async def run(
+        self, base: tuple[str, ...], step: RunStep, out: Out, *, lease: Lease
+    ) -> LayerMade:
+        """See :meth:`wirt.image.build.step.Runner.run`."""
+        plan.check(step)
+        guest = plan.guest_of(new_id(), base, step, now=time.time_ns())
+        self._alive.add(guest.id)
+        keep = False
+        try:
+            ending = await self._bounded(guest, base, step, out)
+            fault("step.ended")
+            if ending.code == 0:
+                return await make_layer(self._ground, guest.id, base, step, lease)
+            keep = step.keep_failed and len(self._kept) < MOST_KEPT
+            if keep:
+                self._kept[guest.id] = _Kept(guest=guest, base=base, step=step)
+            raise _failed(step, ending, guest.id if keep else "")
+        finally:
+            if not keep:
+                await shielded(self._forget(guest.id))
+
+    async def shell(
+        self, guest: str, argv: tuple[str, ...], descriptor: int, *, rows: int, columns: int
+    ) -> int:
+        """See :meth:`wirt.image.build.step.Runner.shell`."""
+        try:
+            kept = self._kept[guest]
+            step = plan.shell_step(kept.step, argv)
+        except BaseException as error:
+            os.close(descriptor)
+            if isinstance(error, KeyError):
+                raise _no_such_step(guest) from None
+            raise
+        spec = replace(kept.guest.spec, tty=True, stdin_open=True, command=argv)
+        async with contextlib.AsyncExitStack() as stack:
+            stack.callback(descriptor_closer := _Closer(descriptor))
+            live = await stack.enter_async_context(
+                self._launched(replace(kept.guest, spec=spec), kept.base, step)
+            )
+            descriptor_closer.given = True
+            ending = await live.interact(descriptor, rows=rows, columns=columns)
+        return ending.code
+
+    async def drop(self, guest: str) -> None:
+        """See :meth:`wirt.image.build.step.Runner.drop`."""
+        if self._kept.pop(guest, None) is not None:
+            await shielded(self._forget(guest))
+
+    # --- one guest --------------------------------------------------------------------------
+
+    async def _bounded(self, guest: Guest, base: tuple[str, ...], step: RunStep, out: Out) -> Exit:
+        try:
+            async with asyncio.timeout(step.timeout):
+                async with self._launched(guest, base, step) as live:
+                    return await live.run(step.stdin, out)
+        except TimeoutError:
+            raise Timeout(
+                f"{_what(step)} took longer than {step.timeout:g} seconds", code="build.timeout"
+            ) from None
+
+    @contextlib.asynccontextmanager
+    async def _launched(
+        self, guest: Guest, base: tuple[str, ...], step: RunStep
+    ) -> AsyncIterator[Session]:
+        """The guest with everything it needs; afterwards nothing of it runs any more."""
+        ground = self._ground
+        caches = [one for one in step.mounts if isinstance(one, CacheMount)]
+        agents = [one for one in step.mounts if isinstance(one, SshMount)]
+        async with (
+            self._caches.use(caches) as names,
+            listening(ground.layout.uploads, agents) as sockets,
+            self._place(guest) as guest,
+        ):
+            start = await self._start(guest, base, step)
+            engine = ground.engines[step.isolation]
+            sources = plan.sources_of(step, plan.Names(caches=names, sockets=sockets))
+            launch = plan.with_sources(engine.plan(start).launch, sources)
+            try:
+                _, descriptors = await ground.helper.call(launch)
+                for descriptor in descriptors:
+                    os.close(descriptor)
+                fault("step.launched")
+                async with session(ground.layout, engine, guest) as live:
+                    yield live
+            finally:
+                await shielded(insist(ground.helper, ReleaseGuest(id=guest.id)))
+
+    @contextlib.asynccontextmanager
+    async def _place(self, guest: Guest) -> AsyncIterator[Guest]:
+        """The guest with an address on the default network, if it is to have one."""
+        if guest.spec.network_mode:
+            yield guest
+            return
+        networks = self._ground.networks
+        network = networks.find(DEFAULT_NETWORK)
+        wish = Attachment(network=DEFAULT_NETWORK)
+        endpoint = await networks.claim(guest.id, network, wish, names=(), interface="eth0")
+        try:
+            yield replace(guest, endpoints=(endpoint,))
+        finally:
+            await shielded(networks.release_one(guest.id, network.id))
+
+    async def _start(self, guest: Guest, base: tuple[str, ...], step: RunStep) -> Start:
+        ground = self._ground
+        process = plan.process_of(step)
+        if guest.spec.tty and not any(entry.startswith("TERM=") for entry in process.env):
+            process = replace(process, env=(*process.env, "TERM=xterm"))
+        return Start(
+            guest=guest,
+            image=plan.image_of(base),
+            process=process,
+            network="host" if step.network == "host" else "private",
+            mounts=plan.mounts_of(ground.layout, guest.id, step),
+            bridges=await ground.networks.bridges(guest),
+            mtus=await ground.networks.mtus(guest),
+            files=await ground.networks.files(guest, hostname=step.hostname),
+        )
+
+    async def _forget(self, guest_id: str) -> None:
+        try:
+            await insist(self._ground.helper, ForgetGuest(id=guest_id))
+        finally:
+            self._alive.discard(guest_id)
+
+
+class _Closer:
+    """Closes a descriptor unless it was given away."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self.given = False
+
+    def __call__(self) -> None:
+        if not self.given:
+            os.close(self._descriptor)
+
+
+def _what(step: RunStep) -> str:
+    return f"the step {step.name}" if step.name else "the step"
+
+
+def _failed(step: RunStep, ending: Exit, guest: str) -> StepFailed:
+    text = f"{_what(step)} ended with exit code {ending.code}"
+    if ending.oom_killed:
+        text += ": it needed more memory than it may have"
+    elif ending.signal:
+        text += f": it was killed by signal {ending.signal}"
+    return StepFailed(text, exit_code=ending.code, guest=guest)
+
+
+def _no_such_step(guest: str) -> NotFound:
+    return NotFound(
+        f"there is no failed step {short(guest)!r}",
+        hint="a failed step is kept until somebody has looked into it",
+        code="build.no-step",
+    )
