@@ -15,6 +15,7 @@ import pytest
 
 from fakes.daemon import Exchange, FakeDaemon
 from fakes.terminal import Outcome, wirt
+from needs import needs
 from wirt.cli.app import main
 from wirt.cli.command.cp import Place
 from wirt.cli.untar import Unpacker
@@ -350,6 +351,18 @@ def test_devices_and_set_user_id_are_left_out(
     assert stat.S_IMODE((tmp_path / "t" / "su").stat().st_mode) == 0o755
     assert stat.S_IMODE((tmp_path / "t").stat().st_mode) == 0o555
     assert "t/null is a device" in capfd.readouterr().err
+
+
+@needs("root")
+def test_a_device_is_never_replaced(files: Files, tmp_path: Path) -> None:
+    """``cp web:/file /dev/null`` as root would leave the host without it."""
+    null = tmp_path / "null"
+    os.mknod(null, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
+    (files.root / "file").write_text("x")
+    done = wirt("cp", "web:/file", str(null), socket=files.socket)
+    assert done.code == 2
+    assert "in the place of a device" in done.err
+    assert stat.S_ISCHR(null.stat().st_mode)
 
 
 def test_a_cut_archive_is_an_error(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -167,6 +168,19 @@ def test_save(daemon: FakeDaemon, run: Run, tmp_path: Path) -> None:
     assert run("save", "-o", str(file), "a")[0] == 8
     assert file.read_bytes() == data
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.tar", "s"]
+
+
+def test_save_writes_to_a_pipe_and_does_not_replace_it(
+    daemon: FakeDaemon, run: Run, tmp_path: Path
+) -> None:
+    daemon.routes["GET /v1/images/save"] = lambda x: x.answer(b"archive")
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    fd = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
+    assert run("save", "-o", str(pipe), "a")[0] == 0
+    assert pipe.is_fifo()
+    assert os.read(fd, 100) == b"archive"
+    os.close(fd)
 
 
 def test_names_with_slashes_and_removal(daemon: FakeDaemon, run: Run) -> None:

@@ -152,8 +152,15 @@ class Unpacker:
                 ) from None
 
     def _clear(self, name: str, parent: int) -> None:
-        """Make room: what is there is unlinked, never written through."""
+        """Make room: what is there is unlinked, never written through. A device is left alone:
+        without ``/dev/null`` a host is broken."""
         try:
+            mode = os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode
+            if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+                raise Invalid(
+                    f"cannot put the file {name!r} in the place of a device",
+                    hint="choose another destination, or write '-' for a tar stream",
+                )
             os.unlink(name, dir_fd=parent)
         except FileNotFoundError:
             return

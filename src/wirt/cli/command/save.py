@@ -9,6 +9,9 @@ from wirt.cli.output import STDOUT, write
 from wirt.client.daemon import unreachable
 from wirt.client.wire import Lost, Response, target
 
+_FORMAT, _REGULAR = 0o170000, 0o100000
+"""S_IFMT and S_IFREG of stat(2); the module ``stat`` is not loaded for two numbers."""
+
 
 def run(call: Call) -> int:
     """Write images into an archive."""
@@ -38,8 +41,9 @@ def _copy(answer: Response, fd: int, daemon: str) -> None:
 
 
 def _to_file(answer: Response, path: str, daemon: str) -> None:
-    """Through a file beside it, so that a half archive never has the name asked for."""
-    partial = f"{path}.part"
+    """Through a file beside it, so that a half archive never has the name asked for. What is no
+    regular file (a pipe, ``/dev/null``) is written to, never replaced."""
+    partial = path if _is_special(path) else f"{path}.part"
     flags = posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC
     try:
         fd = posix.open(partial, flags, 0o666)
@@ -50,10 +54,20 @@ def _to_file(answer: Response, path: str, daemon: str) -> None:
     try:
         _copy(answer, fd, daemon)
         posix.close(fd)
-        posix.rename(partial, path)
+        if partial != path:
+            posix.rename(partial, path)
     except BaseException:
-        posix.unlink(partial)
+        if partial != path:
+            posix.unlink(partial)
         raise
+
+
+def _is_special(path: str) -> bool:
+    """Whether something is there that is no regular file."""
+    try:
+        return posix.stat(path).st_mode & _FORMAT != _REGULAR
+    except OSError:
+        return False
 
 
 COMMAND = Command(
