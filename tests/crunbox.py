@@ -13,7 +13,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -212,7 +212,8 @@ class Box:
             for directory in (tree / group.lstrip("/"), tree / self.layout.name):
                 procs = directory / "cgroup.procs"
                 for pid in procs.read_text().split() if procs.exists() else ():
-                    os.kill(int(pid), signal.SIGKILL)
+                    with suppress(ProcessLookupError):
+                        os.kill(int(pid), signal.SIGKILL)
                 while directory.exists() and procs.exists() and procs.read_text().split():
                     os.sched_yield()
                 if directory.is_dir():

@@ -22,6 +22,7 @@ from typing import TypeVar
 
 import container_values
 from needs import GUEST, NATIVE, program
+from waiting import PATIENCE
 from wirt.crun.seccomp import Filters
 from wirt.engine.container import ContainerEngine
 from wirt.engine.protocol import Process, ResolvedMount, Start
@@ -42,7 +43,6 @@ APPLETS = (
 )  # fmt: skip
 LAYER = "sha256:" + "c" * 64
 NETWORK = "d" * 64
-PATIENCE = 20.0
 
 
 def busybox_layer(diff: Path) -> None:
@@ -116,7 +116,7 @@ class Lab:
     def inside(self, *argv: str) -> str:
         """What a command in the instance's network prints."""
         return subprocess.run(
-            [*self.enter(), *argv], check=True, capture_output=True, text=True, timeout=20
+            [*self.enter(), *argv], check=True, capture_output=True, text=True, timeout=PATIENCE
         ).stdout
 
     @property
@@ -170,7 +170,7 @@ class Lab:
 
     def settled(self) -> list[str]:
         """:meth:`traces` once nothing changes them any more: killed processes need a moment."""
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + PATIENCE
         while (left := self.traces()) and time.monotonic() < deadline:
             time.sleep(0.02)
         return left
@@ -183,7 +183,7 @@ class Lab:
         async def run() -> T:
             helper = Helper(self.layout.helper_socket, patience=PATIENCE)
             try:
-                return await asyncio.wait_for(story(helper), 60)
+                return await asyncio.wait_for(story(helper), 100)
             finally:
                 await helper.close()
 

@@ -8,12 +8,13 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from needs import NATIVE
+from waiting import PATIENCE, eventually, until
 from wirt.guest.frame import Record, decode_record, encode_record
 from wirt.guest.keeper import KeeperLink, Request
 
@@ -78,7 +79,8 @@ class Client:
         return data
 
     async def some(self, size: int = 1 << 20) -> bytes:
-        return await asyncio.wait_for(asyncio.get_running_loop().sock_recv(self.sock, size), 20)
+        loop = asyncio.get_running_loop()
+        return await asyncio.wait_for(loop.sock_recv(self.sock, size), PATIENCE)
 
     async def until(self, mark: bytes) -> bytes:
         data = b""
@@ -125,10 +127,10 @@ class Keeper:
     lost: int = 0
 
     async def connect(self) -> KeeperLink:
-        for _ in range(500):
-            if (self.run / "keeper.sock").exists() or self.process.poll() is not None:
-                break
-            await asyncio.sleep(0.01)
+        await eventually(
+            lambda: (self.run / "keeper.sock").exists() or self.process.poll() is not None,
+            "the keeper's socket",
+        )
         link = await KeeperLink.connect(
             self.run / "keeper.sock", on_event=self.events.append, on_closed=self._on_lost
         )
@@ -171,8 +173,11 @@ class Keeper:
         return next(record for record in self.events if match(record))
 
     async def ended(self) -> Record:
-        """The exit record, after the keeper's own end."""
+        """The exit record, after the keeper's own end and after everything that it said: the last
+        words still lie in the sockets when the process is gone."""
         await eventually(lambda: self.process.poll() is not None, "the keeper's end")
+        await eventually(lambda: all(link.closed for link in self.links), "its connections' end")
+        await asyncio.sleep(0)  # what was read last is told in the loop's next turn
         assert self.process.returncode == 0, (self.run / "keeper.err").read_text()
         return decode_record((self.run / "exit").read_bytes())
 
@@ -200,16 +205,6 @@ class Keeper:
         """Seconds of CPU time used by the keeper itself."""
         stat = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK")
-
-
-async def eventually(true: Callable[[], bool], what: str, timeout: float = 20.0) -> None:
-    """Wait until something is true; the test fails when it does not come."""
-    try:
-        async with asyncio.timeout(timeout):
-            while not true():  # noqa: ASYNC110 - other processes set no events
-                await asyncio.sleep(0.005)
-    except TimeoutError:
-        raise AssertionError(f"this did not happen: {what}") from None
 
 
 def fake_conf(run: Path, command: list[str], **options: str) -> list[tuple[str, str]]:
@@ -249,22 +244,26 @@ def keeper(
                 link.close().send(None)  # it awaits nothing
         for client in rig.clients:
             client.close()
-        _kill_tree(process.pid)
+        left = _kill_tree(process.pid) - {process.pid}
         process.wait()
+        until(lambda: not [pid for pid in left if not _reaped(pid)], "their end")
         complaint = (run / "keeper.err").read_text()
     assert complaint == "", complaint
 
 
-def _kill_tree(pid: int) -> None:
-    """Kill a process with its descendants. It is stopped first, so that it starts no more, and
-    asked again until none lives, since it adopts the orphans of those that were killed."""
+def _kill_tree(pid: int) -> set[int]:
+    """Kill a process with its descendants, which are returned. It is stopped first, so that it
+    starts no more, and asked again until none lives, since it adopts the orphans of those that
+    were killed."""
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGSTOP)
+    killed = {pid}
     while alive := [child for child in _children(pid) if _lives(child)]:
         for child in alive:
-            _kill_tree(child)
+            killed |= _kill_tree(child)
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
+    return killed | set(_children(pid))
 
 
 def _children(pid: int) -> list[int]:
@@ -275,11 +274,26 @@ def _children(pid: int) -> list[int]:
     return found
 
 
+_EXITING = 0x4
+"""PF_EXITING of include/linux/sched.h, in the ninth field of /proc/PID/stat."""
+
+
 def _lives(pid: int) -> bool:
+    """Whether it is yet to be killed. The first process of a namespace that was killed stays until
+    the others of it were reaped, which the stopped parent of a further process does not do."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return False
+    return fields[0] not in "ZX" and not int(fields[6]) & _EXITING
+
+
+def _reaped(pid: int) -> bool:
+    """Whether this process, when it is our child (by adoption), is no zombie any more."""
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        return True
 
 
 @contextmanager

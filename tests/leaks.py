@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 _PR_SET_CHILD_SUBREAPER = 36
-_GRACE = 5.0
+_GRACE = 30.0
 _HIERARCHIES = Path("/sys/fs/cgroup")
 _TOPS = (Path("/run"), Path("/var/tmp"))
 
@@ -40,7 +40,7 @@ def look(*, tag: str, base: str) -> frozenset[str]:
 
 
 def settle(before: frozenset[str], *, tag: str, base: str) -> list[str]:
-    """Reap orphans and wait until nothing more than ``before`` is there; what stays after 5 s."""
+    """Reap orphans and wait until nothing more than ``before`` is there; what stays for good."""
     deadline = time.monotonic() + _GRACE
     while True:
         _reap_orphans()

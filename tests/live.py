@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import instance as local
+from waiting import until
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -77,9 +78,16 @@ class Live:
 
     def pid(self, role: str) -> int:
         """The pid of ``local.SUPERVISOR``, ``HELPER`` or ``DAEMON``."""
-        pids = [p for p, has in local.processes(self.instance).items() if has == role]
-        assert len(pids) == 1, f"{role}: {pids}"
-        return pids[0]
+        found: list[int] = []
+
+        def alone() -> bool:
+            pids = {p for p, has in local.processes(self.instance).items() if has == role}
+            # a child that the helper has forked for slow work has the same command line
+            found[:] = [pid for pid in pids if _parent(pid) not in pids]
+            return len(found) == 1
+
+        until(alone, f"one {role} runs")
+        return found[0]
 
     def kill(self, role: str) -> None:
         """``kill -9`` a part; the loop starts it again."""
@@ -88,6 +96,15 @@ class Live:
     def log(self) -> str:
         """The last lines that helper and daemon wrote."""
         return local.tail(self.instance, 0)
+
+
+def _parent(pid: int) -> int | None:
+    """The parent of a process; None when there is no such process any more."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    return int(stat.rpartition(")")[2].split()[1])
 
 
 OWN_INTERFACES = (

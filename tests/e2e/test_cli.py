@@ -48,8 +48,7 @@ def test_a_shell_on_a_terminal(shared_instance: Live) -> None:
         terminal.press(b"stty size\r")
         terminal.wait_for(b"33 99")
         terminal.resize(44, 111)
-        terminal.press(b"stty size\r")
-        terminal.wait_for(b"44 111")
+        terminal.press_until(b"stty size\r", b"44 111")
         # a child tells that it is in the foreground: before that, the shell would get the ctrl-C
         terminal.press(b"sh -c 'echo go$((1 + 1)); exec sleep 100'\r")
         terminal.wait_for(b"go2")

@@ -59,7 +59,7 @@ def faulty(session_tag: str) -> Iterator[tuple[Live, Path]]:
 
 def answers(live: Live) -> bool:
     try:
-        return live.ask("GET", "/v1/ping", timeout=5)[0] == 200
+        return live.ask("GET", "/v1/ping", timeout=10)[0] == 200
     except OSError:
         return False
 
@@ -71,8 +71,8 @@ def clean(live: Live) -> None:
         live.wirt("rm", "-f", guest["id"])
     layout = live.instance
     eventually(lambda: not list((layout.run / "g").iterdir()))
-    assert not list((layout.state / "guests").iterdir())
-    assert Cgroups.detect().children(f"/{layout.name}") <= {"keepers"}
+    eventually(lambda: not list((layout.state / "guests").iterdir()))
+    eventually(lambda: Cgroups.detect().children(f"/{layout.name}") <= {"keepers"})
 
 
 @pytest.mark.parametrize("point", fault_points())

@@ -75,8 +75,8 @@ def test_a_microvm_with_a_volume_and_a_port(faulty: Faulty, point: str) -> None:
 def test_stop(faulty: Faulty, point: str) -> None:
     live, _ = faulty
     live.wirt("run", "-d", "--name", "ends", "-p", "8098:80", "busybox", "sh", "-c",
-              "trap 'exit 6' TERM; while :; do sleep 0.05; done")  # fmt: skip
-    eventually(lambda: "sleep" in live.wirt("top", "ends").stdout)
+              "trap 'exit 6' TERM; echo ready; while :; do sleep 0.05; done")  # fmt: skip
+    eventually(lambda: live.wirt("logs", "ends").stdout == "ready\n")
     cut(faulty, point, "stop", "ends")
     live.wirt("stop", "ends")
     eventually(lambda: state(live, "ends") == "exited")
@@ -99,7 +99,7 @@ def test_forced_removal(faulty: Faulty, point: str) -> None:
     if "goes" in names(live):
         live.wirt("rm", "-f", "-v", "goes")
     assert names(live) == set()
-    assert live.ask("GET", "/v1/volumes")[1] == []
+    eventually(lambda: live.ask("GET", "/v1/volumes")[1] == [])
     words = ("--rm", "--name", "goes", "-p", "8097:80", "-v", "/anon", "busybox", "true")
     live.wirt("run", *words)  # which also clears away what a cut removal has left
     assert not list((live.instance.state / "volumes").iterdir())
@@ -149,7 +149,7 @@ def test_rmi(faulty: Faulty, archive: Path, point: str) -> None:
     live.wirt("load", "-i", str(archive))
     assert live.wirt("run", "--rm", "other:1", "cat", "/hello").stdout == "hello\n"
     live.wirt("rmi", "other:1")
-    assert layers(live) == before
+    eventually(lambda: layers(live) == before)
 
 
 @needs(*MACHINE)

@@ -11,7 +11,7 @@ import instance as local
 from live import Live
 
 
-def eventually(holds: object, *, seconds: float = 20.0) -> None:
+def eventually(holds: object, *, seconds: float = 60.0) -> None:
     """Poll until ``holds()`` is true."""
     assert callable(holds)
     deadline = time.monotonic() + seconds

@@ -9,9 +9,10 @@ from collections.abc import Callable
 import pytest
 
 from live import Live
+from waiting import PATIENCE
 
 
-def eventually(what: Callable[[], object], *, within: float = 30) -> None:
+def eventually(what: Callable[[], object], *, within: float = PATIENCE) -> None:
     """Wait until ``what()`` is true; fail after ``within`` seconds."""
     deadline = time.monotonic() + within
     while not what():
@@ -70,7 +71,7 @@ def test_a_detached_guest_is_listed_executed_in_logged_stopped_and_removed(
     live = shared_instance
     guest = live.wirt(
         "run", "-d", "--name", "tour", "busybox", "sh", "-c",
-        "echo begun; trap 'echo bye; exit 3' TERM; while :; do sleep 0.1; done",
+        "trap 'echo bye; exit 3' TERM; echo begun; while :; do sleep 0.1; done",
     ).stdout.strip()  # fmt: skip
     try:
         assert len(guest) == 64

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,6 +11,7 @@ import pytest
 import instance as local
 from live import Live
 from needs import needs
+from waiting import until
 
 SERVE = ("busybox", "httpd", "-f", "-p", "80", "-h", "/etc")
 GET = ("wget", "-qO-")
@@ -32,6 +32,9 @@ def served(live: Live, name: str, *words: str) -> Iterator[str]:
     """A guest that serves its own host name over HTTP; its id."""
     guest = live.wirt("run", "-d", "--name", name, *words, *SERVE).stdout.strip()
     try:
+        # it was started: that it listens already is another matter
+        local_page = (*GET, "http://127.0.0.1/hostname")
+        until(lambda: live.wirt("exec", name, *local_page, code=None).returncode == 0, name)
         yield guest
     finally:
         live.wirt("rm", "-f", name)
@@ -43,10 +46,7 @@ def fetch(live: Live, url: str) -> subprocess.CompletedProcess[str]:
 
 
 def come_back(live: Live) -> None:
-    deadline = time.monotonic() + 30
-    while not local.answers(live.instance):
-        assert time.monotonic() < deadline, "it did not come back"
-        time.sleep(0.02)
+    until(lambda: local.answers(live.instance), "the daemon is back")
 
 
 def run(live: Live, *words: str, code: int | None = 0) -> str:

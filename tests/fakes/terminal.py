@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from waiting import PATIENCE
+
 ROOT = Path(__file__).resolve().parents[2]
 MAIN = ROOT / "src" / "wirt" / "cli" / "main.py"
-PATIENCE = 20.0
 
 
 def argv(words: Sequence[str]) -> list[str]:
@@ -109,6 +110,16 @@ class Terminal:
             left = end - time.monotonic()
             assert left > 0, f"{text!r} was not shown, but {self.seen!r}"
             if select.select([self.master], [], [], min(left, 0.2))[0]:
+                self.seen += os.read(self.master, 65536)
+
+    def press_until(self, data: bytes, text: bytes) -> None:
+        """Press keys again and again until ``text`` was shown: what else has to come about first,
+        as a new size, takes another way than the keys do."""
+        end = time.monotonic() + PATIENCE
+        while text not in self.seen:
+            assert time.monotonic() < end, f"{text!r} was not shown, but {self.seen!r}"
+            self.press(data)
+            if select.select([self.master], [], [], 0.5)[0]:
                 self.seen += os.read(self.master, 65536)
 
     def mode(self) -> list[object]:

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 import container_values
-from helperlab import PATIENCE, Lab, lab
+from helperlab import Lab, lab, text_of
 from needs import NATIVE, needs
+from waiting import PATIENCE, catches, eventually
 from wirt.crun.seccomp import Filters
 from wirt.engine.container import ContainerEngine
 from wirt.engine.protocol import Handle
@@ -112,6 +113,10 @@ async def until(true: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(0.01)
 
 
+async def runs(guest: Running, program: str) -> bool:
+    return text_of(f"/proc/{guest.pid}/comm").strip() == program
+
+
 async def used(guest: Running, least: int) -> bool:
     return ((await guest.handle.usage()).memory or 0) >= least
 
@@ -207,6 +212,7 @@ def test_usage_and_processes(box: Lab) -> None:
             assert used.pids is not None
             assert used.pids >= 1
             assert used.cpu_ns
+            await until(lambda: runs(guest, "sleep"))  # crun ends before its child runs the program
             titles, rows = await guest.handle.processes("")
             assert list(titles)[:3] == ["UID", "PID", "PPID"]
             assert [row[1] for row in rows] == [str(guest.pid)]
@@ -268,7 +274,7 @@ def test_signals_and_the_end(box: Lab) -> None:
         async with started(
             box, helper, "sh", "-c", "trap 'exit 5' TERM; sleep 100 & wait"
         ) as guest:
-            await asyncio.sleep(0.1)
+            await eventually(lambda: catches(guest.pid, 15), "the trap")
             await guest.handle.signal(15)
             assert (await guest.exit())["code"] == ["5"]
         with pytest.raises(Unavailable, match="not running"):

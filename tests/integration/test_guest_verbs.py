@@ -13,6 +13,7 @@ import pytest
 
 from helperlab import Keeper, Lab, cards, lab, running, text_of, whole
 from needs import needs
+from waiting import PATIENCE, eventually
 from wirt.errors import Conflict, Invalid, NotFound, WirtError
 from wirt.linux import usage
 from wirt.model.guest import GuestSpec
@@ -37,11 +38,9 @@ def test_kill_ends_a_fork_bomb(box: Lab) -> None:
         spec = GuestSpec(image="x", resources=Resources(pids=200))
         launch = box.launch("sh", "-c", bomb, spec=spec)
         keeper, _ = await running(box, helper, launch)
-        for _ in range(1000):
-            if len((await helper.call(p.ListProcesses(id=launch.id)))[0].pids) >= 20:
-                break
-        else:
-            raise AssertionError("no bomb")
+        async with asyncio.timeout(PATIENCE):
+            while len((await helper.call(p.ListProcesses(id=launch.id)))[0].pids) < 20:
+                pass
         await helper.call(p.KillGuest(id=launch.id))
         event = await keeper.exit()
         assert event["code"] == ["137"]
@@ -62,12 +61,7 @@ def test_freeze_stops_and_thaw_goes_on(box: Lab) -> None:
         await asyncio.sleep(0.1)
         assert usage.read(box.cgroups, group).cpu_ns == first
         await helper.call(p.FreezeGuest(id=launch.id, frozen=False))
-        for _ in range(500):
-            if usage.read(box.cgroups, group).cpu_ns != first:
-                break
-            await asyncio.sleep(0.01)
-        else:
-            raise AssertionError("it does not go on")
+        await eventually(lambda: usage.read(box.cgroups, group).cpu_ns != first, "it goes on")
         await helper.call(p.FreezeGuest(id=launch.id, frozen=True))
         await helper.call(p.KillGuest(id=launch.id))
         assert (await keeper.exit())["code"] == ["137"], "frozen processes die too"

@@ -18,6 +18,7 @@ from aiohttp import web
 
 from filebench import Bench, directory, docker_archive, file, pieces, run, tar
 from needs import needs
+from waiting import eventually
 from wirt.api.http.app import application
 from wirt.api.native.archive import ArchiveRoutes
 from wirt.api.native.images import ImageRoutes
@@ -223,11 +224,10 @@ def test_clients_that_go_away_leave_nothing(tmp_path: Path) -> None:
             head = f"{target} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(archive)}\r\n\r\n"
             writer.write(head.encode() + archive[: len(archive) - 1200])
             await writer.drain()
+            if "images" in target:
+                await eventually(lambda: c.bench.on_disk()["uploads"] != set(), "it has begun")
             writer.close()
-        for _ in range(200):
-            if c.bench.on_disk()["uploads"] == set():
-                break
-            await asyncio.sleep(0.02)
+            await eventually(lambda: c.bench.on_disk()["uploads"] == set(), "it was swept away")
         await c.ask("GET", "/v1/images/big/json", status=404)
         after = c.bench.on_disk()
         assert after["layers"] == before["layers"]

@@ -96,7 +96,7 @@ def test_a_published_port_leads_to_the_guest_and_is_held(box: Lab) -> None:
 
 async def _fetched(box: Lab, url: str) -> str:
     """What is at ``url``, as soon as somebody listens there."""
-    for _ in range(50):
+    for _ in range(300):
         try:
             return box.inside("busybox", "wget", "-qO-", url)
         except subprocess.CalledProcessError:
@@ -357,7 +357,7 @@ def test_only_root_and_the_daemon_may_connect(box: Lab) -> None:
         os.setuid(65534)
         sock = socket.socket(socket.AF_UNIX)
         sock.connect(os.fspath(box.layout.helper_socket))
-        sock.settimeout(5)
+        sock.settimeout(60)
         os._exit(0 if sock.recv(1) == b"" else 1)
     assert os.waitpid(pid, 0)[1] == 0
 

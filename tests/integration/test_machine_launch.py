@@ -16,6 +16,7 @@ import container_values
 from helperlab import LAYER, NETWORK, Keeper, Lab, lab, output, running, whole
 from machinebox import host
 from needs import needs
+from waiting import eventually
 from wirt.engine.microvm import MicrovmEngine
 from wirt.engine.protocol import Process
 from wirt.errors import Conflict
@@ -94,12 +95,7 @@ def test_a_published_port_leads_into_a_machine(box: Lab) -> None:
         ports = (PortMap(guest_port=80, host_port=18081),)
         keeper, _ = await running(box, helper, msgspec.structs.replace(launch, ports=ports))
         url = "http://127.0.0.1:18081/file"
-        text = None
-        for _ in range(100):
-            if (text := _fetched(box, url)) is not None:
-                break
-            await asyncio.sleep(0.1)
-        assert text == "from the image\n"
+        await eventually(lambda: _fetched(box, url) == "from the image\n", "it is served")
         await keeper.link.close()
         await helper.call(p.ReleaseGuest(id=launch.id))
 
@@ -114,15 +110,12 @@ def test_freezing_limiting_and_killing(box: Lab) -> None:
             await helper.call(launch)
         assert box.cgroups.directory("memory", box.layout.cgroup(launch.id)) is not None
         await helper.call(p.FreezeGuest(id=launch.id, frozen=True))
-        before = len(output(box.layout, launch.id))
-        await asyncio.sleep(0.5)
-        assert len(output(box.layout, launch.id)) == before
+        before, now = -1, len(output(box.layout, launch.id))
+        while before != now:  # what was said before the freeze may still be on its way to the log
+            await asyncio.sleep(0.5)
+            before, now = now, len(output(box.layout, launch.id))
         await helper.call(p.FreezeGuest(id=launch.id, frozen=False))
-        for _ in range(200):
-            if len(output(box.layout, launch.id)) > before:
-                break
-            await asyncio.sleep(0.05)
-        assert len(output(box.layout, launch.id)) > before
+        await eventually(lambda: len(output(box.layout, launch.id)) > before, "it goes on")
         limits = Resources(cpu_millis=500)
         await helper.call(p.LimitGuest(id=launch.id, resources=limits, machine=True))
         assert pid in box.cgroups.processes(box.layout.cgroup(launch.id))

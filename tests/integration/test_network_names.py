@@ -75,7 +75,7 @@ class Host:
         self.bus = Bus(EventTable(self.db), self.nursery)
         naming = Naming(
             helper=self.helper, guests=guests.all, nursery=self.nursery,
-            forwarder=Forwarder(timeout=0.3), etc=base,
+            forwarder=Forwarder(timeout=2.0), etc=base,
         )  # fmt: skip
         self.networks = Networks(
             layout=self.layout, table=NetworkTable(self.db), helper=self.helper, guests=guests,
@@ -153,7 +153,7 @@ async def ask(
         sock = socket.socket(type=socket.SOCK_STREAM if stream else socket.SOCK_DGRAM)
     with sock:
         sock.setblocking(False)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await loop.sock_connect(sock, (server, 53))
             framed = len(question).to_bytes(2, "big") + question if stream else question
             await loop.sock_sendall(sock, framed)
