@@ -137,6 +137,43 @@ def test_ps_forms(daemon: FakeDaemon, run: Run, words: list[str], out: str) -> N
     assert run("ps", *words) == (0, out, "")
 
 
+HOSTILE = "\x1b]0;owned\x07\x9b2J\x7f\nroot\tx"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["ps", "--no-trunc"],
+        ["ps", "--format", "table {{.Names}}\\t{{.Labels}}\\t{{.Command}}"],
+        ["ps", "--format", "{{.Labels}} {{.Image}} {{.Label `k`}}"],
+        ["ps", "--format", "{{range $k, $v := .Labels}}{{$v}}{{end}}{{json .}}{{upper .Labels}}"],
+        ["ps", "--format", "json"],
+        ["inspect", "x"],
+        ["inspect", "-f", "{{.Labels}} {{.Name}} {{json .}}", "x"],
+        ["top", "x"],
+    ],
+)
+def test_words_of_a_guest_do_not_drive_the_terminal(
+    daemon: FakeDaemon, run: Run, words: list[str]
+) -> None:
+    guest = {**GUESTS[1], "image": HOSTILE, "command": [HOSTILE], "labels": {"k": HOSTILE}}
+    daemon.routes["GET /v1/guests"] = lambda x: x.answer([guest])
+    daemon.routes["GET /v1/guests/x"] = lambda x: x.answer(guest)
+    daemon.routes["GET /v1/guests/x/top"] = lambda x: x.answer(
+        {"titles": ["PID", "CMD"], "processes": [["1", HOSTILE]]}
+    )
+    code, out, _ = run(*words)
+    assert code == 0
+    assert "owned" in out.lower()
+    assert [char for char in out if not char.isprintable() and char not in "\n\t"] == []
+    if words == ["inspect", "x"]:
+        assert json.loads(out)[0]["labels"]["k"] == HOSTILE, "JSON is the same for programs"
+    if "json" in words:
+        assert json.loads(out)["Image"] == HOSTILE
+    if "--no-trunc" in words or words[0] == "top":
+        assert len(out.splitlines()) == 2, "a row is a line"
+
+
 def test_ps_as_json_lines_and_empty(daemon: FakeDaemon, run: Run) -> None:
     daemon.routes["GET /v1/guests"] = lambda x: x.answer(GUESTS)
     rows = [json.loads(line) for line in run("ps", "--format", "json")[1].splitlines()]

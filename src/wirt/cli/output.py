@@ -49,6 +49,23 @@ def harmless(text: str) -> str:
     )
 
 
+def cell(text: str) -> str:
+    """As :func:`harmless`, in one line and without tabs: what stands in a table."""
+    return harmless(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def visible(text: str) -> str:
+    """The text with control characters other than newline and tab as ``\\u001b``, which JSON reads
+    back: for what programs may read as well as people at a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(f"\\u{ord(char):04x}" if _drives(char) else char for char in text)
+
+
+def _drives(char: str) -> bool:
+    return char not in "\n\t" and (char < " " or "\x7f" <= char <= "\x9f")
+
+
 def colourful(fd: int) -> bool:
     """Whether colours are wanted there: a terminal, no ``NO_COLOR`` (no-color.org), not dumb."""
     environ = posix.environ

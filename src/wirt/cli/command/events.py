@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from wirt.cli.flags import Call, Command, Flag, moment
-from wirt.cli.output import harmless, out, warn
+from wirt.cli.output import harmless, out, visible, warn
 from wirt.cli.view.human import rfc3339
 from wirt.cli.view.table import FILTER, FORMAT, query_filters
 from wirt.client.daemon import unreachable
@@ -47,7 +47,7 @@ def run(call: Call) -> int:
         elif template is not None:
             out(template.render(row(event)) + "\n")
         else:
-            out(encode(event).decode() + "\n" if wanted else f"{one_line(event)}\n")
+            out(visible(encode(event).decode()) + "\n" if wanted else f"{one_line(event)}\n")
 
 
 def one_line(event: dict[str, Any]) -> str:

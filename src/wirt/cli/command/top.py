@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wirt.cli.flags import Call, Command
-from wirt.cli.output import harmless, out
+from wirt.cli.output import out
 from wirt.cli.view.table import grid
 from wirt.client.wire import quote, target
 
@@ -14,7 +14,7 @@ def run(call: Call) -> int:
     query = [("ps_args", " ".join(words) or None)]
     told = call.daemon.call("GET", target(f"/v1/guests/{quote(guest)}/top", query))
     rows = [told["titles"], *told["processes"]]
-    out(grid([[harmless(str(cell)) for cell in row] for row in rows]))
+    out(grid([[str(cell) for cell in row] for row in rows]))
     return 0
 
 

@@ -6,7 +6,7 @@ import json
 
 from wirt.cli.each import failed
 from wirt.cli.flags import Flag
-from wirt.cli.output import out
+from wirt.cli.output import out, visible
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,5 +44,5 @@ def inspect(call: Call, get: Callable[[str], Any]) -> int:
 
 def _json(value: Any, *, indented: bool) -> str:
     if indented:
-        return json.dumps(value, indent=4, ensure_ascii=False) + "\n"
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False) + "\n"
+        return visible(json.dumps(value, indent=4, ensure_ascii=False)) + "\n"
+    return visible(json.dumps(value, separators=(",", ":"), ensure_ascii=False)) + "\n"

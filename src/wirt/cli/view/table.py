@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wirt.cli.flags import Flag, misuse
-from wirt.cli.output import out
+from wirt.cli.output import cell, out, visible
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,14 +26,16 @@ FILTER = Flag("filter", "f", kind="list", value="KEY=VALUE", help="Only list wha
 
 
 def grid(rows: Sequence[Sequence[str]]) -> str:
-    """Columns aligned to the left with three blanks between, the last one ragged."""
+    """Columns aligned to the left with three blanks between, the last one ragged. Names and labels
+    may come from guests and images, so control characters are spelled out."""
     if not rows:
         return ""
-    widths = [max(len(cell) for cell in column) + GAP for column in zip(*rows, strict=True)]
+    shown = [[cell(text) for text in row] for row in rows]
+    widths = [max(map(len, column)) + GAP for column in zip(*shown, strict=True)]
     lines = []
-    for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        lines.append("".join(cells).rstrip() + "\n")
+    for row in shown:
+        padded = [text.ljust(width) for text, width in zip(row, widths, strict=True)]
+        lines.append("".join(padded).rstrip() + "\n")
     return "".join(lines)
 
 
@@ -52,7 +54,7 @@ def show(call: Call, rows: list[Row], *, columns: Sequence[tuple[str, str]], ide
     elif wanted == "json":
         from wirt.client.fastjson import encode
 
-        out("".join(encode(row).decode() + "\n" for row in rows))
+        out("".join(visible(encode(row).decode()) + "\n" for row in rows))
     else:
         _templated(wanted, rows, headings={name: heading for heading, name in columns})
 

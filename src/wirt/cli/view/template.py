@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from wirt.cli.flags import misuse
+from wirt.cli.output import visible
 from wirt.cli.view.functions import FUNCTIONS, go_text, truth
 
 _TOKEN = re.compile(
@@ -103,7 +104,7 @@ class Template:
         if word in {"define", "template", "block", "break", "continue"}:
             self._fail(f"{{{{{word}}}}} is not supported")
         value = self._pipeline(text)
-        return lambda scope: go_text(value(scope))
+        return lambda scope: visible(go_text(value(scope)))  # a guest's words drive no terminal
 
     def _end(self) -> str:
         """Step over ``{{end}}`` or ``{{else ...}}`` and return its text."""
