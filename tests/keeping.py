@@ -101,6 +101,17 @@ class Client:
         self.theirs.close()
 
 
+def hung_up(conn: socket.socket) -> bool:
+    """Whether the other side has closed the connection."""
+    conn.setblocking(False)
+    try:
+        return conn.recv(1, socket.MSG_PEEK) == b""
+    except ConnectionResetError:
+        return True
+    except BlockingIOError:
+        return False
+
+
 def demux(data: bytes) -> tuple[bytes, bytes]:
     """Standard output and error of docker frames. Every frame must be whole."""
     streams: dict[int, list[bytes]] = {1: [], 2: []}

@@ -12,7 +12,7 @@ from contextlib import suppress
 
 import pytest
 
-from keeping import Client, demux, fake
+from keeping import Client, demux, fake, hung_up
 from needs import needs
 from waiting import PATIENCE, eventually
 from wirt.errors import Unavailable
@@ -227,17 +227,6 @@ def _closed(conn: socket.socket) -> bool:
         return True
 
 
-def _hung_up(conn: socket.socket) -> bool:
-    """Whether the other side has closed the connection."""
-    conn.setblocking(False)
-    try:
-        return conn.recv(1, socket.MSG_PEEK) == b""
-    except ConnectionResetError:
-        return True
-    except BlockingIOError:
-        return False
-
-
 def test_garbage_closes_its_connection_and_nothing_else() -> None:
     seeded = random.Random(20)
     endless = Frame(1, 1, b"a=" + b"x" * 60_000, 1).encode()
@@ -347,7 +336,7 @@ def test_many_connections_are_served_and_their_number_is_bounded() -> None:
             assert all(answer["state"] == ["waiting"] for answer in answers)
             path = str(keeper.run / "keeper.sock")
             crowd = [_connect(path) for _ in range(40)]
-            await eventually(lambda: sum(map(_hung_up, crowd)) >= 36, "most were refused")
+            await eventually(lambda: sum(map(hung_up, crowd)) >= 36, "most were refused")
             for conn in crowd:
                 conn.close()
             for one in links:
