@@ -11,7 +11,7 @@ GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Inside a guest", ("exec", "attach", "logs", "cp", "top")),
     ("Looking on", ("ps", "inspect", "stats", "events", "port", "wait")),
     ("Images", ("images", "load", "save", "import", "tag", "rmi", "history")),
-    ("Nouns", ("guest", "image", "network", "volume")),
+    ("Nouns", ("guest", "image", "network", "registry", "volume")),
     ("The host", ("doctor", "info", "version", "completion", "help")),
 )  # fmt: skip
 

@@ -15,11 +15,13 @@ from wirt.api.native.images import ImageRoutes
 from wirt.api.native.life import LifeRoutes
 from wirt.api.native.networks import NetworkRoutes
 from wirt.api.native.observe import ObserveRoutes
+from wirt.api.native.registry import RegistryRoutes
 from wirt.api.native.streams import ExecRoutes, StreamRoutes
 from wirt.api.native.system import SystemRoutes
 from wirt.api.native.volumes import VolumeRoutes
 from wirt.daemon.config import Config
 from wirt.daemon.engines import make_engines
+from wirt.daemon.registry import RegistryParts
 from wirt.host.adopt import Adopt, Revive
 from wirt.host.archive import Archive
 from wirt.host.attach import Attach
@@ -99,6 +101,11 @@ class Files:
             self.pipes, self.store, self.images, layers, self.manifests, ground.bus
         )
         self.import_image = ImportImage(self.pipes, self.store, layers, self.load, ground.bus)
+        self.registry = RegistryParts(
+            db=ground.db, store=self.store, pipes=self.pipes, bus=ground.bus,
+            sweep=self.images.sweep_blobs,
+        )  # fmt: skip
+        self.reach.add(self.registry.roots)
         volumes = VolumeTable(ground.db)
         self.volumes = Volumes(ground.helper, volumes, ground.layout, ground.bus)
 
@@ -190,6 +197,7 @@ class Daemon:
         await self._nets.networks.open()
         await self._life.adopt.adopt_all()
         await self._life.sweep.sweep()
+        await self._files.registry.listeners.open()
 
     def begin(self) -> None:
         """Start the guests that should be up; called once requests are answered."""
@@ -236,6 +244,10 @@ class Daemon:
                     running=g.running, locks=g.roster.locks,
                 ),
             ),
+            RegistryRoutes(
+                listeners=files.registry.listeners, manifests=files.registry.manifests,
+                collect=files.registry.collect,
+            ),
             NetworkRoutes(
                 networks=self._nets.networks, plug=self._nets.plug, guests=g.roster
             ),
@@ -243,6 +255,7 @@ class Daemon:
 
     async def close(self) -> None:
         """Let go of everything; guests go on."""
+        await self._files.registry.close()
         await self._ground.nursery.close()
         await self._nets.networks.close()
         for guest_id in self._ground.running.ids():

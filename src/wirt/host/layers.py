@@ -174,7 +174,8 @@ class Layers:
                 for blob in sorted(garbage)  # a large file takes the disk a while
                 if await asyncio.to_thread(collection.remove, Digest.parse(blob))
             ]
-            await self._reach.forget(gone)
+            # who pushed one again meanwhile holds a lease and writes its row after this
+            await self._reach.forget([b for b in gone if not collection.touched(Digest.parse(b))])
         return len(gone)
 
     async def sweep_blobs(self) -> int:

@@ -92,6 +92,13 @@ class Upload:
             self._file = None
         self.digests = tuple(Digest(name, h.hexdigest()) for name, h in self._hashes.items())
 
+    def hash_again(self, algorithm: str) -> None:
+        """Another digest of a sealed upload, for an algorithm that was not announced."""
+        if all(digest.algorithm != algorithm for digest in self.digests):
+            with self.path.open("rb") as file:
+                found = hashlib.file_digest(file, algorithm).hexdigest()
+            self.digests = (*self.digests, Digest(algorithm, found))
+
     def discard(self) -> None:
         """Remove it, if it was not committed."""
         if self._file is not None:
@@ -192,6 +199,8 @@ class BlobStore:
                 f"the blob {digest or upload.digest} has {upload.size} bytes instead of {size}",
                 code="blob.size",
             )
+        if digest is not None:
+            upload.hash_again(digest.algorithm)
         if digest is not None and digest not in upload.digests:
             raise Invalid(
                 f"the content of the blob {digest} is another: it has the digest {upload.digest}",
@@ -287,6 +296,10 @@ class Collection:
     def remove(self, digest: Digest) -> bool:
         """Whether the blob is gone. Idempotent."""
         return self._store.remove(digest, self._touched)
+
+    def touched(self, digest: Digest) -> bool:
+        """Whether somebody held a lease on it since the collection began."""
+        return digest in self._touched
 
 
 def _missing(digest: Digest) -> NotFound:

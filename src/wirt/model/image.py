@@ -18,7 +18,18 @@ _PATH = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*", re.ASCII)
 _LABEL = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
 _DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*(?::[0-9]{{1,5}})?", re.ASCII)
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}", re.ASCII)
+MAX_PATH = 255
 DEFAULT_DOMAIN = "docker.io"
+
+
+def is_path(text: str) -> bool:
+    """Whether it is a repository's name without the registry's: ``team/app``."""
+    return len(text) <= MAX_PATH and _PATH.fullmatch(text) is not None
+
+
+def is_tag(text: str) -> bool:
+    """Whether it is a tag: at most 128 characters, the first one a letter, digit or ``_``."""
+    return _TAG.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True, order=True)

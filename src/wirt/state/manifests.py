@@ -82,11 +82,7 @@ class ManifestTable:
     async def get(self, digest: str) -> ManifestRow | None:
         """A document, or None when it is not known."""
 
-        def work(sql: sqlite3.Connection) -> ManifestRow | None:
-            row = sql.execute("SELECT * FROM manifests WHERE digest = ?", (digest,)).fetchone()
-            return None if row is None else _row(sql, row)
-
-        return await self._db.call(work)
+        return await self._db.call(lambda sql: get_row(sql, digest))
 
     async def of_subject(self, digest: str) -> list[ManifestRow]:
         """The documents that speak about another, oldest first."""
@@ -146,6 +142,12 @@ def add_rows(sql: sqlite3.Connection, rows: Iterable[ManifestRow]) -> None:
                     for n, p in enumerate(row.parts)
                 ],
             )
+
+
+def get_row(sql: sqlite3.Connection, digest: str) -> ManifestRow | None:
+    """As :meth:`ManifestTable.get`, within the transaction of a caller."""
+    row = sql.execute("SELECT * FROM manifests WHERE digest = ?", (digest,)).fetchone()
+    return None if row is None else _row(sql, row)
 
 
 def reach(sql: sqlite3.Connection, roots: list[str], *, referrers: bool) -> frozenset[str]:
