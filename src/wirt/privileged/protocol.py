@@ -428,6 +428,38 @@ class TreeStat(msgspec.Struct, frozen=True, kw_only=True):
     link_target: str = ""
 
 
+class LookAtTarget(Verb["Target"], frozen=True, kw_only=True, tag="look-at-target"):
+    """What plain layers have where a COPY goes. ``path``: the destination, links followed inside.
+
+    ``directories`` and ``others``: paths below it where directories and other files shall be.
+    ``owner``: docker's ``USER[:GROUP]`` to look up, or empty. Answer: :class:`Target`.
+    """
+
+    slow: ClassVar[bool] = True
+    layers: tuple[str, ...]
+    path: str
+    directories: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+    owner: str = ""
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """``path``: without links. ``kind``: ``missing``, ``directory`` or ``other``. ``above``: how
+    many of its components are there. ``existing``: which of ``directories``, by number.
+    ``blocked``: numbers of ``directories`` where something else is, ``covered``: of ``others``
+    where a directory is.
+    """
+
+    path: str
+    kind: str
+    above: int
+    existing: tuple[int, ...] = ()
+    blocked: tuple[int, ...] = ()
+    covered: tuple[int, ...] = ()
+    uid: int = 0
+    gid: int = 0
+
+
 class LookAtPaths(Verb["HostPaths"], frozen=True, kw_only=True, tag="look-at-paths"):
     """What bind sources are; the daemon's user may not see them."""
 

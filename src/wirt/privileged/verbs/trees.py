@@ -21,13 +21,17 @@ from wirt.privileged.protocol import (
     Done,
     HostPaths,
     LookAtPaths,
+    LookAtTarget,
     ReadTree,
     StatTree,
+    Target,
+    TreeSource,
     TreeStat,
     TreeUsage,
     Usages,
     WriteTree,
 )
+from wirt.privileged.target import look_at
 from wirt.privileged.view import Views
 from wirt.tar.inflate import Inflater
 from wirt.tar.reader import Bounds, Reader
@@ -95,6 +99,20 @@ def stat_tree(ctx: Context, verb: StatTree, _fds: Sequence[int]) -> TreeStat:
         )
 
 
+def look_at_target(ctx: Context, verb: LookAtTarget, _fds: Sequence[int]) -> Target:
+    """What layers have where files shall go."""
+    if not verb.layers:  # an empty root
+        return look_at(verb, empty=True)
+    with Views(ctx.layout) as views:
+        view = views.open(TreeSource(layers=verb.layers), write=False)
+        return jail.run(
+            partial(look_at, verb),
+            Target,
+            enter=view.enter,
+            rights=jail.Rights(capabilities=jail.READER, keep=view.keep),
+        )
+
+
 def tree_usage(ctx: Context, verb: TreeUsage, _fds: Sequence[int]) -> Usages:
     """Bytes on disk."""
     layout = ctx.layout
@@ -126,6 +144,7 @@ HANDLERS = (
     on(ReadTree, read_tree),
     on(WriteTree, write_tree),
     on(StatTree, stat_tree),
+    on(LookAtTarget, look_at_target),
     on(TreeUsage, tree_usage),
     on(LookAtPaths, look_at_paths),
 )
