@@ -120,14 +120,15 @@ class Layers:
             stored.chain_ids, stored.configuration.diff_ids, stored.layers, strict=True
         ):
             parents = tuple(row.chain_id for row in rows)
-            size = await self._apply(chain_id, parents, expected=str(diff_id), blob=blob)
+            size = await self.apply(chain_id, parents, expected=str(diff_id), blob=blob)
             rows.append(LayerRow(chain_id=chain_id, blob=str(blob), size=size))
             await tell({"status": f"layer {len(rows)} of {len(stored.layers)} unpacked"})
         return tuple(rows)
 
-    async def _apply(
+    async def apply(
         self, chain_id: str, parents: tuple[str, ...], *, expected: str, blob: Digest
     ) -> int:
+        """Unpack one layer, unless it is there; the bytes of its files. As :meth:`unpack`."""
         async with self._locks.hold(chain_id):
             limit = self.limits.of_layer(self._store.size(blob))
             room = max(self._store.room(), self.limits.least)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from wirt.errors import Invalid, NotFound
-from wirt.image.build.chmod import Chmod
+from wirt.image.build.dockerfile.mode import Mode
 from wirt.image.build.tree import Entry, Tree, clean
 from wirt.model.patterns import Ignore, is_wild
 from wirt.tar.member import Type
@@ -34,7 +34,7 @@ class Rules:
     """The flags of the instruction. ``several``: more than one source was written."""
 
     destination: str
-    chmod: Chmod | None = None
+    chmod: Mode | None = None
     parents: bool = False
     exclude: tuple[str, ...] = ()
     several: bool = False

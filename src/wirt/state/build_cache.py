@@ -1,0 +1,86 @@
+"""Results of build steps: which inputs gave which layer, and when it was last of use."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from wirt.state.db import Database
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CachedStep:
+    """A step's result. ``diff_id`` and ``blob`` are digests, ``""`` for a step that changed
+    nothing. ``size``: bytes of files, ``blob_size``: of the blob. ``inputs``: JSON, for people.
+    """
+
+    key: str
+    site: str
+    inputs: str
+    chain_id: str
+    diff_id: str
+    blob: str
+    size: int
+    blob_size: int
+
+
+_COLUMNS = "key, site, inputs, chain_id, diff_id, blob, size, blob_size"
+
+
+class BuildCacheTable:
+    """The cache's index."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def get(self, key: str) -> CachedStep | None:
+        """The result for these inputs."""
+        return await self._one(f"SELECT {_COLUMNS} FROM build_cache WHERE key = ?", key)  # noqa: S608
+
+    async def last(self, site: str) -> CachedStep | None:
+        """The newest result of the same step of the same build."""
+        query = f"SELECT {_COLUMNS} FROM build_cache WHERE site = ? ORDER BY made_at DESC LIMIT 1"  # noqa: S608
+        return await self._one(query, site)
+
+    async def _one(self, query: str, value: str) -> CachedStep | None:
+        def work(sql: sqlite3.Connection) -> CachedStep | None:
+            row = sql.execute(query, (value,)).fetchone()
+            return None if row is None else CachedStep(**dict(row))
+
+        return await self._db.call(work)
+
+    async def put(self, step: CachedStep, *, now: int) -> None:
+        """Remember a result. ``now``: Unix nanoseconds."""
+        row = (
+            step.key, step.site, step.inputs, step.chain_id, step.diff_id, step.blob, step.size,
+            step.blob_size, now, now,
+        )  # fmt: skip
+
+        def work(sql: sqlite3.Connection) -> None:
+            sql.execute(
+                f"INSERT OR REPLACE INTO build_cache ({_COLUMNS}, made_at, used_at) "  # noqa: S608
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                row,
+            )
+
+        await self._db.call(work)
+
+    async def touch(self, keys: Iterable[str], *, now: int) -> None:
+        """Note that these results were of use. ``now``: Unix nanoseconds."""
+        rows = [(now, key) for key in keys]
+
+        def work(sql: sqlite3.Connection) -> None:
+            sql.executemany("UPDATE build_cache SET used_at = ? WHERE key = ?", rows)
+
+        if rows:
+            await self._db.call(work)
+
+    async def forget(self, keys: Iterable[str]) -> None:
+        """Remove results, as when their layers are lost."""
+        rows = [(key,) for key in keys]
+
+        def work(sql: sqlite3.Connection) -> None:
+            sql.executemany("DELETE FROM build_cache WHERE key = ?", rows)
+
+        await self._db.call(work)
