@@ -84,3 +84,12 @@ class BuildCacheTable:
             sql.executemany("DELETE FROM build_cache WHERE key = ?", rows)
 
         await self._db.call(work)
+
+    async def belongings(self) -> tuple[frozenset[str], frozenset[str]]:
+        """Chain ids and blobs of all results."""
+
+        def work(sql: sqlite3.Connection) -> tuple[frozenset[str], frozenset[str]]:
+            rows = sql.execute("SELECT chain_id, blob FROM build_cache WHERE blob != ''").fetchall()
+            return frozenset(r["chain_id"] for r in rows), frozenset(r["blob"] for r in rows)
+
+        return await self._db.call(work)

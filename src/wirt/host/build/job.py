@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from wirt.errors import Invalid, NotFound, WirtError
+from wirt.host.build.holding import Holding
 from wirt.host.build.progress import Progress
 from wirt.host.build.sources import Sources
 from wirt.host.build.wish import BuildWish
-from wirt.host.layers import Intake
 from wirt.image.build.graph import BaseSettings, Graph, ImageRef
 from wirt.image.build.outcome import Root
 from wirt.image.build.step import MAX_SECRET
@@ -38,7 +38,7 @@ class Job:
     bases: Mapping[ImageRef, Base]
     sources: Sources
     progress: Progress
-    intake: Intake
+    holding: Holding
     cached: bool = True
 
     def may_use_cache(self, stage: str) -> bool:

@@ -94,6 +94,8 @@ async def _mount_input(job: Job, mount: ast.Mount, origins: Origins) -> str:
             return cache.digest([*said, (await job.sources.root(origin)).chain_id])
         name = origin.name if isinstance(origin, ContextRef) else ""
         return cache.digest([*said, _tree_digest(job.sources.context(name), mount.source or "/")])
+    if mount.origin and not isinstance(origin := origins[mount.origin], ContextRef):
+        await job.sources.root(origin)  # waited for before a slot is taken
     return cache.digest(said)
 
 

@@ -49,7 +49,10 @@ class Solver:
     async def root_of(self, origin: StageRef | ImageRef) -> Root:
         """The finished root of a stage, waited for, or of an image."""
         if isinstance(origin, StageRef):
-            return await asyncio.shield(self._stages[origin.index])
+            try:
+                return await asyncio.shield(self._stages[origin.index])
+            except WirtError:  # told where it happened; this stage just does not go on
+                raise asyncio.CancelledError from None
         return self._dated(self.job.bases[origin].root)
 
     def _dated(self, root: Root) -> Root:
@@ -90,7 +93,7 @@ class Solver:
             await vertex.failed(known.message)
             raise known from error
         if layer is not None:
-            self.job.intake.chain_ids.append(layer.chain_id)
+            self.job.holding.use((layer.chain_id,))
         return root.with_step(step.said, layer)
 
     async def _layer(
@@ -128,7 +131,7 @@ class Solver:
         """An earlier result of the same inputs, or a new one."""
         works, job = self.works, self.job
         if job.may_use_cache(node.plan.name):
-            found = await works.find(inputs, root, job.intake.lease)
+            found = await works.find(inputs, root, job.holding.lease)
             if found is not None:
                 self.used.append(found.key)
                 await vertex.cached()
@@ -149,7 +152,7 @@ class Solver:
         wanted = await running.run_step(self.job, step, root, node.sources, vertex.name)
         try:
             made = await self.works.runner.run(
-                root.chain_ids, wanted, vertex.log, lease=self.job.intake.lease
+                root.chain_ids, wanted, vertex.log, lease=self.job.holding.lease
             )
         except StepFailed as error:
             failed = StepFailed(
@@ -158,7 +161,7 @@ class Solver:
                 guest=error.guest,
             )
             raise failed from error
-        self.job.intake.chain_ids.append(made.chain_id)
+        self.job.holding.make(made.chain_id)
         return Layer(
             chain_id=made.chain_id,
             diff_id=made.diff_id,

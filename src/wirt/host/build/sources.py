@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 from wirt.aio import Locks, beside
 from wirt.errors import Invalid, NotFound
+from wirt.host.build.holding import Holding
 from wirt.host.build.works import Works
-from wirt.host.layers import Intake
 from wirt.host.pipe import FdReader
 from wirt.image.build.graph import ContextRef, ImageRef, Nothing, Origin, StageRef
 from wirt.image.build.outcome import Root
@@ -25,10 +25,10 @@ from wirt.tar.member import Type
 class Sources:
     """What instructions of one build may take files from. ``contexts``: by name, ``""`` the main
     one. ``root_of``: the finished root of a stage or image. Trees made here go with
-    :meth:`discard`."""
+    :meth:`discard_read`."""
 
     works: Works
-    intake: Intake
+    holding: Holding
     contexts: Mapping[str, Tree]
     root_of: Callable[[StageRef | ImageRef], Awaitable[Root]]
     _read: dict[tuple[str, str], Tree] = field(default_factory=dict)
@@ -116,7 +116,9 @@ class Sources:
         name = origin.name if isinstance(origin, ContextRef) else ""
         async with self._locks.hold(f"layer {name}"):
             if name not in self._layers:
-                self._layers[name] = await self.works.context_layer(self.context(name), self.intake)
+                self._layers[name] = await self.works.context_layer(
+                    self.context(name), self.holding
+                )
             return (self._layers[name],)
 
     @property
@@ -124,9 +126,9 @@ class Sources:
         """Layers that belong to this build alone."""
         return tuple(self._layers.values())
 
-    async def discard(self) -> None:
-        """Remove the trees' bytes."""
-        trees = [*self._read.values(), *self.contexts.values()]
+    async def discard_read(self) -> None:
+        """Remove what was read from stages and images; the contexts stay."""
+        trees = tuple(self._read.values())
 
         def work() -> None:
             for tree in trees:

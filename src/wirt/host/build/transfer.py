@@ -143,7 +143,7 @@ async def place_files(works: Works, job: Job, found: Transfer, root: Root) -> La
     else:
         ground, owner = await _look(works, found, root)
     members = place(found.picked, ground, owner=owner)
-    return await works.pack(members, root, job.intake) if members else None
+    return await works.pack(members, root, job.holding) if members else None
 
 
 def _free(destination: str) -> Ground:
@@ -214,4 +214,4 @@ async def make_workdir(works: Works, job: Job, step: Step, root: Root) -> Layer 
         )
     ground = Ground(path=target.path.strip("/"), kind="missing", above=target.above)
     members: Sequence[Placed] = place(Picked(items=(), into=True), ground, owner=None)
-    return await works.pack(members, root, job.intake) if members else None
+    return await works.pack(members, root, job.holding) if members else None

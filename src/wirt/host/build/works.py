@@ -7,7 +7,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from wirt.host.layers import Intake, Layers
+from wirt.host.build.holding import Holding
+from wirt.host.layers import Layers
 from wirt.host.pipe import Pipes
 from wirt.image.build.cache import Inputs
 from wirt.image.build.copying import Placed
@@ -93,16 +94,16 @@ class Works:
             blob=layer.descriptor.digest,
         )
 
-    async def pack(self, members: Sequence[Placed], root: Root, intake: Intake) -> Layer:
+    async def pack(self, members: Sequence[Placed], root: Root, holding: Holding) -> Layer:
         """A layer of these members on a root: its blob stored, its files unpacked."""
-        packed = await self.pipes.call(lambda: self._pack(members, root.epoch, intake.lease))
+        packed = await self.pipes.call(lambda: self._pack(members, root.epoch, holding.lease))
         layer = Layer(
             chain_id=root.chain_with(packed.diff_id),
             diff_id=packed.diff_id,
             descriptor=Descriptor(media_type=GZIP, digest=packed.blob, size=packed.blob_size),
             size=packed.size,
         )
-        intake.chain_ids.append(layer.chain_id)
+        holding.make(layer.chain_id)
         await self._unpack(layer, root.chain_ids)
         return layer
 
@@ -123,10 +124,10 @@ class Works:
             size=sum(m.entry.size for m in members if m.entry.type is Type.FILE),
         )
 
-    async def context_layer(self, tree: Tree, intake: Intake) -> str:
+    async def context_layer(self, tree: Tree, holding: Holding) -> str:
         """A whole tree as a layer of its own, for mounts; its chain id."""
         members = [Placed(path=entry.path, entry=entry, tree=tree) for entry in tree.walk("")]
-        layer = await self.pack(members, Root(epoch=EARLIEST), intake)
+        layer = await self.pack(members, Root(epoch=EARLIEST), holding)
         return layer.chain_id
 
 

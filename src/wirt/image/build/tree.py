@@ -99,6 +99,24 @@ class Tree:
             self._entries[above] = Entry(path=above, type=Type.DIRECTORY, mode=0o755)
             above = above.rpartition("/")[0]
 
+    def take_out(self, prefix: str) -> Tree:
+        """Move everything below a directory into a tree of its own, which shares the bytes."""
+        inside = prefix + "/"
+        made = Tree(self._bytes)
+        moved = {path: entry for path, entry in self._entries.items() if path.startswith(inside)}
+        for path, entry in moved.items():
+            link = entry.link
+            if entry.type is Type.FILE and link:
+                link = link.removeprefix(inside)
+            made._entries[path[len(inside) :]] = replace(entry, path=path[len(inside) :], link=link)
+        self._entries = {
+            path: entry
+            for path, entry in self._entries.items()
+            if path != prefix and path not in moved
+        }
+        self._below = None
+        return made
+
     # --- finding ----------------------------------------------------------------------------
 
     def get(self, path: str) -> Entry | None:

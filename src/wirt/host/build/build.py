@@ -1,0 +1,270 @@
+"""``wirt build``: take the context in, plan, solve, and name the image that came of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterable, Mapping
+from dataclasses import dataclass, replace
+
+from wirt.aio import shielded
+from wirt.errors import Conflict, Invalid, NotFound, Unsupported
+from wirt.host.build.bases import Bases
+from wirt.host.build.finish import Finish, Result
+from wirt.host.build.holding import Holding, holding
+from wirt.host.build.job import Base, Job
+from wirt.host.build.progress import Progress, Tell
+from wirt.host.build.solve import Solver
+from wirt.host.build.sources import Sources
+from wirt.host.build.wish import BuildWish
+from wirt.host.build.works import Works
+from wirt.host.pipe import FdReader
+from wirt.image import platform
+from wirt.image.build.dockerfile import ast
+from wirt.image.build.dockerfile.parse import parse
+from wirt.image.build.dockerfile.scope import global_args, platform_args
+from wirt.image.build.graph import (
+    ContextRef,
+    Graph,
+    ImageRef,
+    Names,
+    Question,
+    needs,
+    plan,
+    target_stage,
+)
+from wirt.image.build.outcome import Root
+from wirt.image.build.tree import Amount, Filling, Tree
+from wirt.image.platform import Platform
+from wirt.model.image import Reference
+from wirt.state.images import Orphans
+from wirt.tar.inflate import Inflater
+from wirt.tar.member import Type
+
+EPOCH = "SOURCE_DATE_EPOCH"
+MAX_DOCKERFILE = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A build's question with what it needs to be answered."""
+
+    wish: BuildWish
+    question: Question
+    contexts: Mapping[str, Tree]
+    platform: Platform
+    epoch: int | None
+
+
+class Build:
+    """The use case."""
+
+    def __init__(self, *, works: Works, bases: Bases, finish: Finish) -> None:
+        self._works = works
+        self._bases = bases
+        self._finish = finish
+
+    async def run(self, wish: BuildWish, body: AsyncIterable[bytes], tell: Tell) -> Result:
+        """Build an image. ``body``: the context as a tar, maybe compressed, maybe nothing.
+
+        Raises Invalid with file and line for what cannot be built, StepFailed for a RUN that
+        ended with another code than 0. Of a build that failed the results of its finished steps
+        stay in the cache, and nothing else.
+        """
+        for name in wish.tags:
+            _check_name(name)
+        contexts = await self._receive(wish, body)
+        try:
+            asked = self._ask(wish, contexts)
+            return await self._build(asked, Progress(tell))
+        finally:
+            for tree in contexts.values():
+                await self._works.pipes.call(tree.discard)
+
+    # --- the question -----------------------------------------------------------------------
+
+    async def _receive(self, wish: BuildWish, body: AsyncIterable[bytes]) -> dict[str, Tree]:
+        """The contexts that the body brings."""
+        filling = await self._works.pipes.call(lambda: Filling(self._works.store))
+        limit = Amount().bytes + 2 * 1024**3
+
+        def take(source: FdReader) -> Tree:
+            stream = Inflater(source, limit=limit)
+            filling.take_archive(stream, own=True)
+            stream.drain()
+            return filling.finish()
+
+        try:
+            main = await self._works.pipes.feed(body, take)
+        except BaseException:
+            filling.tree.discard()
+            raise
+        named = {c.name.lower(): main.take_out(c.prefix) for c in wish.contexts if c.prefix}
+        return {"": main, **named}
+
+    def _ask(self, wish: BuildWish, contexts: Mapping[str, Tree]) -> Asked:
+        file = parse(self._dockerfile(wish, contexts[""]), wish.dockerfile_name)
+        host = platform.host()
+        place = platform.parse(wish.platform) if wish.platform else host
+        names = Names(
+            contexts=frozenset(name for name in contexts if name),
+            images={c.name.lower(): c.image for c in wish.contexts if c.image},
+        )
+        stage = wish.target
+        arguments = global_args(file, wish.args, platform_args(place, host, stage))
+        question = Question(file=file, arguments=arguments, names=names, target=wish.target)
+        target_stage(question)
+        return Asked(
+            wish=wish,
+            question=question,
+            contexts=contexts,
+            platform=place,
+            epoch=_epoch(wish.args.get(EPOCH)),
+        )
+
+    @staticmethod
+    def _dockerfile(wish: BuildWish, context: Tree) -> bytes:
+        if wish.dockerfile is not None:
+            return wish.dockerfile.encode("utf-8", "surrogateescape")
+        try:
+            entry = context.resolve(wish.dockerfile_name)
+        except NotFound:
+            raise NotFound(
+                f"there is no {wish.dockerfile_name} in the build context",
+                hint="name another file with -f",
+                code="build.no-dockerfile",
+            ) from None
+        if entry.type is not Type.FILE or entry.size > MAX_DOCKERFILE:
+            raise Invalid(f"{wish.dockerfile_name} is no Dockerfile", code="build.no-dockerfile")
+        return b"".join(context.content(entry))
+
+    # --- the answer -------------------------------------------------------------------------
+
+    async def _build(self, asked: Asked, progress: Progress) -> Result:
+        async with holding(self._works.layers) as held:
+            graph, bases = await self._plan(asked, held)
+            self._check(asked, graph, bases)
+            root = await self._solve(asked, graph, bases, held, progress)
+            if asked.wish.verify:
+                again = await self._solve(asked, graph, bases, held, progress, cached=False)
+                _compare(root, again)
+            return await self._finish.run(
+                asked.wish, graph.target.plan.settings, root, asked.platform, held, progress
+            )
+
+    async def _plan(self, asked: Asked, held: Holding) -> tuple[Graph, dict[ImageRef, Base]]:
+        """Look images up until nothing more is asked for."""
+        known: dict[ImageRef, Base] = {}
+        while True:
+            settings = {ref: base.settings for ref, base in known.items()}
+            missing = needs(asked.question, settings).images - known.keys()
+            if not missing:
+                return plan(asked.question, settings), known
+            for ref in sorted(missing, key=lambda ref: ref.name):
+                known[ref] = await self._bases.find(
+                    ref, platform=str(asked.platform), fresh=asked.wish.pull
+                )
+                held.use(known[ref].root.chain_ids)
+                for layer in known[ref].root.layers:
+                    held.lease.hold(layer.descriptor.digest)
+
+    @staticmethod
+    def _check(asked: Asked, graph: Graph, bases: Mapping[ImageRef, Base]) -> None:
+        """Refuse what cannot be done before anything is done."""
+        runs = any(
+            isinstance(step.instruction, ast.Run)
+            for node in graph.stages
+            for step in node.plan.steps
+        )
+        here = platform.host()
+        foreign = [p for p in (asked.platform, *(b.platform for b in bases.values()))]
+        for place in foreign:
+            if runs and not platform.runs(place, here):
+                raise Unsupported(
+                    f"cannot run steps for {place}: this host is {here}",
+                    hint="build on a host of that kind, or without RUN",
+                    code="build.platform",
+                )
+        for node in graph.stages:
+            if isinstance(node.base, ContextRef):
+                raise Unsupported(
+                    f"the stage {node.plan.name!r} begins FROM the context of files "
+                    f"{node.base.name!r}",
+                    hint="write FROM scratch, and COPY --from it",
+                    code="build.from-context",
+                )
+
+    async def _solve(
+        self,
+        asked: Asked,
+        graph: Graph,
+        bases: Mapping[ImageRef, Base],
+        held: Holding,
+        progress: Progress,
+        *,
+        cached: bool = True,
+    ) -> Root:
+        solver: Solver
+
+        async def root_of(origin: object) -> Root:
+            return await solver.root_of(origin)  # type: ignore[arg-type]
+
+        sources = Sources(works=self._works, holding=held, contexts=asked.contexts, root_of=root_of)
+        job = Job(
+            wish=asked.wish,
+            graph=graph,
+            bases=bases,
+            sources=sources,
+            progress=progress,
+            holding=held,
+            cached=cached,
+        )
+        solver = Solver(works=self._works, job=job, epoch=asked.epoch)
+        try:
+            root = await solver.solve()
+        finally:
+            await shielded(self._tidy(sources))
+        await self._works.cache.touch(solver.used, now=time.time_ns())
+        return root
+
+    async def _tidy(self, sources: Sources) -> None:
+        await sources.discard_read()
+        if sources.temporary_layers:
+            await self._works.layers.drop(Orphans(chain_ids=sources.temporary_layers))
+
+
+def _check_name(name: str) -> None:
+    if Reference.parse(name).digest:
+        raise Invalid(
+            f"a name that users give has no digest: {name[:200]!r}", hint="write NAME or NAME:TAG"
+        )
+
+
+def _epoch(text: str | None) -> int | None:
+    if text is None or text == "":
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 11):
+        raise Invalid(
+            f"{EPOCH}={text[:40]!r} is no time",
+            hint="give Unix seconds, as from: date +%s",
+            code="build.epoch",
+        )
+    return int(text)
+
+
+def _compare(first: Root, second: Root) -> None:
+    """Raise Conflict when two builds of the same input differ, naming the first step that does."""
+    steps = [h.get("created_by", "") for h in first.history if not h.get("empty_layer")]
+    for number, (one, other) in enumerate(zip(first.layers, second.layers, strict=False)):
+        if one.diff_id != other.diff_id:
+            said = steps[number] if number < len(steps) else f"layer {number + 1}"
+            raise Conflict(
+                f"two builds of the same input differ from '{said[:200]}' on",
+                hint="does it use the time, random numbers or the network?",
+                code="build.not-reproducible",
+                first=str(one.diff_id),
+                second=str(other.diff_id),
+            )
+    if replace(first, epoch=0) != replace(second, epoch=0):
+        raise Conflict(
+            "two builds of the same input differ in their history", code="build.not-reproducible"
+        )
