@@ -7,7 +7,7 @@ status is 200 for good, and an error is the last line: ``{"problem": ...}``.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 import msgspec
 from aiohttp import web
@@ -18,9 +18,13 @@ from wirt.errors import Internal, WirtError, primary
 Tell = Callable[[Mapping[str, object]], Awaitable[None]]
 
 
-async def told(request: web.Request, work: Callable[[Tell], Awaitable[None]]) -> web.StreamResponse:
+Work = Callable[[Tell], Awaitable[AsyncIterator[bytes] | None]]
+
+
+async def told(request: web.Request, work: Work) -> web.StreamResponse:
     """Run ``work``, which tells its progress. A client that went away stops hearing, not the
-    work: what breaks the work off is the end of its body."""
+    work: what breaks the work off is the end of its body. Bytes that the work gives follow its
+    lines; when they break off, so does the answer."""
     response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
 
     async def tell(line: Mapping[str, object]) -> None:
@@ -30,8 +34,9 @@ async def told(request: web.Request, work: Callable[[Tell], Awaitable[None]]) ->
         with contextlib.suppress(ConnectionError):
             await response.write(msgspec.json.encode(line) + b"\n")
 
+    rest: AsyncIterator[bytes] | None = None
     try:
-        await work(tell)
+        rest = await work(tell)
     except Exception as error:
         if not response.prepared:
             raise
@@ -42,5 +47,8 @@ async def told(request: web.Request, work: Callable[[Tell], Awaitable[None]]) ->
     if not response.prepared:
         await response.prepare(request)
     with contextlib.suppress(ConnectionError):
+        if rest is not None:
+            async for chunk in rest:
+                await response.write(chunk)
         await response.write_eof()
     return response

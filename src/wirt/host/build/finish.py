@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 
 from wirt.host.build.holding import Holding
@@ -25,10 +25,13 @@ from wirt.state.images import ImageTable, Orphans
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What was built."""
+    """What was built. ``id``: of the image, or empty where none was to be made. ``output``: the
+    bytes that were asked for."""
 
-    image: Image
-    names: tuple[str, ...]
+    id: str
+    manifest: str = ""
+    names: tuple[str, ...] = ()
+    output: AsyncIterator[bytes] | None = None
 
 
 class Finish:
@@ -69,7 +72,7 @@ class Finish:
         shown = tuple(Reference.parse(name).familiar for name in names)
         for name in shown or (image.id,):
             self._bus.publish("image", "build", image.id, name=name)
-        return Result(image=image, names=shown)
+        return Result(id=image.id, manifest=image.manifest, names=shown)
 
     async def _known(
         self, content: Manifest, names: tuple[str, ...], held: Holding

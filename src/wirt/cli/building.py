@@ -1,0 +1,168 @@
+"""What ``wirt build`` does: gather the wish, send the context, show what happens, take the result.
+
+Imported by the verb alone; what only some builds need is imported when they do.
+"""
+
+from __future__ import annotations
+
+import posix
+
+from wirt.cli.buildtar import BLOCK, pack
+from wirt.cli.flags import Call, misuse
+from wirt.cli.output import out
+from wirt.client.fastjson import decode, encode
+from wirt.client.wire import Lost, problem
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+    from wirt.model.patterns import Ignore
+
+MEDIA = "application/vnd.wirt.build"
+MAX_TEXT = 16 * 1024 * 1024
+_GATHER = 256 * 1024
+
+
+def build(call: Call) -> int:
+    """Build, and return the exit code. Raises what the daemon says, or Invalid."""
+    from wirt.cli.buildwish import Place, gather
+
+    place = Place(call)
+    wish = gather(call, place)
+    head = encode(wish)
+    parts = _gathered(_body(head, place))
+    answer = call.daemon.upload("POST", "/v1/build", parts, kind=MEDIA)
+    from wirt.cli.buildview import view_for
+
+    view = view_for("quiet" if call.on("quiet") else call.text("progress") or "auto")
+    result: dict[str, Any] = {}
+    chunks = answer.chunks()
+    rest = b""
+    with view:
+        try:
+            for line, behind in _lines(chunks):
+                one = decode(line)
+                if "problem" in one:
+                    raise problem(0, encode(one["problem"]))
+                if "bytes" in one:
+                    rest = behind
+                    break
+                if "image" in one:
+                    result = one
+                else:
+                    view.show(line, one)
+        except (OSError, Lost, ValueError) as error:
+            from wirt.client.daemon import unreachable
+
+            raise unreachable(call.daemon.path, error) from error
+    place.output.take(rest, chunks, call.daemon.path)
+    return _tell(call, result)
+
+
+def _tell(call: Call, result: dict[str, Any]) -> int:
+    if path := call.text("iidfile"):
+        _write(path, str(result.get("image", "")).encode())
+    if path := call.text("metadata-file"):
+        said = {
+            "containerimage.config.digest": result.get("image", ""),
+            "containerimage.digest": result.get("manifest", ""),
+            "image.name": ",".join(result.get("names", ())),
+        }
+        _write(path, encode(said) + b"\n")
+    if call.on("quiet") and result.get("image"):
+        out(f"{result['image']}\n")
+    return 0
+
+
+def _write(path: str, data: bytes) -> None:
+    try:
+        with open(path, "wb") as file:  # noqa: PTH123 - pathlib costs a third of the start
+            file.write(data)
+    except OSError as error:
+        raise misuse(f"cannot write {path}: {error.strerror}", hint="may you write it?") from error
+
+
+def _lines(chunks: Iterator[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    """Lines as they come, each with what of its chunk is behind it."""
+    rest = b""
+    for chunk in chunks:
+        rest += chunk
+        while (end := rest.find(b"\n")) >= 0:
+            line, rest = rest[:end], rest[end + 1 :]
+            if line:
+                yield line, rest
+
+
+def _gathered(parts: Iterator[bytes]) -> Iterator[bytes]:
+    """The same bytes in pieces that are worth a system call."""
+    kept: list[bytes] = []
+    size = 0
+    for part in parts:
+        kept.append(part)
+        size += len(part)
+        if size >= _GATHER:
+            yield b"".join(kept)
+            kept, size = [], 0
+    if kept:
+        yield b"".join(kept)
+
+
+def _body(head: bytes, place: Any) -> Iterator[bytes]:
+    yield len(head).to_bytes(4, "big") + head
+    if place.stream is not None:
+        yield from place.stream
+        return
+    if place.directory:
+        yield from pack(place.directory, ignore_of(place))
+    for prefix, directory in place.further:
+        yield from pack(directory, _ignore(f"{directory}/.dockerignore"), prefix=f"{prefix}/")
+    yield bytes(2 * BLOCK)
+
+
+def ignore_of(place: Any) -> Ignore | None:
+    """The rules beside the Dockerfile, else those of the context."""
+    if place.dockerfile_path:
+        found = _ignore(f"{place.dockerfile_path}.dockerignore")
+        if found is not None:
+            return found
+    return _ignore(f"{place.directory}/.dockerignore")
+
+
+def _ignore(path: str) -> Ignore | None:
+    data = read_file(path, missing_ok=True)
+    if data is None:
+        return None
+    from wirt.model.patterns import Ignore
+
+    return Ignore.parse(data.decode("utf-8", "surrogateescape"))
+
+
+def read_file(path: str, *, missing_ok: bool = False) -> bytes | None:
+    """A small file's bytes; None when it is missing and may be. Raises Invalid."""
+    try:
+        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    except FileNotFoundError as error:
+        if missing_ok:
+            return None
+        raise misuse(f"there is no {path}", hint="is the path right?") from error
+    except OSError as error:
+        raise misuse(f"cannot read {path}: {error.strerror}", hint="may you read it?") from error
+    try:
+        return read_all(fd, path)
+    finally:
+        posix.close(fd)
+
+
+def read_all(fd: int, name: str) -> bytes:
+    """Everything from a descriptor, at most 16 MiB. Raises Invalid."""
+    data = b""
+    try:
+        while more := posix.read(fd, _GATHER):
+            data += more
+            if len(data) > MAX_TEXT:
+                raise misuse(f"{name} has more than {MAX_TEXT} bytes", hint="is it the right file?")
+    except OSError as error:
+        raise misuse(f"cannot read {name}: {error.strerror}", hint="is it a file?") from error
+    return data
