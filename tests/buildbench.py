@@ -20,7 +20,7 @@ from wirt.host.build.roots import BuildRoots
 from wirt.host.build.wish import BuildWish
 from wirt.host.build.works import Works
 from wirt.image import config as configuration
-from wirt.image.build.step import Holds, LayerMade, Out, RunStep, StepFailed
+from wirt.image.build.step import LayerMade, Out, RunStep, StepFailed
 from wirt.image.store import Lease
 from wirt.model.image import Digest, Image
 from wirt.state.build_cache import BuildCacheTable
@@ -36,7 +36,7 @@ class PretendingRunner:
     bases: list[tuple[str, ...]] = field(default_factory=list)
 
     async def run(
-        self, base: tuple[str, ...], step: RunStep, out: Out, *, lease: Holds
+        self, base: tuple[str, ...], step: RunStep, out: Out, *, lease: Lease
     ) -> LayerMade:
         self.steps.append(step)
         self.bases.append(base)
@@ -49,7 +49,6 @@ class PretendingRunner:
         name = hashlib.sha256(text).hexdigest()[:8]
         data = tar(file(f"ran/{name}", text, mtime=step.epoch or 0))
         diff_id = Digest("sha256", hashlib.sha256(data).hexdigest())
-        assert isinstance(lease, Lease)
         blob = self.bench.store.put(deflate(data), lease)
         chain = configuration.chain_ids((diff_id,))[0]
         if base:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from wirt.model.patterns import Ignore
+    from wirt.model.ignore import Ignore
 
 MEDIA = "application/vnd.wirt.build"
 MAX_TEXT = 16 * 1024 * 1024
@@ -134,9 +134,9 @@ def _ignore(path: str) -> Ignore | None:
     data = read_file(path, missing_ok=True)
     if data is None:
         return None
-    from wirt.model.patterns import Ignore
+    from wirt.model.ignore import Ignore
 
-    return Ignore.parse(data.decode("utf-8", "surrogateescape"))
+    return Ignore.parse(data.decode("utf-8", "surrogateescape"), path)
 
 
 def read_file(path: str, *, missing_ok: bool = False) -> bytes | None:

@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from wirt.model.patterns import Ignore
+    from wirt.model.ignore import Ignore
 
 BLOCK = 512
 PART = 1 << 20
@@ -28,23 +28,26 @@ def pack(path: str, ignore: Ignore | None, *, prefix: str = "") -> Iterator[byte
     devices cannot be sent.
     """
     first: dict[tuple[int, int], str] = {}
-    pending = [""]
+    pending = [("", -1)]
     while pending:
-        below = pending.pop()
+        below, state = pending.pop()
         if below:
-            yield from _entry(path, below, prefix, first)
-        if below and not _is_directory(f"{path}/{below}"):
-            continue
-        inner = [f"{below}/{name}" if below else name for name in _names(path, below)]
-        if ignore is not None:
-            inner = [one for one in inner if _wanted(path, one, ignore)]
+            if ignore is None or not ignore.is_out(state):
+                yield from _entry(path, below, prefix, first)
+            if not _is_directory(f"{path}/{below}"):
+                continue
+        inner: list[tuple[str, int]] = []
+        for name in _names(path, below):
+            one = f"{below}/{name}" if below else name
+            after = ignore.step(one, state) if ignore is not None else -1
+            if ignore is None or not ignore.is_out(after) or _walks(path, one, ignore, after):
+                inner.append((one, after))
         pending += reversed(inner)
 
 
-def _wanted(path: str, below: str, ignore: Ignore) -> bool:
-    if not ignore.leaves_out(below):
-        return True
-    return _is_directory(f"{path}/{below}") and ignore.may_take_back_below(below)
+def _walks(path: str, below: str, ignore: Ignore, state: int) -> bool:
+    """Whether a directory that is left out must be looked into all the same."""
+    return ignore.may_take_back_below(below, state) and _is_directory(f"{path}/{below}")
 
 
 def _is_directory(path: str) -> bool:

@@ -10,6 +10,7 @@ from aiohttp import web
 from wirt.aio import Nursery
 from wirt.api.http.app import Noun, application
 from wirt.api.native.archive import ArchiveRoutes
+from wirt.api.native.build import BuildRoutes
 from wirt.api.native.guests import GuestRoutes
 from wirt.api.native.images import ImageRoutes
 from wirt.api.native.life import LifeRoutes
@@ -25,6 +26,14 @@ from wirt.daemon.registry import RegistryParts
 from wirt.host.adopt import Adopt, Revive
 from wirt.host.archive import Archive
 from wirt.host.attach import Attach
+from wirt.host.build.bases import Bases
+from wirt.host.build.build import Build
+from wirt.host.build.caches import BuildCaches
+from wirt.host.build.finish import Finish as FinishBuild
+from wirt.host.build.ground import BuildGround
+from wirt.host.build.roots import BuildRoots
+from wirt.host.build.runner import Steps
+from wirt.host.build.works import Works
 from wirt.host.create import Create
 from wirt.host.doctor import Doctor
 from wirt.host.events import Bus
@@ -57,6 +66,7 @@ from wirt.host.waits import Waits
 from wirt.image.store import BlobStore
 from wirt.network.forward import Forwarder
 from wirt.privileged.client import Helper
+from wirt.state.build_cache import BuildCacheTable
 from wirt.state.db import Database
 from wirt.state.events import EventTable
 from wirt.state.guests import GuestTable
@@ -91,10 +101,11 @@ class Files:
     def __init__(self, ground: Ground) -> None:
         self.pipes = Pipes()
         self.store = BlobStore(ground.layout.blobs, ground.layout.uploads)
-        table = ImageTable(ground.db)
+        self.table = table = ImageTable(ground.db)
         self.manifests = ManifestTable(ground.db)
-        self.reach = Reach(self.manifests, [ImageRoots(table)])
-        layers = Layers(ground.helper, self.store, table, self.reach)
+        self.build_cache = BuildCacheTable(ground.db)
+        self.reach = Reach(self.manifests, [ImageRoots(table), BuildRoots(self.build_cache)])
+        self.layers = layers = Layers(ground.helper, self.store, table, self.reach)
         self.images = Images(self.pipes, self.store, layers, table, ground.bus)
         self.load = LoadImages(self.pipes, self.store, layers, table, ground.bus)
         self.save = SaveImages(
@@ -131,6 +142,31 @@ class Nets:
         self.plug = Plug(
             networks=self.networks, guests=ground.roster, helper=ground.helper, bus=ground.bus
         )
+
+
+class Builds:
+    """Builds of images, and what runs their steps."""
+
+    def __init__(self, ground: Ground, files: Files, nets: Nets) -> None:
+        self.caches = BuildCaches(ground.helper)
+        self.steps = Steps(
+            BuildGround(
+                layout=ground.layout, helper=ground.helper, engines=ground.engines,
+                networks=nets.networks, pipes=files.pipes, store=files.store, layers=files.layers,
+            ),
+            self.caches,
+        )  # fmt: skip
+        self.build = Build(
+            works=Works(
+                pipes=files.pipes, store=files.store, layers=files.layers, helper=ground.helper,
+                cache=files.build_cache, runner=self.steps,
+            ),
+            bases=Bases(pipes=files.pipes, store=files.store, images=files.images),
+            finish=FinishBuild(
+                pipes=files.pipes, store=files.store, table=files.table, load=files.load,
+                bus=ground.bus,
+            ),
+        )  # fmt: skip
 
 
 class Life:
@@ -186,6 +222,7 @@ class Daemon:
         self._files = Files(self._ground)
         self._nets = Nets(self._ground)
         self._life = Life(self._ground, self._files, self._nets)
+        self._builds = Builds(self._ground, self._files, self._nets)
 
     async def open(self) -> None:
         """Put the world right before anybody is answered: adopt, then sweep."""
@@ -236,6 +273,7 @@ class Daemon:
             ImageRoutes(
                 images=files.images, load=files.load, save=files.save, importer=files.import_image
             ),
+            BuildRoutes(build=self._builds.build),
             VolumeRoutes(volumes=files.volumes),
             ArchiveRoutes(
                 guests=g.roster,

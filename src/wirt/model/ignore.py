@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -320,3 +320,22 @@ def _reaches_below(rule: Rule, directory: str) -> bool:
         if not _follow(tuple(_tokens(component)), part):
             return False
     return len(components) > len(parts)
+
+
+_WILD = frozenset("*?[\\")
+
+
+def is_wild(text: str) -> bool:
+    """Whether a name is a pattern rather than itself."""
+    return not _WILD.isdisjoint(text)
+
+
+def name_pattern(text: str) -> Callable[[str], bool]:
+    """What tells whether one name (without ``/``) matches, as Go's ``path/filepath.Match`` does;
+    for the sources of COPY. Raises Invalid."""
+    while "**" in text:
+        text = text.replace("**", "*")
+    if not text or len(text) > MAX_LENGTH:
+        raise _bad(text)
+    rule = Rule(text, tuple(_tokens(text)), takes_back=False)
+    return _Group([rule], takes_back=False).matches

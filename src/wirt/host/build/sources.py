@@ -16,7 +16,7 @@ from wirt.host.pipe import FdReader
 from wirt.image.build.graph import ContextRef, ImageRef, Nothing, Origin, StageRef
 from wirt.image.build.outcome import Root
 from wirt.image.build.tree import Entry, Filling, Tree, clean
-from wirt.model.patterns import is_wild
+from wirt.model.ignore import is_wild
 from wirt.privileged.protocol import ReadTree, StatTree, TreeSource
 from wirt.tar.member import Type
 

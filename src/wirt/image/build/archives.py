@@ -7,7 +7,7 @@ import re
 from wirt.errors import Invalid, NotFound
 from wirt.image.build.tree import Amount, Tree, filling
 from wirt.image.store import BlobStore
-from wirt.model.patterns import is_wild
+from wirt.model.ignore import is_wild
 from wirt.tar import header
 from wirt.tar.inflate import Inflater
 from wirt.tar.member import BLOCK, Type

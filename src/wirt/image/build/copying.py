@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from wirt.errors import Invalid, NotFound
 from wirt.image.build.dockerfile.mode import Mode
 from wirt.image.build.tree import Entry, Tree, clean
-from wirt.model.patterns import Ignore, is_wild
+from wirt.model.ignore import Ignore, is_wild
+from wirt.model.ignore import clean as clean_rule
 from wirt.tar.member import Type
 
 
@@ -83,7 +84,7 @@ class Picked:
 
 def pick(sources: Sequence[Source], rules: Rules) -> Picked:
     """Find all that the sources name. Raises NotFound naming a missing one, Invalid."""
-    exclude = Ignore(_clean_rule(rule) for rule in rules.exclude)
+    exclude = Ignore(clean_rule(rule) for rule in rules.exclude)
     items: dict[str, Item] = {}
     into = rules.several or rules.destination.endswith(("/", "/.")) or rules.destination == "."
     found_any = False
@@ -111,11 +112,6 @@ def _named(item: Item, into: bool) -> Item:
 def _seen_by_exclude(item: Item, rules: Rules) -> str:
     """``--exclude`` is matched against paths below a copied directory, or the whole path."""
     return item.below or item.entry.name if not rules.parents else item.entry.path
-
-
-def _clean_rule(rule: str) -> str:
-    mark = "!" if rule.startswith("!") else ""
-    return mark + (posixpath.normpath(rule.removeprefix("!")).lstrip("/") or ".")
 
 
 def _matches(source: Source, rules: Rules) -> Iterator[tuple[str, str]]:

@@ -17,7 +17,7 @@ from types import TracebackType
 
 from wirt.errors import Invalid, NotFound
 from wirt.image.store import BlobStore, Upload
-from wirt.model.patterns import component, is_wild
+from wirt.model.ignore import is_wild, name_pattern
 from wirt.tar.member import Member, Type, show
 from wirt.tar.reader import Bounds, Readable, Reader
 
@@ -196,9 +196,9 @@ class Tree:
                 if entry.type is Type.DIRECTORY:
                     yield prefix + entry.path[len(directory.path) :].lstrip("/")
             return
-        expression = component(part)
+        matches = name_pattern(part)
         for name in self.names(directory.path):
-            if expression.fullmatch(name):
+            if matches(name):
                 yield prefix + name
 
     # --- bytes ------------------------------------------------------------------------------
