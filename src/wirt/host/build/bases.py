@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from wirt.errors import NotFound
-from wirt.host.build.job import Base
+from wirt.host.build.job import BaseImage
 from wirt.host.images import ImageDetail, Images
 from wirt.host.pipe import Pipes
 from wirt.host.save import read_manifest
@@ -37,7 +37,7 @@ class Bases:
     images: Images
     pull: Pull | None = None
 
-    async def find(self, ref: ImageRef, *, platform: str, fresh: bool) -> Base:
+    async def find(self, ref: ImageRef, *, platform: str, fresh: bool) -> BaseImage:
         """An image. ``fresh``: ask its registry first. Raises NotFound."""
         wanted = ref.platform or platform
         if fresh and self.pull is not None:
@@ -51,7 +51,7 @@ class Bases:
             detail = await self.images.inspect(ref.name)
         return await self._base(detail, ref)
 
-    async def _base(self, detail: ImageDetail, ref: ImageRef) -> Base:
+    async def _base(self, detail: ImageDetail, ref: ImageRef) -> BaseImage:
         image, raw = detail.image, detail.raw
         found = await self.pipes.call(lambda: read_manifest(self.store, image))
         layers = tuple(
@@ -69,7 +69,7 @@ class Bases:
         triggers = tuple(
             parse_trigger(text, f"ONBUILD of {ref.name}") for text in settings.triggers
         )
-        return Base(
+        return BaseImage(
             settings=BaseSettings(settings=settings, triggers=triggers),
             root=Root(
                 layers=layers,

@@ -11,7 +11,7 @@ from wirt.errors import Conflict, Invalid, NotFound, Unsupported
 from wirt.host.build.bases import Bases
 from wirt.host.build.finish import Finish, Result
 from wirt.host.build.holding import Holding, holding
-from wirt.host.build.job import Base, Job
+from wirt.host.build.job import BaseImage, Job
 from wirt.host.build.progress import Progress, Tell
 from wirt.host.build.solve import Solver
 from wirt.host.build.sources import Sources
@@ -151,9 +151,9 @@ class Build:
                 asked.wish, graph.target.plan.settings, root, asked.platform, held, progress
             )
 
-    async def _plan(self, asked: Asked, held: Holding) -> tuple[Graph, dict[ImageRef, Base]]:
+    async def _plan(self, asked: Asked, held: Holding) -> tuple[Graph, dict[ImageRef, BaseImage]]:
         """Look images up until nothing more is asked for."""
-        known: dict[ImageRef, Base] = {}
+        known: dict[ImageRef, BaseImage] = {}
         while True:
             settings = {ref: base.settings for ref, base in known.items()}
             missing = needs(asked.question, settings).images - known.keys()
@@ -168,7 +168,7 @@ class Build:
                     held.lease.hold(layer.descriptor.digest)
 
     @staticmethod
-    def _check(asked: Asked, graph: Graph, bases: Mapping[ImageRef, Base]) -> None:
+    def _check(asked: Asked, graph: Graph, bases: Mapping[ImageRef, BaseImage]) -> None:
         """Refuse what cannot be done before anything is done."""
         runs = any(
             isinstance(step.instruction, ast.Run)
@@ -197,7 +197,7 @@ class Build:
         self,
         asked: Asked,
         graph: Graph,
-        bases: Mapping[ImageRef, Base],
+        bases: Mapping[ImageRef, BaseImage],
         held: Holding,
         progress: Progress,
         *,

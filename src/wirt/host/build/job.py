@@ -20,7 +20,7 @@ from wirt.image.platform import Platform
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Base:
+class BaseImage:
     """An image that a build starts from or copies from."""
 
     settings: BaseSettings
@@ -35,7 +35,7 @@ class Job:
 
     wish: BuildWish
     graph: Graph
-    bases: Mapping[ImageRef, Base]
+    bases: Mapping[ImageRef, BaseImage]
     sources: Sources
     progress: Progress
     holding: Holding

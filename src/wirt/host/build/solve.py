@@ -7,6 +7,7 @@ import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from wirt.aio import Team
 from wirt.errors import Internal, WirtError
 from wirt.host.build import running, transfer
 from wirt.host.build.job import Job, at
@@ -41,9 +42,9 @@ class Solver:
     async def solve(self) -> Root:
         """The root of the target. Raises what the first failing step raises."""
         graph = self.job.graph
-        async with asyncio.TaskGroup() as group:
+        async with Team() as team:
             for node in graph.stages:
-                self._stages[node.plan.index] = group.create_task(self._stage(node))
+                self._stages[node.plan.index] = team.start(self._stage(node))
         return self._stages[graph.target.plan.index].result()
 
     async def root_of(self, origin: StageRef | ImageRef) -> Root:
