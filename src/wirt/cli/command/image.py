@@ -26,6 +26,7 @@ COMMAND = Group(
     "image",
     summary="Images",
     verbs={
+        "build": "build",
         "history": "history",
         "import": "import",
         "inspect": INSPECT,
