@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wirt.errors import Invalid
@@ -360,6 +360,7 @@ pieces = st.sampled_from([*KEYWORDS, *map(str.lower, KEYWORDS), *FLAGS, *MARKS.s
 texts = st.lists(pieces, max_size=30).map("".join) | st.text(max_size=60)
 
 
+@settings(deadline=None)
 @given(texts)
 def test_every_text_is_read_or_refused_with_its_place(text: str) -> None:
     try:
@@ -379,6 +380,7 @@ def test_every_text_is_read_or_refused_with_its_place(text: str) -> None:
             assert each.at.source == "\n".join(file.lines[each.at.line - 1 : each.at.end_line])
 
 
+@settings(deadline=None)
 @given(texts)
 def test_every_letter_of_a_logical_line_is_where_its_position_says(text: str) -> None:
     try:

@@ -6,7 +6,7 @@ import contextlib
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wirt.image.build.dockerfile import glob, shellword
@@ -171,6 +171,7 @@ patterns = st.text("ab*?", max_size=6)
 values = st.text("abc", max_size=10)
 
 
+@settings(deadline=None)
 @given(patterns, values, st.booleans())
 def test_patterns_match_as_regular_expressions_do(text: str, value: str, longest: bool) -> None:
     pattern = glob.Pattern(text)
@@ -182,6 +183,7 @@ def test_patterns_match_as_regular_expressions_do(text: str, value: str, longest
     assert pattern.suffix(value, longest=longest) == (choose(starts) if starts else None)
 
 
+@settings(deadline=None)
 @given(patterns.filter(lambda text: text.strip("*") != ""), values)
 def test_patterns_replace_as_regular_expressions_do(text: str, value: str) -> None:
     pattern = glob.Pattern(text)
@@ -202,6 +204,7 @@ def test_no_pattern_takes_for_ever() -> None:
 parts = st.sampled_from([*"${}:-+?#%/\\'\"*v é", "none", "${v", "${none:-"])
 
 
+@settings(deadline=None)
 @given(st.lists(parts, max_size=25).map("".join))
 def test_every_word_means_something_or_is_refused(word: str) -> None:
     for meaning in (shellword.expand, shellword.expand_words, shellword.expand_text):
@@ -209,6 +212,7 @@ def test_every_word_means_something_or_is_refused(word: str) -> None:
             assert isinstance(meaning(word, ENV), str | list)
 
 
+@settings(deadline=None)
 @given(st.text("abc/.-_ é", max_size=20))
 def test_words_without_signs_mean_themselves(word: str) -> None:
     assert shellword.expand(word, ENV) == word

@@ -7,7 +7,7 @@ import re
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wirt.errors import Invalid
@@ -187,11 +187,13 @@ rules_of = st.lists(
 paths = st.lists(st.text("ab", min_size=1, max_size=3), min_size=1, max_size=4).map("/".join)
 
 
+@settings(deadline=None)
 @given(rules_of, paths)
 def test_the_last_match_decides(rules: list[str], path: str) -> None:
     assert Ignore(rules).leaves_out(path) == _oracle(rules, path)
 
 
+@settings(deadline=None)
 @given(rules_of, paths)
 def test_a_walk_that_prunes_finds_what_is_wanted(rules: list[str], path: str) -> None:
     """Going down directory by directory, leaving out what need not be walked, misses nothing."""
@@ -207,6 +209,7 @@ def test_a_walk_that_prunes_finds_what_is_wanted(rules: list[str], path: str) ->
     assert rule.is_out(rule.step(path, state)) == _oracle(rules, path)
 
 
+@settings(deadline=None)
 @given(st.text("ab/*?[]^-\\!# \ufeff\n.", max_size=30), paths)
 def test_every_text_is_read_or_refused(text: str, path: str) -> None:
     with contextlib.suppress(Invalid):

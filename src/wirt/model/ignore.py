@@ -104,6 +104,11 @@ class Ignore:
     def __bool__(self) -> bool:
         return bool(self._groups)
 
+    @property
+    def takes_back(self) -> bool:
+        """Whether there is a rule with ``!``."""
+        return any(group.takes_back for group in self._groups)
+
     def step(self, path: str, above: int = TOP) -> int:
         """The state of ``path``, which lies in a directory of the state ``above``."""
         for index in range(len(self._groups) - 1, above, -1):

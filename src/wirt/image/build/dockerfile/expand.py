@@ -54,10 +54,16 @@ class Expanded:
 
 
 def expand(
-    instruction: Instruction, env: Mapping[str, str], *, name: str, escape: str = "\\"
+    instruction: Instruction,
+    env: Mapping[str, str],
+    *,
+    name: str,
+    escape: str = "\\",
+    seen: shellword.Seen | None = None,
 ) -> Expanded:
-    """Expand and check one instruction of the file called ``name``. Raises Invalid."""
-    seen = shellword.Seen()
+    """Expand and check one instruction of the file called ``name``. Raises Invalid; ``seen`` knows
+    then too which variables were asked for until there."""
+    seen = seen if seen is not None else shellword.Seen()
     try:
         found = _Expansion(env, escape, seen).of(instruction)
     except Wrong as error:

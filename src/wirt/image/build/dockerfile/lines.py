@@ -53,6 +53,8 @@ def split(data: bytes, name: str) -> Text:
             code="dockerfile.too-large",
         )
     physical = data.decode("utf-8", "surrogateescape").removeprefix(_MARK).split("\n")
+    if not physical[-1]:
+        physical.pop()
     if len(physical) > MAX_LINES:
         raise located(
             name,

@@ -66,7 +66,7 @@ def parse(data: bytes, name: str = "Dockerfile") -> Dockerfile:
                 hint="only ARG may; begin with FROM",
             )
     if not stages:
-        raise located(name, Position(len(text.lines)), "the file has no FROM")
+        raise located(name, Position(max(1, len(text.lines))), "the file has no FROM")
     return Dockerfile(
         name=name,
         directives=text.directives,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
+from itertools import islice
 
 from wirt.errors import Invalid
 from wirt.image.build.dockerfile.ast import Position
 
 _SHOWN = 80
+_ASKED = 1000
 
 
 def show(text: str) -> str:
@@ -19,11 +20,30 @@ def show(text: str) -> str:
 
 def suggest(word: str, choices: Iterable[str]) -> str | None:
     """The one of ``choices`` that ``word`` is most likely a misspelling of (case is ignored)."""
-    by_lower: dict[str, str] = {}
-    for choice in choices:
-        by_lower.setdefault(choice.lower(), choice)
-    found = get_close_matches(word[:_SHOWN].lower(), by_lower, n=1, cutoff=0.7)
-    return by_lower[found[0]] if found else None
+    wanted = word[:_SHOWN].lower()
+    most = max(1, len(wanted) // 4)
+    best: tuple[int, str] | None = None
+    for choice in islice(choices, _ASKED):
+        if abs(len(choice) - len(wanted)) <= most:
+            distance = _distance(wanted, choice.lower())
+            if distance <= most and (best is None or (distance, choice) < best):
+                best = distance, choice
+    return best[1] if best else None
+
+
+def _distance(one: str, other: str) -> int:
+    """How many letters must be put in, left out, replaced, or swapped with the next."""
+    before: list[int] = []
+    last = list(range(len(other) + 1))
+    for i, letter in enumerate(one, 1):
+        row = [i]
+        for j, wanted in enumerate(other, 1):
+            cost = min(last[j] + 1, row[j - 1] + 1, last[j - 1] + (letter != wanted))
+            if i > 1 and j > 1 and letter == other[j - 2] and one[i - 2] == wanted:
+                cost = min(cost, before[j - 2] + 1)
+            row.append(cost)
+        before, last = last, row
+    return last[-1]
 
 
 def one_of(word: str, choices: Iterable[str]) -> str:

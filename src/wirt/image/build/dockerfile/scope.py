@@ -126,7 +126,7 @@ class Scope:
         """The environment of a RUN here."""
         return {**self.proxies, **self.args, **self.env}
 
-    def declare(self, file: Dockerfile, arg: Arg) -> tuple[Scope, frozenset[str]]:
+    def declare(self, file: Dockerfile, arg: Arg) -> tuple[Scope, set[str]]:
         """After an ARG; and the names in its defaults that had no value. Raises Invalid."""
         seen = shellword.Seen()
         found = _evaluate(file, arg, self.globals.given, self.values, seen)
@@ -140,7 +140,7 @@ class Scope:
         after = replace(
             self, args={**self.args, **found}, declared=self.declared | frozenset(names)
         )
-        return after._bounded(), frozenset(seen.missing)
+        return after._bounded(), seen.missing
 
     def set(self, env: Env) -> Scope:
         """After an ENV, which must be expanded already. Raises Invalid."""
