@@ -135,8 +135,8 @@ class Bench:
     archive: Archive
     told: list[Mapping[str, str]] = field(default_factory=list)
 
-    async def tell(self, line: Mapping[str, str]) -> None:
-        self.told.append(line)
+    async def tell(self, line: Mapping[str, object]) -> None:
+        self.told.append({key: str(value) for key, value in line.items()})
 
     async def load(self, archive: bytes | Path) -> tuple[Image, ...]:
         """Load an archive given as bytes or as a file."""

@@ -103,6 +103,7 @@ PROBES: Mapping[str, Probe] = {
     "skopeo": _runs("skopeo", "--version"),
     "buildah": _runs("buildah", "--version"),
     "umoci": _runs("umoci", "--version"),
+    "docker-registry": _runs("docker-registry", "--version"),
     "mmdebstrap": _runs("mmdebstrap", "--version"),
     "gcc": _runs("gcc", "--version"),
     "make": _runs("make", "--version"),
@@ -120,8 +121,8 @@ PROBES: Mapping[str, Probe] = {
 PROMISED = frozenset(
     {
         "root", "mountns", "netns", "overlay", "nft", "tap", "crun", "qemu", "qemu-img", "erofs",
-        "virtiofsd", "busybox", "skopeo", "buildah", "umoci", "mmdebstrap", "gcc", "make",
-        "clang-format", "keeper", "agent", "init", "guest-kernel",
+        "virtiofsd", "busybox", "skopeo", "buildah", "umoci", "docker-registry", "mmdebstrap",
+        "gcc", "make", "clang-format", "keeper", "agent", "init", "guest-kernel",
     }
 )  # fmt: skip
 """What a CI machine (Debian 12, root, no hardware virtualization) has after ``make setup``."""

@@ -50,17 +50,22 @@ def read(fd: int, name: str) -> Iterator[bytes]:
         yield data
 
 
-def told(answer: Response, path: str, *, quiet: bool) -> Iterator[dict[str, Any]]:
-    """The objects of a JSON-lines answer; statuses are said, problems raised."""
+def lines(answer: Response, path: str) -> Iterator[dict[str, Any]]:
+    """The objects of a JSON-lines answer; problems are raised."""
     try:
         for line in answer.lines():
             one = decode(line)
             if "problem" in one:
                 raise problem(0, encode(one["problem"]))
-            if "status" in one:
-                if not quiet and posix.isatty(2):
-                    say(str(one["status"]))
-            else:
-                yield one
+            yield one
     except (OSError, Lost, ValueError) as error:
         raise unreachable(path, error) from error
+
+
+def told(answer: Response, path: str, *, quiet: bool) -> Iterator[dict[str, Any]]:
+    """As :func:`lines`; statuses are said, not given."""
+    for one in lines(answer, path):
+        if "status" not in one:
+            yield one
+        elif not quiet and posix.isatty(2):
+            say(str(one["status"]))

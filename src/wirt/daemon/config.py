@@ -1,14 +1,24 @@
-"""How one daemon is set up: the command line, read once into a frozen value."""
+"""How one daemon is set up: the command line and its file, read once into a frozen value.
+
+The file is TOML; without one (and without ``--config``) everything has its default. Each of its
+tables is read by whom it is about: ``registries`` by :mod:`wirt.image.remote.settings`.
+"""
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+import tomllib
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from wirt.errors import Invalid, NotFound
+from wirt.image.remote import settings
+from wirt.image.remote.settings import Settings
 from wirt.layout import Layout
 
 DEFAULT_NAME = "wirt"
+TABLES = ("registries",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +26,7 @@ class Config:
     """``user``: name or number of the account to run as, None to stay who we are.
 
     ``guest_dir``: where the guest kernel and its initramfs are. ``keeper``: the keeper's program,
-    with the other native programs beside it.
+    with the other native programs beside it. ``registries``: mirrors, trust and so on.
     """
 
     layout: Layout
@@ -24,6 +34,7 @@ class Config:
     guest_dir: Path
     keeper: Path
     log_level: str
+    registries: Settings = field(default_factory=Settings)
 
 
 def parse(arguments: list[str]) -> Config:
@@ -34,6 +45,9 @@ def parse(arguments: list[str]) -> Config:
     parser.add_argument("--name", default=DEFAULT_NAME, help="name of this instance")
     parser.add_argument("--state", type=Path, help="directory of lasting state")
     parser.add_argument("--run", type=Path, help="directory of running state (a tmpfs)")
+    parser.add_argument(
+        "--config", type=Path, help="file of settings (default: /etc/wirt/NAME.toml, if any)"
+    )
     parser.add_argument("--user", help="account to run as (default: stay as started)")
     parser.add_argument(
         "--guest-dir",
@@ -57,10 +71,36 @@ def parse(arguments: list[str]) -> Config:
         state=(given.state or Path("/var/lib") / name).absolute(),
         run=(given.run or Path("/run") / name).absolute(),
     )
+    tables = read_file(given.config, Path("/etc/wirt") / f"{name}.toml")
     return Config(
         layout=layout,
         user=given.user,
         guest_dir=given.guest_dir.absolute(),
         keeper=given.keeper.absolute(),
         log_level=given.log_level,
+        registries=settings.read(tables.get("registries", {})),
     )
+
+
+def read_file(given: Path | None, usual: Path) -> dict[str, Any]:
+    """The tables of the file ``given``, else of the ``usual`` one if it is there.
+
+    Raises NotFound, Invalid naming the file.
+    """
+    path = given or usual
+    try:
+        found = tomllib.loads(path.read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        if given is None:
+            return {}
+        raise NotFound(f"there is no file of settings {path}", code="config.missing") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise Invalid(f"cannot read the settings {path}: {error}", code="config.invalid") from error
+    for key in found:
+        if key not in TABLES:
+            raise Invalid(
+                f"the settings {path} have an unknown table {key[:80]!r}",
+                hint=f"tables are: {', '.join(TABLES)}",
+                code="config.invalid",
+            )
+    return found

@@ -30,7 +30,11 @@ SOCKET_MODE = 0o660
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the daemon until SIGTERM or SIGINT; returns the exit code."""
-    config = parse(sys.argv[1:] if arguments is None else arguments)
+    try:
+        config = parse(sys.argv[1:] if arguments is None else arguments)
+    except WirtError as error:
+        sys.stderr.write(f"wirtd: {error.message}{f' ({error.hint})' if error.hint else ''}\n")
+        return 1
     logging.basicConfig(
         level=config.log_level.upper(),
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",

@@ -17,6 +17,7 @@ from wirt.api.native.life import LifeRoutes
 from wirt.api.native.networks import NetworkRoutes
 from wirt.api.native.observe import ObserveRoutes
 from wirt.api.native.registry import RegistryRoutes
+from wirt.api.native.remote import RemoteRoutes
 from wirt.api.native.streams import ExecRoutes, StreamRoutes
 from wirt.api.native.system import SystemRoutes
 from wirt.api.native.volumes import VolumeRoutes
@@ -36,6 +37,7 @@ from wirt.host.build.runner import Steps
 from wirt.host.build.works import Works
 from wirt.host.create import Create
 from wirt.host.doctor import Doctor
+from wirt.host.download import Downloads
 from wirt.host.events import Bus
 from wirt.host.execute import Execute
 from wirt.host.finish import Finish
@@ -52,6 +54,8 @@ from wirt.host.networks import Networks
 from wirt.host.pipe import Pipes
 from wirt.host.plug import Plug
 from wirt.host.prepare import Prepare
+from wirt.host.pull import Pull
+from wirt.host.registries import Registries
 from wirt.host.remove import Remove
 from wirt.host.roots import ImageRoots, Reach
 from wirt.host.roster import Roster
@@ -81,6 +85,7 @@ class Ground:
 
     def __init__(self, config: Config) -> None:
         self.layout = config.layout
+        self.registries = config.registries
         self.nursery = Nursery("wirtd")
         self.db = Database(config.layout.database)
         self.helper = Helper(config.layout.helper_socket)
@@ -117,6 +122,11 @@ class Files:
             sweep=self.images.sweep_blobs,
         )  # fmt: skip
         self.reach.add(self.registry.roots)
+        self.registries = Registries(ground.registries)
+        self.pull = Pull(
+            registries=self.registries, downloads=Downloads(self.pipes, self.store),
+            layers=layers, load=self.load, table=table, bus=ground.bus,
+        )  # fmt: skip
         volumes = VolumeTable(ground.db)
         self.volumes = Volumes(ground.helper, volumes, ground.layout, ground.bus)
 
@@ -274,6 +284,7 @@ class Daemon:
                 images=files.images, load=files.load, save=files.save, importer=files.import_image
             ),
             BuildRoutes(build=self._builds.build),
+            RemoteRoutes(pull=files.pull),
             VolumeRoutes(volumes=files.volumes),
             ArchiveRoutes(
                 guests=g.roster,
@@ -298,6 +309,7 @@ class Daemon:
         await self._nets.networks.close()
         for guest_id in self._ground.running.ids():
             await self._ground.running.drop(guest_id)
+        await self._files.registries.close()
         self._files.pipes.close()
         await self._ground.helper.close()
         await self._ground.db.close()

@@ -35,7 +35,7 @@ from wirt.state.images import ImageTable, LayerRow, Orphans
 
 log = logging.getLogger("wirt.layers")
 
-Tell = Callable[[Mapping[str, str]], Awaitable[None]]
+Tell = Callable[[Mapping[str, object]], Awaitable[None]]
 """Progress, one line of the answer each."""
 
 
@@ -129,23 +129,42 @@ class Layers:
         self, chain_id: str, parents: tuple[str, ...], *, expected: str, blob: Digest
     ) -> int:
         """Unpack one layer, unless it is there; the bytes of its files. As :meth:`unpack`."""
+        size = self._store.size(blob)
+        with self._store.open(blob) as file:
+            return await self.apply_stream(
+                chain_id, parents, expected=expected, blob_size=size, source=file.fileno()
+            )
+
+    async def apply_stream(
+        self,
+        chain_id: str,
+        parents: tuple[str, ...],
+        *,
+        expected: str,
+        blob_size: int,
+        source: int,
+    ) -> int:
+        """As :meth:`apply`, from a descriptor, a file or a pipe; bytes of its files.
+
+        A layer that is there already costs nothing, and then nothing is read. ``blob_size``: how
+        many bytes will come, by which its size is bounded. Raises Invalid, Exhausted.
+        """
         async with self._locks.hold(chain_id):
-            limit = self.limits.of_layer(self._store.size(blob))
+            limit = self.limits.of_layer(blob_size)
             room = max(self._store.room(), self.limits.least)
-            with self._store.open(blob) as file:
-                verb = ApplyLayer(
-                    chain_id=chain_id,
-                    parents=parents,
-                    expected=expected,
-                    max_bytes=min(limit, room),
-                    max_entries=self.limits.entries,
-                )
-                try:
-                    done, _ = await self._helper.call(verb, [file.fileno()])
-                except Invalid as error:
-                    if error.code == "archive.too-large" and room < limit:
-                        raise no_space(self._store.path(blob)) from error
-                    raise
+            verb = ApplyLayer(
+                chain_id=chain_id,
+                parents=parents,
+                expected=expected,
+                max_bytes=min(limit, room),
+                max_entries=self.limits.entries,
+            )
+            try:
+                done, _ = await self._helper.call(verb, [source])
+            except Invalid as error:
+                if error.code == "archive.too-large" and room < limit:
+                    raise no_space(self._store.path(Digest.parse(expected))) from error
+                raise
         return done.size
 
     async def disk(self, image: Image) -> None:

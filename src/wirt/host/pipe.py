@@ -64,7 +64,7 @@ class Pipes:
     async def feed(self, body: AsyncIterable[bytes], work: Callable[[FdReader], T]) -> T:
         """What ``work`` makes of the bytes of ``body``. When the body breaks off, its error is
         raised, whatever ``work`` made of the part that came."""
-        reader, writer = _pipe()
+        reader, writer = new_pipe()
 
         def run() -> T:
             try:
@@ -85,7 +85,7 @@ class Pipes:
 
     async def drain(self, work: Callable[[FdWriter], object]) -> AsyncGenerator[bytes, None]:
         """The bytes that ``work`` writes. Its error is raised after them."""
-        reader, writer = _pipe()
+        reader, writer = new_pipe()
 
         def run() -> None:
             try:
@@ -110,7 +110,7 @@ class Pipes:
     ) -> AsyncGenerator[bytes, None]:
         """The bytes that ``work`` makes of a body. An error of the body or of the work is raised
         after them."""
-        reader, writer = _pipe()
+        reader, writer = new_pipe()
 
         async def feed() -> None:
             try:
@@ -169,7 +169,13 @@ async def _write(fd: int, data: bytes) -> None:
             await _ready(fd, write=True)
 
 
-def _pipe() -> tuple[int, int]:
+async def writable(fd: int) -> None:
+    """Wait until a descriptor takes more bytes."""
+    await _ready(fd, write=True)
+
+
+def new_pipe() -> tuple[int, int]:
+    """A pipe's reading and writing end, as large as may be."""
     reader, writer = os.pipe()
     with contextlib.suppress(OSError):  # beyond the user's share of pipe memory
         fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, _PIPE_SIZE)

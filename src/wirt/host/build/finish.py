@@ -116,5 +116,5 @@ def _digest(data: bytes) -> Digest:
     return Digest("sha256", hashlib.sha256(data).hexdigest())
 
 
-async def _quiet(line: Mapping[str, str]) -> None:
+async def _quiet(line: Mapping[str, object]) -> None:
     del line

@@ -1,0 +1,61 @@
+"""The registries of the world: opened for one piece of work with the credentials sent along."""
+
+from __future__ import annotations
+
+from wirt.errors import Invalid
+from wirt.image.remote.auth import ANONYMOUS, Credentials
+from wirt.image.remote.door import Door
+from wirt.image.remote.endpoint import endpoints, origin
+from wirt.image.remote.pace import Patience
+from wirt.image.remote.repository import Repository
+from wirt.image.remote.settings import Settings
+from wirt.image.remote.source import Source
+from wirt.image.remote.transport import Transport, transport
+from wirt.model.image import Reference
+
+
+class Registries:
+    """Makes doors and sources. Belongs to one event loop; :meth:`close` ends its connections."""
+
+    def __init__(self, settings: Settings, *, patience: Patience | None = None) -> None:
+        self.settings = settings
+        self._patience = patience
+        self._transport: Transport | None = None
+
+    @property
+    def transport(self) -> Transport:
+        """The one pool of connections, made at first use."""
+        if self._transport is None:
+            self._transport = transport(self.settings, self._patience)
+        return self._transport
+
+    def door(self, domain: str, credentials: Credentials = ANONYMOUS) -> Door:
+        """A registry itself."""
+        Reference.parse(f"{domain}/x")
+        if domain.partition("/")[1]:
+            raise Invalid(f"invalid registry {domain[:200]!r}", hint="write HOST[:PORT]")
+        return Door(origin(domain, self.settings), self.transport, credentials)
+
+    def repository(self, reference: Reference, credentials: Credentials) -> Repository:
+        """Where an image is pushed to."""
+        return Repository(self.door(reference.domain, credentials), reference.path)
+
+    def source(self, reference: Reference, credentials: Credentials) -> Source:
+        """Where an image is pulled from. Mirrors get no credentials."""
+        found = [
+            Repository(
+                Door(
+                    endpoint,
+                    self.transport,
+                    ANONYMOUS if endpoint.mirror else credentials,
+                ),
+                reference.path,
+            )
+            for endpoint in endpoints(reference.domain, self.settings)
+        ]
+        return Source(found)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._transport is not None:
+            await self._transport.close()

@@ -1,0 +1,81 @@
+"""Where a repository can be pulled from: its mirrors in order, then the registry itself.
+
+The server that answered first stays the one that is asked, and what it said a tag means is pinned:
+everything after goes by digest, so a tag that moves meanwhile changes nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from wirt.errors import NotFound, WirtError
+from wirt.image.manifest import Descriptor
+from wirt.image.remote import download
+from wirt.image.remote.repository import Fetched, Repository
+from wirt.model.image import Digest
+
+log = logging.getLogger("wirt.registry")
+
+T = TypeVar("T")
+
+
+class Source:
+    """One repository and its mirrors; ``repositories``: at least one, the registry itself last."""
+
+    def __init__(self, repositories: Sequence[Repository]) -> None:
+        self._repositories = list(repositories)
+
+    @property
+    def origin(self) -> Repository:
+        """The repository at the registry itself."""
+        return self._repositories[-1]
+
+    async def manifest(self, reference: str) -> Fetched:
+        """A document by tag or digest."""
+        return await self._first(lambda repository: repository.manifest(reference))
+
+    async def head(self, reference: str) -> Digest | None:
+        """What a tag means there now, None when it is not there or not said."""
+        return await self._first(lambda repository: repository.head(reference))
+
+    async def tags(self) -> tuple[str, ...]:
+        """All tags."""
+        return await self._first(lambda repository: repository.tags())
+
+    async def referrers(self, subject: Digest) -> tuple[Descriptor, ...]:
+        """What speaks about a document."""
+        return await self._first(lambda repository: repository.referrers(subject))
+
+    async def blob(self, wanted: Descriptor) -> AsyncGenerator[bytes, None]:
+        """A blob. Another server is asked only as long as nothing has come."""
+        for repository in tuple(self._repositories):
+            begun = False
+            try:
+                async with contextlib.aclosing(download.blob(repository, wanted)) as stream:
+                    async for piece in stream:
+                        begun = True
+                        yield piece
+            except WirtError as error:
+                if begun or repository is self.origin:
+                    raise
+                log.info("mirror %s: %s", repository.host, error)
+            else:
+                return
+
+    async def _first(self, ask: Callable[[Repository], Awaitable[T]]) -> T:
+        for repository in tuple(self._repositories):
+            try:
+                found = await ask(repository)
+            except WirtError as error:
+                if repository is self.origin:
+                    raise
+                log.info("mirror %s: %s", repository.host, error)
+                if not isinstance(error, NotFound):
+                    self._repositories.remove(repository)  # it is ill: leave it alone
+                continue
+            if found is not None or repository is self.origin:
+                return found
+        raise AssertionError("the registry itself is always asked")
