@@ -9,7 +9,7 @@ import posix
 
 from wirt.cli.buildtar import BLOCK, pack
 from wirt.cli.flags import Call, misuse
-from wirt.cli.output import out
+from wirt.cli.output import harmless, out
 from wirt.client.fastjson import decode, encode
 from wirt.client.wire import Lost, problem
 
@@ -49,7 +49,7 @@ def build(call: Call) -> int:
                 if "bytes" in one:
                     rest = behind
                     break
-                if "image" in one:
+                if "image" in one or "check" in one:
                     result = one
                 else:
                     view.show(line, one)
@@ -62,6 +62,9 @@ def build(call: Call) -> int:
 
 
 def _tell(call: Call, result: dict[str, Any]) -> int:
+    if "check" in result:
+        out(harmless(str(result["check"])))
+        return 1 if result.get("warnings") else 0
     if path := call.text("iidfile"):
         _write(path, str(result.get("image", "")).encode())
     if path := call.text("metadata-file"):
@@ -114,29 +117,45 @@ def _body(head: bytes, place: Any) -> Iterator[bytes]:
     if place.stream is not None:
         yield from place.stream
         return
-    if place.directory:
+    if place.directory and place.wanted:
         yield from pack(place.directory, ignore_of(place))
-    for prefix, directory in place.further:
+    for prefix, directory in place.further if place.wanted else ():
         yield from pack(directory, _ignore(f"{directory}/.dockerignore"), prefix=f"{prefix}/")
     yield bytes(2 * BLOCK)
 
 
 def ignore_of(place: Any) -> Ignore | None:
-    """The rules beside the Dockerfile, else those of the context."""
+    """The rules of the context."""
+    text, path = ignore_text(place)
+    return _parsed(text, path)
+
+
+def ignore_text(place: Any) -> tuple[str | None, str]:
+    """The rules beside the Dockerfile, else those of the context; and where they stand."""
     if place.dockerfile_path:
-        found = _ignore(f"{place.dockerfile_path}.dockerignore")
+        path = f"{place.dockerfile_path}.dockerignore"
+        found = _text(path)
         if found is not None:
-            return found
-    return _ignore(f"{place.directory}/.dockerignore")
+            return found, path
+    path = f"{place.directory}/.dockerignore"
+    return (_text(path) if place.directory else None), path
+
+
+def _text(path: str) -> str | None:
+    data = read_file(path, missing_ok=True)
+    return None if data is None else data.decode("utf-8", "surrogateescape")
 
 
 def _ignore(path: str) -> Ignore | None:
-    data = read_file(path, missing_ok=True)
-    if data is None:
+    return _parsed(_text(path), path)
+
+
+def _parsed(text: str | None, path: str) -> Ignore | None:
+    if text is None:
         return None
     from wirt.model.ignore import Ignore
 
-    return Ignore.parse(data.decode("utf-8", "surrogateescape"), path)
+    return Ignore.parse(text, path)
 
 
 def read_file(path: str, *, missing_ok: bool = False) -> bytes | None:

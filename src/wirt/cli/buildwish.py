@@ -5,7 +5,7 @@ from __future__ import annotations
 import binascii
 import posix
 
-from wirt.cli.building import read_all, read_file
+from wirt.cli.building import ignore_text, read_all, read_file
 from wirt.cli.buildoutput import Output, output_of
 from wirt.cli.flags import Call, misuse
 
@@ -34,6 +34,8 @@ class Place:
         self.further: list[tuple[str, str]] = []
         self.contexts: list[dict[str, str]] = []
         self._file = call.text("file")
+        self.wanted = not call.on("check")
+        """Whether the daemon needs the context's files."""
         if context == "-":
             self._standard_input()
         elif context.startswith(_URLS):
@@ -127,10 +129,17 @@ def gather(call: Call, place: Place) -> dict[str, Any]:
         "isolation": call.text("as") or "container",
         "output": {"kind": place.output.kind},
         "check": call.on("check"),
+        "ignore": _ignore(place),
         "explain": call.on("explain"),
         "verify": call.on("verify"),
     }
     return {name: value for name, value in said.items() if value not in (None, "", [], {}, False)}
+
+
+def _ignore(place: Place) -> str:
+    """The rules of the context, as far as they are text that JSON can carry."""
+    text, _ = ignore_text(place)
+    return (text or "").encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _args(texts: list[str]) -> dict[str, str]:

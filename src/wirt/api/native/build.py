@@ -34,11 +34,16 @@ class BuildRoutes:
         """The answer tells progress, one object a line; the last is the image, or what went wrong.
 
         Outputs other than images follow as bytes after the line ``{"bytes": true}``. A client
-        that goes away ends the build.
+        that goes away ends the build. With ``check`` nothing is built, and the last object has
+        the report and the number of warnings in it.
         """
         wish = await _head(request)
 
         async def work(tell: Tell) -> AsyncIterator[bytes] | None:
+            if wish.check:
+                checked = await self._build.check(wish, _rest(request))
+                await tell({"check": checked.text, "warnings": len(checked.findings)})
+                return None
             made = await self._build.run(wish, _rest(request), tell)
             await tell({"image": made.id, "names": list(made.names), "manifest": made.manifest})
             if made.output is not None:

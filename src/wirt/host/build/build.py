@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from wirt.aio import shielded
 from wirt.errors import Conflict, Invalid, NotFound, Unsupported
 from wirt.host.build.bases import Bases
+from wirt.host.build.checks import Checked, Checks
 from wirt.host.build.finish import Finish, Result
 from wirt.host.build.holding import Holding, holding
 from wirt.host.build.job import BaseImage, Job
@@ -54,6 +55,11 @@ class Asked:
     platform: Platform
     epoch: int | None
 
+    @property
+    def known(self) -> dict[str, str]:
+        """The arguments that are known without being given."""
+        return platform_args(self.platform, platform.host(), self.wish.target)
+
 
 class Build:
     """The use case."""
@@ -62,6 +68,17 @@ class Build:
         self._works = works
         self._bases = bases
         self._finish = finish
+        self._checks = Checks(pipes=works.pipes, images=bases.images)
+
+    async def check(self, wish: BuildWish, body: AsyncIterable[bytes]) -> Checked:
+        """Look for mistakes in the Dockerfile; nothing is built. Raises Invalid."""
+        contexts = await self._receive(wish, body)
+        try:
+            asked = self._ask(wish, contexts)
+            return await self._checks.look(asked.question, wish, asked.known)
+        finally:
+            for tree in contexts.values():
+                await self._works.pipes.call(tree.discard)
 
     async def run(self, wish: BuildWish, body: AsyncIterable[bytes], tell: Tell) -> Result:
         """Build an image. ``body``: the context as a tar, maybe compressed, maybe nothing.
@@ -143,6 +160,7 @@ class Build:
         async with holding(self._works.layers) as held:
             graph, bases = await self._plan(asked, held)
             self._check(asked, graph, bases)
+            await self._checks.before_build(asked.question, asked.wish, asked.known, progress)
             root = await self._solve(asked, graph, bases, held, progress)
             if asked.wish.verify:
                 again = await self._solve(asked, graph, bases, held, progress, cached=False)

@@ -35,6 +35,8 @@ class BuildWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     ``context_url``: the context is fetched from there; otherwise the body brings it as a tar.
     ``args``: build arguments. ``secrets``: id to base64. ``no_cache``: names of stages, or
     ``["*"]``. ``shm_size``: bytes. ``ulimits``: ``NAME=SOFT[:HARD]``. ``extra_hosts``: ``NAME:IP``.
+    ``check``: build nothing, only look for mistakes. ``ignore``: the text of the context's
+    ``.dockerignore``, for the checks; the client has applied it already.
     ``verify``: build a second time without the cache and compare. ``isolation``: of RUN steps.
     """
 
@@ -57,6 +59,7 @@ class BuildWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     isolation: Isolation = Isolation.CONTAINER
     output: Output = Output()
     check: bool = False
+    ignore: str = ""
     explain: bool = False
     verify: bool = False
 

@@ -9,7 +9,8 @@ from wirt.errors import Invalid
 from wirt.image.build.dockerfile.ast import Position
 
 _SHOWN = 80
-_ASKED = 1000
+_COMPARED = 40
+_ASKED = 200
 
 
 def show(text: str) -> str:
@@ -20,7 +21,7 @@ def show(text: str) -> str:
 
 def suggest(word: str, choices: Iterable[str]) -> str | None:
     """The one of ``choices`` that ``word`` is most likely a misspelling of (case is ignored)."""
-    wanted = word[:_SHOWN].lower()
+    wanted = word[:_COMPARED].lower()
     most = max(1, len(wanted) // 4)
     best: tuple[int, str] | None = None
     for choice in islice(choices, _ASKED):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 from wirt.errors import Invalid
 from wirt.image.build.dockerfile import directives
 from wirt.image.build.dockerfile.ast import Directives, Position
 from wirt.image.build.dockerfile.lint import casing, stages, usage, variables
 from wirt.image.build.dockerfile.lint.subject import Finding, Rule, Subject, wants
 
+MAX_OF_A_RULE = 200
+"""Warnings of one rule that are told; nobody reads more."""
 _OVERRIDE = "BUILDKIT_DOCKERFILE_CHECK"
 
 RULES = (
@@ -142,7 +146,7 @@ def check(subject: Subject) -> tuple[Finding, ...]:
         )
         for rule in RULES
         if wants(rule, wanted)
-        for each in rule.check(subject)
+        for each in islice(rule.check(subject), MAX_OF_A_RULE)
     ]
     return tuple(sorted(found, key=lambda each: (each.position.line, each.position.column)))
 
