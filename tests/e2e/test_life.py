@@ -93,6 +93,18 @@ def test_a_detached_guest_is_listed_executed_in_logged_stopped_and_removed(
     live.wirt("inspect", "tour", code=3)
 
 
+def test_a_restart_keeps_a_guest_that_goes_at_its_end(shared_instance: Live) -> None:
+    live = shared_instance
+    guest = live.wirt("run", "-d", "--rm", "--name", "once", "busybox", "sleep", "1000").stdout
+    try:
+        live.wirt("restart", "-t", "0", "once")
+        assert (state(live, "once"), inspect(live, "once")["id"]) == ("running", guest.strip())
+        live.wirt("stop", "-t", "0", "once")
+        live.wirt("inspect", "once", code=3)
+    finally:
+        live.wirt("rm", "-f", "once", code=None)
+
+
 def test_pause_and_unpause(shared_instance: Live) -> None:
     live = shared_instance
     live.wirt("run", "-d", "--name", "frozen", "busybox", "sleep", "1000")

@@ -5,9 +5,11 @@ Runs once per start, whoever ended it: the process itself, a signal, the host, o
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -58,7 +60,18 @@ class Finish:
         self._nursery = nursery
         self.remove: After = _unset
         self.start_again: After = _unset
+        self._spared: Counter[str] = Counter()
         running.on_ended = self._ended
+
+    @contextlib.contextmanager
+    def sparing(self, guest_id: str) -> Iterator[None]:
+        """Meanwhile the end of this guest is no reason to remove it: it will be started again."""
+        self._spared[guest_id] += 1
+        try:
+            yield
+        finally:
+            self._spared[guest_id] -= 1
+            self._spared += Counter()  # those at zero go
 
     def _ended(self, live: Live) -> None:
         self._nursery.start(self.finish(live), name=f"finish {live.guest_id[:12]}")
@@ -125,7 +138,7 @@ class Finish:
         outcome = Outcome(guest.status.exit_code, guest.status.error)
         restarting = guest.status.state is GuestState.RESTARTING
         self._waits.ended(guest.id, outcome, restarting=restarting)
-        if guest.spec.remove_on_exit:
+        if guest.status.state is GuestState.REMOVING:
             await self.remove(guest, 0.0)
         elif delay is not None:
             self._nursery.start(self.start_again(guest, delay), name=f"restart {guest.name}")
@@ -140,7 +153,7 @@ class Finish:
         fault("host.ended")
         delay = next_delay(guest, ending)
         state = GuestState.EXITED if delay is None else GuestState.RESTARTING
-        if guest.spec.remove_on_exit:
+        if guest.spec.remove_on_exit and not self._spared[guest.id]:
             delay = None
             state = GuestState.REMOVING  # nobody may start it from here on
         else:

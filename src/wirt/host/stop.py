@@ -100,6 +100,10 @@ class Signals:
             await self._kill_for_good(guest, live)
         self._publish(guest, "stop")
 
+    def sparing(self, guest: Guest) -> contextlib.AbstractContextManager[None]:
+        """Meanwhile an end of this guest does not remove it."""
+        return self._finish.sparing(guest.id)
+
     async def take_down(self, guest: Guest) -> None:
         """Kill a guest and wait for its end; nothing happens when it is down. Raises Timeout."""
         guest = await self.stay_down(guest)
@@ -157,8 +161,9 @@ class Stop:
         return True
 
     async def restart(self, guest: Guest, timeout: int | None) -> None:
-        """Stop if it runs, then start."""
-        await self.stop(guest, timeout)
+        """Stop if it runs, then start, also a guest that is removed at its end."""
+        with self._signals.sparing(guest):
+            await self.stop(guest, timeout)
         await self._launch.start(self._roster.get(guest.id))
         self._bus.publish("guest", "restart", guest.id, name=guest.name, image=guest.spec.image)
 
