@@ -131,7 +131,7 @@ class DaemonLife:
         self.running = Running(world.layout, cast(Any, self.engines))
         self.helper = FakeHelper(world, life)
         self.waits = Waits()
-        self.attach = Attach(self.running)
+        self.attach = Attach(self.roster, self.running)
         self.bus = Bus(cast(Any, FakeEvents()), self.nursery)
         holders = FakeHolders(world, life)
         ground = SimpleNamespace(

@@ -328,3 +328,44 @@ def test_a_guest_that_is_being_removed_is_not_said_to_run(
         await removal
 
     play(tmp_path, monkeypatch, story)
+
+
+def test_a_restart_does_not_remove_what_vanishes_at_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story(d: DaemonLife) -> None:
+        guest = await d.make("web", remove_on_exit=True)
+        await d.verbs.launch.start(guest)
+        for _ in range(2):
+            await d.verbs.stop.restart(guest, 1)
+            assert d.roster.get(guest.id).status.state is GuestState.RUNNING
+        with d.waits.expect(guest, Condition.REMOVED) as removed:
+            d.world.exits(guest.id, 3)
+            assert (await asyncio.wait_for(removed, 60)).code == 3
+        with pytest.raises(NotFound):
+            d.roster.get(guest.id)
+
+    play(tmp_path, monkeypatch, story)
+
+
+def test_nobody_waits_for_the_start_of_what_is_being_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those who come after the removal has hung up on everybody would wait for ever."""
+
+    async def story(d: DaemonLife) -> None:
+        guest = await d.make("web")
+        removal = asyncio.ensure_future(d.verbs.remove.remove(guest))
+        d.attach.check(guest)
+        await until(lambda: d.roster.get(guest.id).status.state is GuestState.REMOVING)
+        with pytest.raises(Conflict, match="being removed"):
+            d.attach.check(guest)
+        for wait in (asyncio.sleep(0), removal):  # before and after the end of the removal
+            client, server = socket.socketpair()
+            with pytest.raises(NotFound, match="removed meanwhile"):
+                await d.attach.attach(guest, server.detach(), ALL)
+            assert client.recv(1) == b"", "hung up"
+            client.close()
+            await wait
+
+    play(tmp_path, monkeypatch, story)

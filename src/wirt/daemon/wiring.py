@@ -94,7 +94,7 @@ class Ground:
         self.engines = make_engines(config, self.helper)
         self.running = Running(config.layout, self.engines)
         self.waits = Waits()
-        self.attach = Attach(self.running)
+        self.attach = Attach(self.roster, self.running)
         self.doctor = Doctor(
             layout=config.layout, guest_dir=config.guest_dir, native=config.keeper.parent
         )

@@ -9,9 +9,12 @@ import os
 import select
 from dataclasses import dataclass
 
-from wirt.errors import Conflict, Unsupported
+from wirt.errors import Conflict, NotFound, Unsupported
+from wirt.host.roster import Roster
 from wirt.host.running import Live, Running
 from wirt.model.guest import Guest, GuestState
+
+LEAVING = frozenset({GuestState.REMOVING, GuestState.DEAD})
 
 MAX_WAITING = 64
 """Clients that may wait for the start of one guest."""
@@ -32,7 +35,8 @@ class Streams:
 class Attach:
     """The ``attach`` verb, and the clients that wait for a start."""
 
-    def __init__(self, running: Running) -> None:
+    def __init__(self, roster: Roster, running: Running) -> None:
+        self._roster = roster
         self._running = running
         self._waiting: dict[str, list[tuple[int, Streams]]] = {}
 
@@ -44,6 +48,8 @@ class Attach:
                 hint=f"'wirt unpause {guest.name}' first",
                 code="guest.paused",
             )
+        if self._leaves(guest.id):
+            raise Conflict(f"guest {guest.name!r} is being removed", code="guest.removing")
         self._hang_up_on_gone(guest.id)
         if len(self._waiting.get(guest.id, ())) >= MAX_WAITING:
             raise Unsupported(f"{MAX_WAITING} clients wait for the start of {guest.name!r} already")
@@ -51,10 +57,12 @@ class Attach:
     async def attach(self, guest: Guest, descriptor: int, streams: Streams) -> None:
         """Take over ``descriptor``, a connected stream socket; it is closed in any case."""
         live = self._running.get(guest.id)
-        if live is None:
+        if live is None and not self._leaves(guest.id):
             self._waiting.setdefault(guest.id, []).append((descriptor, streams))
             return
         try:
+            if live is None:  # its removal has hung up on everybody already, and would not again
+                raise NotFound(f"guest {guest.name!r} was removed meanwhile")
             await _give(live, guest, descriptor, streams)
         finally:
             os.close(descriptor)
@@ -68,6 +76,13 @@ class Attach:
             finally:
                 os.close(descriptor)
         self._waiting.pop(guest.id, None)
+
+    def _leaves(self, guest_id: str) -> bool:
+        """Whether a guest will never start again, as it is known now."""
+        try:
+            return self._roster.get(guest_id).status.state in LEAVING
+        except NotFound:
+            return True
 
     def _hang_up_on_gone(self, guest_id: str) -> None:
         """Forget clients that went away while they waited; nobody else would notice."""
