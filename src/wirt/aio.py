@@ -13,6 +13,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import Any, TypeVar
 
+from wirt.errors import Timeout
+
 T = TypeVar("T")
 
 log = logging.getLogger("wirt.aio")
@@ -56,10 +58,11 @@ class Nursery:
 async def shielded(work: Awaitable[T], *, deadline: float = 30.0) -> T:
     """Finish ``work`` even when the caller is cancelled meanwhile; then be cancelled.
 
-    Raises TimeoutError when it takes longer than ``deadline`` seconds.
+    Raises :class:`~wirt.errors.Timeout` when it takes longer than ``deadline`` seconds; by then it
+    was cancelled, and has undone what it undoes.
     """
     inner: asyncio.Future[T] = asyncio.ensure_future(  # noqa: TID251 - awaited right below
-        asyncio.wait_for(work, deadline)
+        _bounded(work, deadline)
     )
     try:
         return await asyncio.shield(inner)
@@ -69,6 +72,19 @@ async def shielded(work: Awaitable[T], *, deadline: float = 30.0) -> T:
         if not inner.cancelled() and inner.exception() is not None:
             log.warning("clean-up after cancellation failed", exc_info=inner.exception())
         raise
+
+
+async def _bounded(work: Awaitable[T], deadline: float) -> T:
+    try:
+        async with asyncio.timeout(deadline) as bound:
+            return await work
+    except TimeoutError:
+        if not bound.expired():
+            raise  # the work's own
+        raise Timeout(
+            f"it took longer than {deadline:g} s and was broken off",
+            hint="'wirt doctor' and the daemon's log tell what may hang",
+        ) from None
 
 
 @contextlib.asynccontextmanager

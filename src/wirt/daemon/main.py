@@ -17,6 +17,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from wirt.api.http.malformed import shorten_malformed
 from wirt.daemon.account import become
 from wirt.daemon.config import Config, parse
 from wirt.daemon.wiring import Daemon
@@ -41,6 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
         stream=sys.stderr,
     )
     logging.getLogger("aiohttp.access").setLevel(logging.WARNING)
+    shorten_malformed()
     try:
         if config.user is not None:
             become(config.user)

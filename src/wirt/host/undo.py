@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from types import TracebackType
 
 from wirt.aio import shielded
+from wirt.errors import Timeout
 from wirt.privileged.faults import fault
 
 log = logging.getLogger("wirt.undo")
@@ -47,7 +48,7 @@ class Undo:
         if self._steps:
             try:
                 await shielded(self._run(), deadline=DEADLINE)
-            except TimeoutError:  # must not hide what went wrong, least of all a cancellation
+            except Timeout:  # must not hide what went wrong, least of all a cancellation
                 log.exception("could not undo in time")
 
     async def _run(self) -> None:

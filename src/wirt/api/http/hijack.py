@@ -8,13 +8,17 @@ descriptors of a socket sends nothing (close(2)).
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
+from collections.abc import Awaitable
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
-from wirt.errors import Unavailable
+from wirt.errors import Unavailable, WirtError
+
+log = logging.getLogger("wirt.api")
 
 RAW = "application/vnd.docker.raw-stream"
 MULTIPLEXED = "application/vnd.docker.multiplexed-stream"
@@ -51,6 +55,21 @@ def take_socket(request: web.Request, *, tty: bool) -> int:
         os.close(descriptor)
         raise Unavailable("the client has closed the connection") from error
     return descriptor
+
+
+async def hand_over(request: web.Request, work: Awaitable[object]) -> Hijacked:
+    """Wait for what is done with a socket that :func:`take_socket` has taken.
+
+    The head is sent and the connection is the guest's: an answer about an error would be read as
+    its output. The stream just ends; ``wait`` tells the client code and reason.
+    """
+    try:
+        await work
+    except WirtError as error:
+        log.info("%s %s: hung up: %s", request.method, request.path, error.message)
+    except Exception:
+        log.exception("%s %s: hung up", request.method, request.path)
+    return Hijacked()
 
 
 def _head(request: web.Request, *, tty: bool) -> bytes:

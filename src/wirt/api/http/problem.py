@@ -9,7 +9,7 @@ import msgspec
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from wirt.errors import Internal, Kind, WirtError, primary
+from wirt.errors import Internal, Kind, Timeout, WirtError, primary
 
 log = logging.getLogger("wirt.api")
 
@@ -52,6 +52,16 @@ def problem(error: WirtError, request_id: str = "") -> Problem:
     )
 
 
+def known_error(error: BaseException) -> WirtError:
+    """What is told of an error: a passed deadline is a Timeout, anything unexpected a bug."""
+    found = primary(error)
+    if isinstance(found, WirtError):
+        return found
+    if isinstance(found, TimeoutError):
+        return Timeout(f"it took too long: {found}" if str(found) else "it took too long")
+    return Internal(f"internal error: {type(found).__name__}: {found}")
+
+
 @web.middleware
 async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Turn every exception of a handler into a problem answer; bugs are logged with an id."""
@@ -71,13 +81,11 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
             content_type="application/problem+json",
         )
     except Exception as error:
-        known = primary(error)
-        if not isinstance(known, WirtError) or known.kind is Kind.INTERNAL:
+        known = known_error(error)
+        if known.kind is Kind.INTERNAL:
             log.error("request %s %s failed", request_id, request.rel_url, exc_info=error)
-        if not isinstance(known, WirtError):
-            known = Internal(
-                f"internal error: {type(known).__name__}: {known}",
-                hint=f"please report it with the log lines of request {request_id}",
+            known.hint = (
+                known.hint or f"please report it with the log lines of request {request_id}"
             )
         return web.Response(
             status=STATUS[known.kind],

@@ -12,8 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 import msgspec
 from aiohttp import web
 
-from wirt.api.http.problem import problem
-from wirt.errors import Internal, WirtError, primary
+from wirt.api.http.problem import known_error, problem
 
 Tell = Callable[[Mapping[str, object]], Awaitable[None]]
 
@@ -40,10 +39,7 @@ async def told(request: web.Request, work: Work) -> web.StreamResponse:
     except Exception as error:
         if not response.prepared:
             raise
-        known = primary(error)
-        if not isinstance(known, WirtError):
-            known = Internal(f"internal error: {type(known).__name__}: {known}")
-        await tell({"problem": problem(known)})
+        await tell({"problem": problem(known_error(error))})
     if not response.prepared:
         await response.prepare(request)
     with contextlib.suppress(ConnectionError):

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-
 import msgspec
 from aiohttp import web
 
 from wirt.aio import shielded
 from wirt.api.http.body import answer, flag, number, read
-from wirt.api.http.hijack import Hijacked, take_socket
+from wirt.api.http.hijack import hand_over, take_socket
 from wirt.api.http.lines import NDJSON, begin, send_bytes
 from wirt.api.http.operation import operation
-from wirt.errors import WirtError
 from wirt.host.attach import DEFAULT_DETACH_KEYS, Attach, Streams
 from wirt.host.execute import LARGEST_TERMINAL, Execute
 from wirt.host.logs import Logs, LogWish
@@ -84,8 +81,7 @@ class StreamRoutes:
         )
         self._attach.check(guest)
         descriptor = take_socket(request, tty=guest.spec.tty)
-        await shielded(self._attach.attach(guest, descriptor, streams))
-        return Hijacked()
+        return await hand_over(request, shielded(self._attach.attach(guest, descriptor, streams)))
 
     @operation("Tell the terminal's size", query=("rows", "columns"), status=204)
     async def resize(self, request: web.Request) -> web.StreamResponse:
@@ -147,9 +143,7 @@ class ExecRoutes:
             await shielded(self._execute.start(process, None))
             return web.Response(status=204)
         descriptor = take_socket(request, tty=process.spec.tty)
-        with contextlib.suppress(WirtError):  # the head is sent already; wait tells code and why
-            await shielded(self._execute.start(process, descriptor))
-        return Hijacked()
+        return await hand_over(request, shielded(self._execute.start(process, descriptor)))
 
     @operation("Tell the terminal's size", query=("rows", "columns"), status=204)
     async def resize(self, request: web.Request) -> web.StreamResponse:
