@@ -1,12 +1,13 @@
 /*
  * wirt-jail: becomes another program with fewer rights, inside a guest's control groups.
  *
- *   wirt-jail [cgroup=FILE]... [uid=N gid=N [group=N]] -- PROGRAM [ARGUMENT]...
+ *   wirt-jail [cgroup=FILE]... [keep=FD]... [root=DIR] [uid=N gid=N [group=N]] -- PROGRAM [ARG]...
  *
  * The keeper starts a machine's programs through it. Each FILE is a cgroup.procs that the process
- * is written into. With uid and gid the program runs as those, in no other group than `group`,
- * without capabilities, and can never gain rights again. Anything that fails ends it with 126: a
- * machine that is not confined does not run.
+ * is written into. Of the descriptors above 2 the program gets those that are named. DIR is the
+ * root directory that it sees. With uid and gid the program runs as those, in no other group than
+ * `group`, without capabilities, and can never gain rights again. Anything that fails ends it with
+ * 126: a machine that is not confined does not run.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -17,7 +18,12 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+#ifndef CLOSE_RANGE_CLOEXEC
+#define CLOSE_RANGE_CLOEXEC (1U << 2)
+#endif
 
 _Noreturn static void give_up(const char *what)
 {
@@ -52,6 +58,25 @@ static const char *value_of(const char *argument, const char *key)
                                                                           : NULL;
 }
 
+/* All but those that keep() names afterwards are closed when the program begins. */
+static void close_rest(void)
+{
+    if (syscall(SYS_close_range, 3U, ~0U, CLOSE_RANGE_CLOEXEC) != 0)
+        give_up("cannot close descriptors");
+}
+
+static void keep(const char *text)
+{
+    if (fcntl((int)number(text), F_SETFD, 0) != 0)
+        give_up(text);
+}
+
+static void change_root(const char *path)
+{
+    if (chroot(path) != 0 || chdir("/") != 0)
+        give_up(path);
+}
+
 static void drop_rights(long uid, long gid, long group)
 {
     gid_t groups[1] = {(gid_t)group};
@@ -65,11 +90,17 @@ static void drop_rights(long uid, long gid, long group)
 int main(int argc, char **argv)
 {
     const struct rlimit no_core = {0, 0};
+    const char *root = NULL;
     long uid = -1, gid = -1, group = -1;
     int at = 1;
+    close_rest();
     for (const char *value; at < argc && strcmp(argv[at], "--") != 0; at++) {
         if ((value = value_of(argv[at], "cgroup")) != NULL)
             join(value);
+        else if ((value = value_of(argv[at], "keep")) != NULL)
+            keep(value);
+        else if ((value = value_of(argv[at], "root")) != NULL)
+            root = value;
         else if ((value = value_of(argv[at], "uid")) != NULL)
             uid = number(value);
         else if ((value = value_of(argv[at], "gid")) != NULL)
@@ -81,11 +112,14 @@ int main(int argc, char **argv)
     }
     if (at + 1 >= argc || strcmp(argv[at], "--") != 0 || (uid < 0) != (gid < 0) || uid == 0) {
         errno = EINVAL;
-        give_up("usage: wirt-jail [cgroup=FILE]... [uid=N gid=N [group=N]] -- PROGRAM...");
+        give_up("usage: wirt-jail [cgroup=FILE]... [keep=FD]... [root=DIR]"
+                " [uid=N gid=N [group=N]] -- PROGRAM...");
     }
     umask(077);
     if (setrlimit(RLIMIT_CORE, &no_core) != 0)
         give_up("cannot forbid core files");
+    if (root != NULL)
+        change_root(root);
     if (uid > 0)
         drop_rights(uid, gid, group);
     execv(argv[at + 1], argv + at + 1);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
@@ -294,6 +295,27 @@ def test_shared_folders(tell: Tell, machine: Box) -> None:
         assert await inside.execute("cat", "/mnt/rw/later") == (0, b"from the host\n")
 
     tell(story)
+
+
+def test_servers_of_folders_have_nothing_else_of_the_machine(machine: Box) -> None:
+    group = machine.layout.cgroup(machine.guest.id)
+    servers = [pid for pid in machine.cgroups.processes(group) if "virtiofsd" in _name(pid)]
+    assert len(servers) >= 3
+    (qemu,) = (pid for pid in machine.cgroups.processes(group) if "qemu" in _name(pid))
+    its = _open(qemu)
+    assert any(name.endswith("disk.img") for name in its)
+    assert any(name.startswith("socket:") for name in its)
+    shared = set[str]().union(*map(_open, servers)) & its
+    both = ("pipe:", "/dev/null", "/memfd:ram", "anon_inode:")
+    assert [name for name in shared if not name.startswith(both)] == []
+
+
+def _open(pid: int) -> set[str]:
+    return {str(fd.readlink()) for fd in Path(f"/proc/{pid}/fd").iterdir()}
+
+
+def _name(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text()
 
 
 def test_drivers_that_can_wait_come_by_themselves(tell: Tell) -> None:

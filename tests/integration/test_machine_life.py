@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -196,6 +197,43 @@ def test_qemu_has_no_rights_and_its_end_is_the_machines(box: Box, facts: Machine
     end = box.exit()
     assert end["code"] == ["137"]
     assert end["error"] == ["the machine ended without an exit status"]
+
+
+def _as_qemu(pid: int, *argv: str) -> list[str]:
+    """What a program prints that has QEMU's mounts, root directory and user."""
+    uid = str(Path(f"/proc/{pid}").stat().st_uid)
+    enter = [
+        "nsenter",
+        f"--target={pid}",
+        "--mount",
+        "--root",
+        f"--setuid={uid}",
+        f"--setgid={uid}",
+    ]
+    done = subprocess.run([*enter, "--", *argv], capture_output=True, text=True, check=False)
+    return done.stdout.split()
+
+
+def test_qemu_sees_programs_and_nothing_that_is_anybodys(box: Box, facts: MachineHost) -> None:
+    box.launch(*plan_of(facts, "sleep", "1000"))
+
+    async def story() -> None:
+        async with asyncio.timeout(BOOT), box.session(boot=True):
+            pid = _qemu(box)
+            assert set(_as_qemu(pid, "ls", "/")) <= {
+                "dev", "etc", "lib", "lib32", "lib64", "libx32", "proc", "usr",
+            }  # fmt: skip
+            assert _as_qemu(pid, "ls", "/etc", "/dev") == [
+                "/dev:", "null", "urandom", "/etc:", "ld.so.cache",
+            ]  # fmt: skip
+            processes = [name for name in _as_qemu(pid, "ls", "/proc") if name.isdigit()]
+            assert str(pid) in processes
+            assert len(processes) == 2, "QEMU and the one that looks"
+            assert _as_qemu(pid, "ls", "/proc/sys", f"/proc/{os.getpid()}/root") == []
+            for place in ("/", "/usr", "/dev", "/etc"):
+                assert _as_qemu(pid, "sh", "-c", f"touch {place}/x; ls {place}/x") == []
+
+    asyncio.run(story())
 
 
 def test_a_machine_whose_keeper_was_killed_switches_itself_off(

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from wirt.errors import Exhausted, Invalid, NotFound, Unavailable, Unsupported
 from wirt.linux import limits, spawn
-from wirt.privileged import facts, shares
+from wirt.privileged import cell, facts, shares
 from wirt.privileged.context import Context
 from wirt.privileged.faults import fault
 from wirt.privileged.paths import disk_path
@@ -118,9 +118,11 @@ def _argv(
             raise Invalid(f"the machine's plan has an unknown place {match[0]}") from None
 
     uid = str(uid_of(verb.id))
-    rights = [f"uid={uid}", f"gid={uid}", *(_kvm_group() if plan.kvm else [])]
+    root = cell.make(ctx.layout.guest_run(verb.id) / "cell", kvm=plan.kvm)
+    rights = [f"root={root}", f"uid={uid}", f"gid={uid}", *(_kvm_group() if plan.kvm else [])]
     words = (_PLACE.sub(value, word) for word in plan.argv)
-    return [*_jail(ctx, verb), *rights, "--", QEMU, *sets, *words]
+    theirs = (*inherited.values(), *files.values(), *disks.values())
+    return [*_jail(ctx, verb, theirs), *rights, "--", QEMU, *sets, *words]
 
 
 def _kvm_group() -> list[str]:
@@ -137,15 +139,17 @@ def _kvm_group() -> list[str]:
 
 
 def _aux(ctx: Context, verb: LaunchGuest, folder: shares.Folder) -> list[str]:
-    return [*_jail(ctx, verb), "--", *folder.argv]
+    return [*_jail(ctx, verb, (folder.listener,)), "--", *folder.argv]
 
 
-def _jail(ctx: Context, verb: LaunchGuest) -> list[str]:
-    """The start of a command that runs inside the guest's control groups."""
+def _jail(ctx: Context, verb: LaunchGuest, keep: Sequence[int]) -> list[str]:
+    """The start of a command that runs inside the guest's control groups, with these of the
+    descriptors that the keeper hands to all of them."""
     groups = ctx.cgroups.directories(ctx.layout.cgroup(verb.id))
     return [
         os.fspath(ctx.keeper.with_name("wirt-jail")),
         *(f"cgroup={group / 'cgroup.procs'}" for group in groups if group.is_dir()),
+        *(f"keep={fd}" for fd in keep),
     ]
 
 

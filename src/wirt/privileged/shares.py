@@ -66,9 +66,9 @@ def _folder(ctx: Context, share: Share, run: Path, number: int) -> Folder:
     if share.file:
         target = place / "file"
         target.touch(mode=0o600)
-        _bind(source, target, read_only=share.read_only)
+        bind(source, target, read_only=share.read_only)
     else:
-        _bind(source, place, read_only=share.read_only)
+        bind(source, place, read_only=share.read_only)
     listener, client = _sockets()
     argv = (
         *(VIRTIOFSD, f"--fd={listener}", "-f", "--rlimit-nofile=0"),
@@ -100,7 +100,8 @@ def _source(ctx: Context, share: Share) -> Path:
     return path
 
 
-def _bind(source: Path, target: Path, *, read_only: bool) -> None:
+def bind(source: Path, target: Path, *, read_only: bool) -> None:
+    """Show a tree or a file of the host, with what is mounted in it, at ``target``."""
     tree = libc.open_tree(source, libc.OPEN_TREE_CLONE | libc.AT_RECURSIVE)
     try:
         if read_only:
