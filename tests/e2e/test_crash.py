@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -128,11 +129,7 @@ def test_a_guest_whose_keeper_is_killed_is_put_down_and_said_so(instance: Live) 
     live = instance
     live.wirt("run", "-d", "--name", "orphan", "busybox", "sleep", "1000")
     guest = str(inspect(live, "orphan")["id"])
-    keepers = [
-        int(entry.name)
-        for entry in Path("/proc").iterdir()
-        if entry.name.isdigit() and guest in _command_line(entry)
-    ]
+    keepers = keepers_of(guest)
     assert keepers
     os.kill(min(keepers), 9)
     eventually(lambda: state(live, "orphan") == "exited")
@@ -143,6 +140,37 @@ def test_a_guest_whose_keeper_is_killed_is_put_down_and_said_so(instance: Live) 
     live.wirt("start", "orphan")
     assert live.wirt("exec", "orphan", "echo", "back").stdout == "back\n"
     clean(live)
+
+
+def test_a_keeper_that_is_slow_to_answer_keeps_its_guest(instance: Live) -> None:
+    """A loaded host must not lose guests because their keepers were not scheduled in time."""
+    live = instance
+    live.wirt("run", "-d", "--name", "patient", "busybox", "sleep", "1000")
+    before = inspect(live, "patient")
+    (keeper,) = keepers_of(str(before["id"]))
+    os.kill(keeper, signal.SIGSTOP)
+    try:
+        live.kill("wirt.daemon")
+        eventually(lambda: not answers(live))
+        eventually(lambda: answers(live))
+        assert inspect(live, "patient")["status"] == before["status"]
+        refused = live.wirt("exec", "patient", "true", code=125)
+        assert "does not answer" in refused.stderr
+    finally:
+        os.kill(keeper, signal.SIGCONT)
+    eventually(lambda: live.wirt("exec", "patient", "true", code=None).returncode == 0)
+    assert inspect(live, "patient")["status"] == before["status"]
+    live.wirt("kill", "patient")
+    clean(live)
+
+
+def keepers_of(guest: str) -> list[int]:
+    """Pids of the keepers of a guest."""
+    return [
+        int(entry.name)
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdigit() and guest in _command_line(entry)
+    ]
 
 
 def _command_line(entry: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,6 +15,7 @@ from wirt.aio import Nursery
 from wirt.daemon import wiring
 from wirt.engine.protocol import Plan, Start
 from wirt.errors import Unavailable
+from wirt.guest.keeper import SLOW
 from wirt.host.attach import Attach
 from wirt.host.events import Bus
 from wirt.host.insist import insist
@@ -111,6 +113,9 @@ def connector(world: World, life: Life) -> Any:
         keeper = world.keepers.get(path.parent.name)
         if keeper is None:
             raise Unavailable("no keeper answers")
+        if keeper.stopped:
+            await asyncio.sleep(timeout)
+            raise Unavailable("it does not answer", code=SLOW)
         return FakeLink(keeper, on_event, on_closed)
 
     return SimpleNamespace(connect=connect)
@@ -152,12 +157,13 @@ class DaemonLife:
         await insist(
             cast(Any, self.helper),
             p.Sweep(
-                running=self.running.ids(),
+                running=(*self.running.ids(), *self.verbs.adopt.slow()),
                 guests=tuple(guest.id for guest in self.roster.all()),
                 volumes=(), layers=(), images=(),
             ),
         )  # fmt: skip
         self.world.places &= {guest.id for guest in self.roster.all()}
+        self.verbs.adopt.go_on(self.nursery)
         self.verbs.revive.all()
 
     async def make(self, name: str, **spec: Any) -> Guest:

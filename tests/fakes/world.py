@@ -55,6 +55,7 @@ class FakeKeeper:
     links: list[FakeLink] = field(default_factory=list)
     streams: list[int] = field(default_factory=list)
     frozen: bool = False
+    stopped: bool = False
 
 
 @dataclass(eq=False)

@@ -17,7 +17,7 @@ from needs import needs
 from waiting import PATIENCE, eventually
 from wirt.errors import Unavailable
 from wirt.guest.frame import Frame, encode_record, record_frames
-from wirt.guest.keeper import KeeperLink, Request
+from wirt.guest.keeper import SLOW, KeeperLink, Request
 from wirt.guest.log import GuestLog
 
 pytestmark = needs("root", "keeper")
@@ -381,14 +381,15 @@ def test_no_keeper_is_unavailable() -> None:
             deaf = socket.socket(socket.AF_UNIX)
             deaf.bind(str(keeper.run / "deaf.sock"))
             deaf.listen(1)
-            for name in ("nothing.sock", "deaf.sock"):
-                with pytest.raises(Unavailable, match=name):
+            for name, code in (("nothing.sock", "unavailable"), ("deaf.sock", SLOW)):
+                with pytest.raises(Unavailable, match=name) as caught:
                     await KeeperLink.connect(
                         keeper.run / name,
                         on_event=lambda _: None,
                         on_closed=lambda: None,
                         timeout=0.2,
                     )
+                assert caught.value.code == code, "slow is not dead"
             deaf.close()
 
     asyncio.run(story())

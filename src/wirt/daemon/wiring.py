@@ -219,8 +219,8 @@ class Life:
             remove=self.remove, helper=g.helper, health=self.health,
         )  # fmt: skip
         self.sweep = SweepUp(
-            roster=g.roster, running=g.running, images=files.images, volumes=files.volumes,
-            helper=g.helper,
+            roster=g.roster, running=g.running, adopt=self.adopt, images=files.images,
+            volumes=files.volumes, helper=g.helper,
         )  # fmt: skip
 
 
@@ -248,6 +248,7 @@ class Daemon:
 
     def begin(self) -> None:
         """Start the guests that should be up; called once requests are answered."""
+        self._life.adopt.go_on(self._ground.nursery)
         self._life.revive.all()
         self._ground.bus.publish("daemon", "start", self._ground.layout.name)
 

@@ -40,6 +40,8 @@ from wirt.guest.frame import (
 __all__ = ["KeeperLink", "Record", "Request"]
 
 VERSION = "1"
+SLOW = "keeper.slow"
+"""Code of the error when a keeper is there but has not answered in time."""
 _OK, _ERROR, _EVENT = 128, 129, 130
 _PATH_MAX = 107
 _READ = 256 * 1024
@@ -155,7 +157,9 @@ class KeeperLink:
     ) -> KeeperLink:
         """Connect and exchange HELLO within ``timeout`` seconds.
 
-        Events may arrive before this returns. Raises :class:`~wirt.errors.Unavailable`.
+        Events may arrive before this returns. Raises :class:`~wirt.errors.Unavailable`, with the
+        code :data:`SLOW` when somebody holds the socket and did not answer: a process that is gone
+        refuses at once.
         """
         try:
             async with asyncio.timeout(timeout):
@@ -167,7 +171,7 @@ class KeeperLink:
                     await link.close()
                     raise
         except TimeoutError:
-            raise Unavailable(f"the keeper at {path} does not answer") from None
+            raise Unavailable(f"the keeper at {path} does not answer", code=SLOW) from None
         except OSError as error:
             raise Unavailable(f"no keeper answers at {path}: {error.strerror}") from error
         if link.hello.get("version") != [VERSION]:

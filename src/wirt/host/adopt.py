@@ -5,6 +5,8 @@ Found / result, for each stored guest:
 - other boot id than at its last start: the host was rebooted; down, its restart policy decides
 - its keeper answers and has started it: adopted, running (or paused)
 - its keeper answers but waits for START: the start was cut short; undone
+- its keeper holds its socket but does not answer: the host is slow, or the keeper stopped; it is
+  asked again until it answers or is gone, and its guest runs on meanwhile
 - an exit record: ended while we were away; finished with its true code and time
 - neither, but it should run: its keeper was killed; put down, code 137
 - state REMOVING: removal goes on
@@ -21,6 +23,7 @@ from dataclasses import replace
 from wirt.aio import Nursery
 from wirt.engine.protocol import Exit
 from wirt.errors import NotFound, Unavailable, WirtError
+from wirt.guest.keeper import SLOW
 from wirt.host.finish import Finish, noted_exit
 from wirt.host.health import Health
 from wirt.host.insist import insist
@@ -28,13 +31,17 @@ from wirt.host.launch import Launch, boot_id
 from wirt.host.remove import Remove
 from wirt.host.restart import FIRST_DELAY, LONGEST_DELAY, wanted_at_boot
 from wirt.host.roster import Roster
-from wirt.host.running import Live, Running
+from wirt.host.running import ANSWER_SECONDS, Live, Running
 from wirt.layout import Layout
 from wirt.model.guest import Guest, GuestState
 from wirt.privileged.client import Helper
 from wirt.privileged.protocol import ReleaseGuest
 
 log = logging.getLogger("wirt.adopt")
+
+SLOW_SECONDS = 30.0
+"""How long a slow keeper may take to answer when it is asked again."""
+SLOW_PAUSE = 1.0
 
 SHOULD_RUN = frozenset({GuestState.RUNNING, GuestState.PAUSED})
 
@@ -60,6 +67,31 @@ class Adopt:
         self._remove = remove
         self._helper = helper
         self._health = health
+        self._slow: dict[str, Guest] = {}
+
+    def slow(self) -> tuple[str, ...]:
+        """Ids of guests whose keepers have yet to answer."""
+        return tuple(self._slow)
+
+    def go_on(self, nursery: Nursery) -> None:
+        """Ask slow keepers again, each in a task of its own, while requests are answered."""
+        for guest in tuple(self._slow.values()):
+            nursery.start(self._patiently(guest), name=f"adopt {guest.name}")
+
+    async def _patiently(self, guest: Guest) -> None:
+        """Until its keeper answers or is gone, or somebody has done something about the guest."""
+        this_boot = boot_id()
+        try:
+            while guest.id in self._slow:
+                log.warning("the keeper of guest %s does not answer yet", guest.name)
+                await asyncio.sleep(SLOW_PAUSE)
+                now = next((g for g in self._roster.all() if g.id == guest.id), None)
+                if now is None or now.status != guest.status:
+                    return
+                del self._slow[guest.id]
+                await self._adopt(now, this_boot, timeout=SLOW_SECONDS)
+        finally:
+            self._slow.pop(guest.id, None)
 
     async def adopt_all(self) -> None:
         """Bring every stored guest into a state that is true; one guest's fault stops no other."""
@@ -70,7 +102,9 @@ class Adopt:
             except Exception:
                 log.exception("guest %s could not be adopted", guest.name)
 
-    async def _adopt(self, guest: Guest, this_boot: str) -> None:
+    async def _adopt(
+        self, guest: Guest, this_boot: str, *, timeout: float = ANSWER_SECONDS
+    ) -> None:
         if guest.status.state is GuestState.REMOVING:
             await self._remove.remove(guest)
             return
@@ -79,7 +113,9 @@ class Adopt:
             await self._end(guest, Exit(code=255, time=0, error="the host was restarted"))
             return
         if self._layout.guest_run(guest.id).is_dir():
-            live = await self._connect(guest)
+            live = await self._connect(guest, timeout)
+            if guest.id in self._slow:
+                return
             if live is not None:
                 await self._take_up(guest, live)
                 return
@@ -94,10 +130,12 @@ class Adopt:
         else:
             await self._undo_start(guest)
 
-    async def _connect(self, guest: Guest) -> Live | None:
+    async def _connect(self, guest: Guest, timeout: float) -> Live | None:
         try:
-            return await self._running.connect(guest)
-        except Unavailable:
+            return await self._running.connect(guest, timeout=timeout)
+        except Unavailable as error:
+            if error.code == SLOW:
+                self._slow[guest.id] = guest
             return None
 
     async def _take_up(self, guest: Guest, live: Live) -> None:

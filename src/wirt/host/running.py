@@ -17,6 +17,9 @@ from wirt.host.roster import require_running
 from wirt.layout import Layout
 from wirt.model.guest import ExecSpec, Guest, Isolation
 
+ANSWER_SECONDS = 5.0
+"""How long a keeper may take to answer before it counts as slow."""
+
 MOST_EXECS = 4096
 """Further processes of one guest that are remembered: running, ended lately, never started."""
 
@@ -71,13 +74,14 @@ class Running:
         """Guests that ended, of which the roster may not know yet."""
         self.on_ended: Ended = _nobody_listens
 
-    async def connect(self, guest: Guest) -> Live:
+    async def connect(self, guest: Guest, *, timeout: float = ANSWER_SECONDS) -> Live:
         """Connect to the guest's keeper. Raises Unavailable."""
         guest_id = guest.id
         keeper = await KeeperLink.connect(
             self._layout.keeper_socket(guest_id),
             on_event=lambda record: self._event(guest_id, record),
             on_closed=lambda: self._closed(guest_id),
+            timeout=timeout,
         )
         handle = self._engines[guest.spec.isolation].handle(guest, keeper)
         live = Live(guest_id=guest_id, keeper=keeper, handle=handle)

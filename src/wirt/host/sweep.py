@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from wirt.host.adopt import Adopt
 from wirt.host.images import Images
 from wirt.host.insist import insist
 from wirt.host.roster import Roster
@@ -23,12 +24,14 @@ class SweepUp:
         *,
         roster: Roster,
         running: Running,
+        adopt: Adopt,
         images: Images,
         volumes: Volumes,
         helper: Helper,
     ) -> None:
         self._roster = roster
         self._running = running
+        self._adopt = adopt
         self._images = images
         self._volumes = volumes
         self._helper = helper
@@ -39,7 +42,7 @@ class SweepUp:
         swept = await insist(
             self._helper,
             Sweep(
-                running=self._running.ids(),
+                running=(*self._running.ids(), *self._adopt.slow()),
                 guests=tuple(guest.id for guest in self._roster.all()),
                 volumes=await self._volumes.names(),
                 layers=layers,
