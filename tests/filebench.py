@@ -9,23 +9,37 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gzip
-import hashlib
 import io
-import json
 import os
 import signal
 import socket
-import tarfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
+from byhand import (
+    OCI_CONFIG,
+    OCI_INDEX,
+    OCI_LAYER,
+    OCI_MANIFEST,
+    Entry,
+    OciLayout,
+    config_json,
+    describe,
+    digest,
+    directory,
+    docker_archive,
+    file,
+    hard_link,
+    symlink,
+    tar,
+)
 from wirt.aio import Locks, Nursery
 from wirt.host.archive import Archive
+from wirt.host.collect import Cache, Collect, LayerCaches, UnnamedImages
 from wirt.host.events import Bus
 from wirt.host.images import Images
 from wirt.host.import_image import ImportImage, ImportWish
@@ -34,7 +48,9 @@ from wirt.host.load import LoadImages
 from wirt.host.pipe import Pipes
 from wirt.host.roots import ImageRoots, Reach
 from wirt.host.save import SaveImages
+from wirt.host.unpack import Unpack
 from wirt.host.volumes import Volumes
+from wirt.image.budget import Budget
 from wirt.image.store import BlobStore
 from wirt.layout import Layout
 from wirt.linux.cgroup import Cgroups
@@ -53,7 +69,27 @@ from wirt.state.db import Database
 from wirt.state.events import EventTable
 from wirt.state.images import ImageTable
 from wirt.state.manifests import ManifestTable
+from wirt.state.uses import UseTable
 from wirt.state.volumes import VolumeTable
+
+__all__ = [
+    "OCI_CONFIG",
+    "OCI_INDEX",
+    "OCI_LAYER",
+    "OCI_MANIFEST",
+    "Entry",
+    "OciLayout",
+    "config_json",
+    "describe",
+    "digest",
+    "directory",
+    "docker_archive",
+    "file",
+    "hard_link",
+    "symlink",
+    "tar",
+]
+"""Tests of images find these here as well."""
 
 T = TypeVar("T")
 
@@ -127,6 +163,8 @@ class Bench:
     manifests: ManifestTable
     reach: Reach
     layers: Layers
+    collect: Collect
+    uses: UseTable
     images: Images
     load_images: LoadImages
     save_images: SaveImages
@@ -187,7 +225,9 @@ class Bench:
 
 
 @contextlib.asynccontextmanager
-async def bench(ctx: Context, *, limits: Limits | None = None) -> AsyncIterator[Bench]:
+async def bench(
+    ctx: Context, *, limits: Limits | None = None, max_disk: int = 0
+) -> AsyncIterator[Bench]:
     """Everything on top of a helper process."""
     layout = ctx.layout
     helper, db = Helper(layout.helper_socket), Database(layout.database)
@@ -195,12 +235,18 @@ async def bench(ctx: Context, *, limits: Limits | None = None) -> AsyncIterator[
     nursery = Nursery("bench")
     bus = Bus(EventTable(db), nursery)
     await bus.open()
-    store = BlobStore(layout.blobs, layout.uploads)
+    budget = Budget(max_disk)
+    store = BlobStore(layout.blobs, layout.uploads, budget=budget)
     store.open_store()
     table, pipes, manifests = ImageTable(db), Pipes(), ManifestTable(db)
     reach = Reach(manifests, [ImageRoots(table)])
-    layers = Layers(helper, store, table, reach, limits=limits)
-    images = Images(pipes, store, layers, table, bus)
+    layers = Layers(helper, store, table, reach, limits=limits, budget=budget)
+    uses = UseTable(db)
+    unpack = Unpack(layers, table, uses)
+    caches: list[Cache] = [LayerCaches(layers, table, uses), UnnamedImages(layers, table)]
+    collect = Collect(helper, store, budget, caches)
+    await collect.open()
+    images = Images(pipes, store, layers, unpack, table, bus)
     load = LoadImages(pipes, store, layers, table, bus)
     volumes = Volumes(helper, VolumeTable(db), layout, bus)
     try:
@@ -215,6 +261,8 @@ async def bench(ctx: Context, *, limits: Limits | None = None) -> AsyncIterator[
             manifests=manifests,
             reach=reach,
             layers=layers,
+            collect=collect,
+            uses=uses,
             images=images,
             load_images=load,
             save_images=SaveImages(pipes, store, images, layers, manifests, bus),
@@ -236,11 +284,17 @@ async def bench(ctx: Context, *, limits: Limits | None = None) -> AsyncIterator[
         pipes.close()
 
 
-def run(base: Path, story: Callable[[Bench], Awaitable[T]], *, limits: Limits | None = None) -> T:
+def run(
+    base: Path,
+    story: Callable[[Bench], Awaitable[T]],
+    *,
+    limits: Limits | None = None,
+    max_disk: int = 0,
+) -> T:
     """Run a story on a fresh bench below ``base``."""
 
     async def whole(ctx: Context) -> T:
-        async with bench(ctx, limits=limits) as made:
+        async with bench(ctx, limits=limits, max_disk=max_disk) as made:
             return await asyncio.wait_for(story(made), 60)
 
     with helper_process(base) as ctx:
@@ -252,144 +306,3 @@ async def pieces(data: bytes | Path, size: int = 50_000) -> AsyncIterator[bytes]
     with io.BytesIO(data) if isinstance(data, bytes) else data.open("rb") as file:
         while chunk := file.read(size):
             yield chunk
-
-
-# --- archives by hand -----------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One member of a hand-made tar."""
-
-    name: str
-    type: bytes = tarfile.REGTYPE
-    data: bytes = b""
-    link: str = ""
-    mode: int | None = None
-    uid: int = 0
-    gid: int = 0
-    mtime: float = 1_000_000
-    device: tuple[int, int] = (0, 0)
-    pax: Mapping[str, str] = field(default_factory=dict)
-
-
-def file(name: str, data: bytes = b"", **more: Any) -> Entry:
-    return Entry(name=name, data=data, **more)
-
-
-def directory(name: str, **more: Any) -> Entry:
-    return Entry(name=name, type=tarfile.DIRTYPE, **more)
-
-
-def symlink(name: str, link: str, **more: Any) -> Entry:
-    return Entry(name=name, type=tarfile.SYMTYPE, link=link, **more)
-
-
-def hard_link(name: str, link: str, **more: Any) -> Entry:
-    return Entry(name=name, type=tarfile.LNKTYPE, link=link, **more)
-
-
-def tar(*entries: Entry) -> bytes:
-    """A tar archive with exactly these members, in this order."""
-    out = io.BytesIO()
-    with tarfile.open(
-        fileobj=out, mode="w", format=tarfile.PAX_FORMAT, errors="surrogateescape"
-    ) as archive:
-        for entry in entries:
-            info = tarfile.TarInfo(entry.name)
-            info.type = entry.type
-            default = 0o755 if entry.type == tarfile.DIRTYPE else 0o644
-            info.mode = default if entry.mode is None else entry.mode
-            info.size = len(entry.data)
-            info.linkname = entry.link
-            info.uid, info.gid = entry.uid, entry.gid
-            info.mtime = entry.mtime
-            info.devmajor, info.devminor = entry.device
-            info.pax_headers = dict(entry.pax)
-            archive.addfile(info, io.BytesIO(entry.data))
-    return out.getvalue()
-
-
-def digest(data: bytes) -> str:
-    return "sha256:" + hashlib.sha256(data).hexdigest()
-
-
-def config_json(layers: Iterable[bytes], **more: Any) -> bytes:
-    """An image configuration for uncompressed layers."""
-    node = {
-        "architecture": "amd64",
-        "os": "linux",
-        "config": {"Cmd": ["sh"]},
-        "rootfs": {"type": "layers", "diff_ids": [digest(layer) for layer in layers]},
-        **more,
-    }
-    return json.dumps(node).encode()
-
-
-def docker_archive(
-    *layers: bytes, tags: Iterable[str] = ("made:latest",), config: bytes | None = None
-) -> bytes:
-    """What an older ``docker save`` writes."""
-    config = config_json(layers) if config is None else config
-    names = [f"{number}/layer.tar" for number in range(len(layers))]
-    listing = [{"Config": "config.json", "RepoTags": list(tags), "Layers": names}]
-    return tar(
-        *(file(name, layer) for name, layer in zip(names, layers, strict=True)),
-        file("config.json", config),
-        file("manifest.json", json.dumps(listing).encode()),
-    )
-
-
-OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-OCI_INDEX = "application/vnd.oci.image.index.v1+json"
-OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
-OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
-
-
-def describe(data: bytes, media_type: str, **more: Any) -> dict[str, Any]:
-    """A descriptor."""
-    return {"mediaType": media_type, "digest": digest(data), "size": len(data), **more}
-
-
-@dataclass(kw_only=True)
-class OciLayout:
-    """An OCI layout being forged: change any part before :meth:`tar`."""
-
-    layers: list[bytes]
-    config: bytes = b""
-    manifest: dict[str, Any] = field(default_factory=dict)
-    index: dict[str, Any] = field(default_factory=dict)
-    blobs: dict[str, bytes] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.config = self.config or config_json(self.layers)
-        packed = [gzip.compress(layer, mtime=0) for layer in self.layers]
-        self.manifest = {
-            "schemaVersion": 2,
-            "mediaType": OCI_MANIFEST,
-            "config": describe(self.config, OCI_CONFIG),
-            "layers": [describe(layer, OCI_LAYER + "+gzip") for layer in packed],
-        }
-        for blob in (*packed, self.config):
-            self.blobs[digest(blob)] = blob
-
-    def tar(self, *more: Entry) -> bytes:
-        manifest = json.dumps(self.manifest).encode()
-        index = {
-            "schemaVersion": 2,
-            "manifests": [
-                describe(
-                    manifest,
-                    OCI_MANIFEST,
-                    annotations={"org.opencontainers.image.ref.name": "made:latest"},
-                )
-            ],
-            **self.index,
-        }
-        self.blobs.setdefault(digest(manifest), manifest)
-        return tar(
-            file("oci-layout", b'{"imageLayoutVersion":"1.0.0"}'),
-            *(file("blobs/" + name.replace(":", "/"), data) for name, data in self.blobs.items()),
-            file("index.json", json.dumps(index).encode()),
-            *more,
-        )

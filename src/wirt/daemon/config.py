@@ -16,9 +16,10 @@ from wirt.errors import Invalid, NotFound
 from wirt.image.remote import settings
 from wirt.image.remote.settings import Settings
 from wirt.layout import Layout
+from wirt.model.units import parse_size
 
 DEFAULT_NAME = "wirt"
-TABLES = ("registries",)
+TABLES = ("registries", "store")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +28,7 @@ class Config:
 
     ``guest_dir``: where the guest kernel and its initramfs are. ``keeper``: the keeper's program,
     with the other native programs beside it. ``registries``: mirrors, trust and so on.
+    ``max_disk``: bytes that the store may take, 0 for no limit.
     """
 
     layout: Layout
@@ -35,6 +37,25 @@ class Config:
     keeper: Path
     log_level: str
     registries: Settings = field(default_factory=Settings)
+    max_disk: int = 0
+
+
+def _bytes(text: str) -> int:
+    try:
+        return parse_size(text)
+    except Invalid as error:
+        raise argparse.ArgumentTypeError(error.message) from error
+
+
+def _store(table: object) -> int:
+    """The table ``store``, which has ``max-disk`` (bytes, or a text as ``20g``). Raises Invalid."""
+    if not isinstance(table, dict) or set(table) - {"max-disk"}:
+        raise Invalid(
+            "the settings have something else than 'max-disk' in the table 'store'",
+            hint='write [store] and max-disk = "20g"',
+            code="config.invalid",
+        )
+    return parse_size(str(table.get("max-disk", 0)))
 
 
 def parse(arguments: list[str]) -> Config:
@@ -64,6 +85,13 @@ def parse(arguments: list[str]) -> Config:
     parser.add_argument(
         "--log-level", default="info", choices=["debug", "info", "warning", "error"]
     )
+    parser.add_argument(
+        "--max-disk",
+        type=_bytes,
+        default=0,
+        metavar="SIZE",
+        help="bytes that images and caches may take, as 20g (default: no limit but the disk)",
+    )
     given = parser.parse_args(arguments)
     name: str = given.name
     layout = Layout(
@@ -79,6 +107,7 @@ def parse(arguments: list[str]) -> Config:
         keeper=given.keeper.absolute(),
         log_level=given.log_level,
         registries=settings.read(tables.get("registries", {})),
+        max_disk=given.max_disk or _store(tables.get("store", {})),
     )
 
 

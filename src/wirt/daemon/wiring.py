@@ -35,6 +35,7 @@ from wirt.host.build.ground import BuildGround
 from wirt.host.build.roots import BuildRoots
 from wirt.host.build.runner import Steps
 from wirt.host.build.works import Works
+from wirt.host.collect import Cache, Collect, LayerCaches, UnnamedImages
 from wirt.host.create import Create
 from wirt.host.doctor import Doctor
 from wirt.host.download import Downloads
@@ -64,9 +65,11 @@ from wirt.host.save import SaveImages
 from wirt.host.stats import Stats
 from wirt.host.stop import Signals, Stop
 from wirt.host.sweep import SweepUp
+from wirt.host.unpack import Unpack
 from wirt.host.update import Update
 from wirt.host.volumes import Volumes
 from wirt.host.waits import Waits
+from wirt.image.budget import Budget
 from wirt.image.store import BlobStore
 from wirt.network.forward import Forwarder
 from wirt.privileged.client import Helper
@@ -77,6 +80,7 @@ from wirt.state.guests import GuestTable
 from wirt.state.images import ImageTable
 from wirt.state.manifests import ManifestTable
 from wirt.state.networks import NetworkTable
+from wirt.state.uses import UseTable
 from wirt.state.volumes import VolumeTable
 
 
@@ -86,6 +90,7 @@ class Ground:
     def __init__(self, config: Config) -> None:
         self.layout = config.layout
         self.registries = config.registries
+        self.max_disk = config.max_disk
         self.nursery = Nursery("wirtd")
         self.db = Database(config.layout.database)
         self.helper = Helper(config.layout.helper_socket)
@@ -105,13 +110,20 @@ class Files:
 
     def __init__(self, ground: Ground) -> None:
         self.pipes = Pipes()
-        self.store = BlobStore(ground.layout.blobs, ground.layout.uploads)
+        self.budget = Budget(ground.max_disk)
+        self.store = BlobStore(ground.layout.blobs, ground.layout.uploads, budget=self.budget)
         self.table = table = ImageTable(ground.db)
         self.manifests = ManifestTable(ground.db)
         self.build_cache = BuildCacheTable(ground.db)
         self.reach = Reach(self.manifests, [ImageRoots(table), BuildRoots(self.build_cache)])
-        self.layers = layers = Layers(ground.helper, self.store, table, self.reach)
-        self.images = Images(self.pipes, self.store, layers, table, ground.bus)
+        self.layers = layers = Layers(
+            ground.helper, self.store, table, self.reach, budget=self.budget
+        )
+        uses = UseTable(ground.db)
+        unpack = Unpack(layers, table, uses)
+        caches: list[Cache] = [LayerCaches(layers, table, uses), UnnamedImages(layers, table)]
+        self.collect = Collect(ground.helper, self.store, self.budget, caches)
+        self.images = Images(self.pipes, self.store, layers, unpack, table, ground.bus)
         self.load = LoadImages(self.pipes, self.store, layers, table, ground.bus)
         self.save = SaveImages(
             self.pipes, self.store, self.images, layers, self.manifests, ground.bus
@@ -244,6 +256,7 @@ class Daemon:
         await self._nets.networks.open()
         await self._life.adopt.adopt_all()
         await self._life.sweep.sweep()
+        await self._files.collect.open()
         await self._files.registry.listeners.open()
 
     def begin(self) -> None:

@@ -160,6 +160,8 @@ class Archive:
         if guest.status.state in _ALIVE:
             return TreeSource(guest=guest.id, running=True)
         image = await self._images.get(guest.image_id)
+        async with self._images.ready(image):
+            pass  # the guest keeps them from here on
         mounts = await self._volumes.resolve_mounts(guest, image)
         binds = tuple(
             (mount.volume or mount.source, mount.target, mount.read_only)

@@ -12,6 +12,7 @@ from wirt.errors import Conflict, Invalid, NotFound, Unsupported
 from wirt.host.events import Bus
 from wirt.host.layers import Layers
 from wirt.host.pipe import Pipes
+from wirt.host.unpack import Unpack
 from wirt.image import config as configuration
 from wirt.image import platform
 from wirt.image.document import Object, parse
@@ -58,8 +59,15 @@ class Images:
     """The images of this host."""
 
     def __init__(
-        self, pipes: Pipes, store: BlobStore, layers: Layers, table: ImageTable, bus: Bus
+        self,
+        pipes: Pipes,
+        store: BlobStore,
+        layers: Layers,
+        unpack: Unpack,
+        table: ImageTable,
+        bus: Bus,
     ) -> None:
+        self._unpack = unpack
         self._pipes = pipes
         self._store = store
         self._layers = layers
@@ -206,7 +214,13 @@ class Images:
 
     async def disk(self, image: Image) -> None:
         """Make sure that the image's disk for machines is there."""
-        await self._layers.disk(image)
+        await self._unpack.disk(image)
+
+    def ready(
+        self, image: Image, *, layers: bool = True, disk: bool = False
+    ) -> contextlib.AbstractAsyncContextManager[None]:
+        """Keep an image, with its layers unpacked or its disk made, while it is used."""
+        return self._unpack.ready(image, layers=layers, disk=disk)
 
     # --- changing ---------------------------------------------------------------------------
 

@@ -51,10 +51,9 @@ class Plans:
     async def launch(self, guest: Guest) -> tuple[Plan, Launched]:
         """Plan and carry out; the keeper waits for START afterwards."""
         start = await self._prepare.start(guest)
-        if guest.spec.isolation is not Isolation.CONTAINER:
-            await self._prepare.disk(start)
         plan = self._engines[guest.spec.isolation].plan(start)
-        launched, descriptors = await self._helper.call(plan.launch)
+        async with self._prepare.ready(start, plan.launch):
+            launched, descriptors = await self._helper.call(plan.launch)
         for descriptor in descriptors:
             os.close(descriptor)
         assert isinstance(launched, Launched)

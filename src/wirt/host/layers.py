@@ -10,23 +10,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import Counter
 from collections.abc import (
     AsyncIterator,
     Awaitable,
     Callable,
     Iterable,
-    Iterator,
     Mapping,
     Set,
 )  # fmt: skip
 from dataclasses import dataclass, field
 
 from wirt.aio import Locks, shielded
-from wirt.errors import Invalid
+from wirt.errors import Exhausted, Invalid
+from wirt.host.holds import Holds
 from wirt.host.insist import WHILE_SOMEBODY_WAITS, insist
 from wirt.host.roots import Reach, Wanted
 from wirt.image.assemble import Stored
+from wirt.image.budget import Budget, refusal
 from wirt.image.store import BlobStore, Lease, no_space
 from wirt.model.image import Digest, Image
 from wirt.privileged.client import Helper
@@ -58,6 +58,10 @@ class Limits:
         return min(self.layer, max(self.floor, blob_size * self.ratio))
 
 
+GROWTH = 3
+"""How many times larger than its blob a layer is taken to be before it is unpacked."""
+SMALL = 4096
+
 UNDO_SECONDS = 600.0
 """How long deleting what a failed load has made may take."""
 
@@ -71,7 +75,11 @@ class Intake:
 
 
 class Layers:
-    """Makes and drops what images need on the disk besides their blobs."""
+    """Makes and drops what images need on the disk besides their blobs.
+
+    ``present``: chain ids and image ids whose layers and disks are known to be there; what is not
+    in it may be there too. ``budget``: what all of the store may take.
+    """
 
     def __init__(
         self,
@@ -81,30 +89,26 @@ class Layers:
         reach: Reach,
         *,
         limits: Limits | None = None,
+        budget: Budget | None = None,
     ) -> None:
         self._helper = helper
         self._store = store
         self._table = table
         self._reach = reach
         self.limits = limits or Limits()
+        self.budget = budget or Budget()
+        self.present: set[str] = set()
         self._locks = Locks()
-        self._held: Counter[str] = Counter()
+        self._holds = Holds()
 
-    @contextlib.contextmanager
-    def hold(self, names: Iterable[str]) -> Iterator[None]:
+    def hold(self, names: Iterable[str]) -> contextlib.AbstractContextManager[None]:
         """Keep layers (chain ids) and images (ids) from being dropped."""
-        kept = tuple(names)
-        self._held.update(kept)
-        try:
-            yield
-        finally:
-            self._held.subtract(kept)
-            self._held += Counter()
+        return self._holds.hold(names)
 
     @property
     def held(self) -> frozenset[str]:
         """What :meth:`hold` keeps now."""
-        return frozenset(self._held)
+        return self._holds.held
 
     async def wanted(self) -> Wanted:
         """What all owners want kept."""
@@ -126,13 +130,25 @@ class Layers:
         return tuple(rows)
 
     async def apply(
-        self, chain_id: str, parents: tuple[str, ...], *, expected: str, blob: Digest
+        self,
+        chain_id: str,
+        parents: tuple[str, ...],
+        *,
+        expected: str,
+        blob: Digest,
+        guess: int = 0,
     ) -> int:
-        """Unpack one layer, unless it is there; the bytes of its files. As :meth:`unpack`."""
+        """As :meth:`apply_stream`, of a blob that is in the store."""
         size = self._store.size(blob)
+        plain = expected == str(blob)
         with self._store.open(blob) as file:
             return await self.apply_stream(
-                chain_id, parents, expected=expected, blob_size=size, source=file.fileno()
+                chain_id,
+                parents,
+                expected=expected,
+                blob_size=size,
+                source=file.fileno(),
+                guess=guess or (size if plain else 0),
             )
 
     async def apply_stream(
@@ -143,44 +159,73 @@ class Layers:
         expected: str,
         blob_size: int,
         source: int,
+        guess: int = 0,
     ) -> int:
-        """As :meth:`apply`, from a descriptor, a file or a pipe; bytes of its files.
+        """Unpack one layer from a descriptor, a file or a pipe; bytes of its files.
 
         A layer that is there already costs nothing, and then nothing is read. ``blob_size``: how
-        many bytes will come, by which its size is bounded. Raises Invalid, Exhausted.
+        many bytes will come, by which its size is bounded. ``guess``: how many bytes it will
+        probably take, 0 when nobody knows. The caller holds the chain id. Raises Invalid,
+        Exhausted.
         """
         async with self._locks.hold(chain_id):
             limit = self.limits.of_layer(blob_size)
             room = max(self._store.room(), self.limits.least)
-            verb = ApplyLayer(
-                chain_id=chain_id,
-                parents=parents,
-                expected=expected,
-                max_bytes=min(limit, room),
-                max_entries=self.limits.entries,
-            )
-            try:
-                done, _ = await self._helper.call(verb, [source])
-            except Invalid as error:
-                if error.code == "archive.too-large" and room < limit:
+            there = chain_id in self.present
+            likely = 0 if there else min(limit, guess or blob_size * GROWTH)
+            async with self.budget.reserved(likely, least=blob_size) as granted:
+                affordable = max(granted + self.budget.left, SMALL)
+                verb = ApplyLayer(
+                    chain_id=chain_id,
+                    parents=parents,
+                    expected=expected,
+                    max_bytes=min(limit, room, affordable),
+                    max_entries=self.limits.entries,
+                )
+                try:
+                    done, _ = await self._helper.call(verb, [source])
+                except Invalid as error:
+                    if error.code != "archive.too-large" or verb.max_bytes >= limit:
+                        raise
+                    if affordable < room:
+                        raise refusal(self.budget, affordable + 1) from error
                     raise no_space(self._store.path(Digest.parse(expected))) from error
-                raise
+            if not there:
+                await self._grown(chain_id, done.disk or done.size)
         return done.size
 
+    async def _grown(self, chain_id: str, size: int) -> None:
+        """Count what was unpacked; it goes again when only that keeps the budget."""
+        self.present.add(chain_id)
+        self.budget.grew(size)
+        try:
+            async with self.budget.reserved(0):
+                pass
+        except Exhausted:
+            await self._remove(chain_ids=(chain_id,))
+            raise
+
     async def disk(self, image: Image) -> None:
-        """Make the image's read-only disk (``disks/<image id>.erofs``) for machines."""
-        async with self._locks.hold(image.id):
-            verb = MakeImageDisk(image_id=image.id, layers=image.chain_ids)
-            await self._helper.call(verb)
+        """Make the image's read-only disk (``disks/<image id>.erofs``) for machines.
+
+        Raises NotFound (``layer.missing``) when it is not there and a layer is not unpacked.
+        """
+        with self.hold((image.id, *image.chain_ids)):
+            async with self._locks.hold(image.id):
+                there = image.id in self.present
+                async with self.budget.reserved(0 if there else image.size):
+                    verb = MakeImageDisk(image_id=image.id, layers=image.chain_ids)
+                    made, _ = await self._helper.call(verb)
+                if not there:
+                    self.present.add(image.id)
+                    self.budget.grew(made.size)
 
     async def drop(self, orphans: Orphans) -> None:
         """Delete what belongs to no image any more and is not held."""
         for chain_id in reversed(orphans.chain_ids):
-            async with self._locks.hold(chain_id):
-                await self._drop(Orphans(chain_ids=(chain_id,)))
+            await self.let_go(Orphans(chain_ids=(chain_id,)), owned=False)
         for image_id in orphans.images:
-            async with self._locks.hold(image_id):
-                await self._drop(Orphans(images=(image_id,)))
+            await self.let_go(Orphans(images=(image_id,)), owned=False)
         await self.drop_blobs({*orphans.blobs, *await self._reach.below(orphans.documents)})
 
     async def drop_blobs(self, candidates: Set[str]) -> int:
@@ -203,15 +248,30 @@ class Layers:
         found = await asyncio.to_thread(lambda: {str(digest) for digest, _ in self._store.all()})
         return await self.drop_blobs(found | await self._reach.documents())
 
-    async def _drop(self, orphans: Orphans) -> None:
-        wanted = await self._reach.wanted()
-        unused = await self._table.unused(orphans)
-        kept = {*self._held, *wanted.chain_ids, *wanted.images}
-        chain_ids = tuple(c for c in unused.chain_ids if c not in kept)
-        images = tuple(i for i in unused.images if i not in kept)
-        if chain_ids or images:
-            verb = DropLayers(chain_ids=chain_ids, image_ids=images)
-            await insist(self._helper, verb, patience=WHILE_SOMEBODY_WAITS)
+    async def let_go(self, what: Orphans, *, owned: bool) -> bool:
+        """Drop one unpacked layer or one disk; whether it is gone.
+
+        Nothing that is held or used goes. ``owned``: also what belongs to an image that nothing
+        uses now; it is made again when needed.
+        """
+        (name,) = (*what.chain_ids, *what.images)
+        if name in self.held:  # whoever holds it may wait for room, and so for us
+            return False
+        async with self._locks.hold(name):
+            with self._holds.watch() as watched:
+                wanted = await self._reach.wanted()
+                kept = wanted.used if owned else wanted.chain_ids | wanted.images
+                if name in kept or name in watched:
+                    return False
+                await self._remove(chain_ids=what.chain_ids, image_ids=what.images)
+        return True
+
+    async def _remove(
+        self, *, chain_ids: tuple[str, ...] = (), image_ids: tuple[str, ...] = ()
+    ) -> None:
+        self.present.difference_update(chain_ids, image_ids)
+        verb = DropLayers(chain_ids=chain_ids, image_ids=image_ids)
+        await insist(self._helper, verb, patience=WHILE_SOMEBODY_WAITS)
 
     def lease(self) -> Lease:
         """Keep blobs that are being read."""

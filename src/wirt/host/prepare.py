@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 
 from wirt.engine.protocol import Process, Start
@@ -13,6 +14,7 @@ from wirt.host.volumes import Volumes
 from wirt.model.guest import Guest, GuestSpec
 from wirt.model.image import Image
 from wirt.model.names import short
+from wirt.privileged.protocol import LaunchGuest
 
 
 class Prepare:
@@ -41,9 +43,14 @@ class Prepare:
             files=await self._networks.files(guest, hostname=hostname),
         )
 
-    async def disk(self, start: Start) -> None:
-        """Make the image's read-only disk for machines, if it is not there yet."""
-        await self._images.disk(start.image)
+    def ready(
+        self, start: Start, launch: LaunchGuest
+    ) -> contextlib.AbstractAsyncContextManager[None]:
+        """While the block runs, what the launch needs of the image is there: unpacked layers, or
+        the read-only disk for machines."""
+        machine = launch.machine
+        layers = machine is None or bool(machine.layers)
+        return self._images.ready(start.image, layers=layers, disk=machine is not None)
 
     def _network(self, spec: GuestSpec) -> str:
         mode = spec.network_mode

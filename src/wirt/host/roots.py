@@ -21,13 +21,15 @@ class Wanted:
 
     ``documents``: digests of manifests and indexes, with all that they name and all that speaks
     about them. ``blobs``: single digests. ``chain_ids``: unpacked layers. ``images``: ids of images
-    whose disks may stay.
+    whose disks may stay. ``used``: which of these chain ids and image ids are in use, so that
+    they cannot be dropped and made again later.
     """
 
     documents: frozenset[str] = frozenset()
     blobs: frozenset[str] = frozenset()
     chain_ids: frozenset[str] = frozenset()
     images: frozenset[str] = frozenset()
+    used: frozenset[str] = frozenset()
 
     def __or__(self, other: Wanted) -> Wanted:
         return Wanted(
@@ -35,6 +37,7 @@ class Wanted:
             blobs=self.blobs | other.blobs,
             chain_ids=self.chain_ids | other.chain_ids,
             images=self.images | other.images,
+            used=self.used | other.used,
         )
 
 
@@ -60,6 +63,7 @@ class ImageRoots:
             blobs=found.blobs,
             chain_ids=found.chain_ids,
             images=found.images,
+            used=found.used,
         )
 
 

@@ -22,11 +22,15 @@ from pathlib import Path
 from typing import BinaryIO
 
 from wirt.errors import Exhausted, Invalid, NotFound
+from wirt.image.budget import STEP, Budget
 from wirt.image.document import MAX_DOCUMENT
 from wirt.model.image import Digest
 
 RESERVE = 1024**3
 """Bytes of the disk that images never take, so that the host goes on."""
+
+SMALLEST = 64 * 1024
+"""Bytes of the budget that an upload asks for at least."""
 
 _HEAD = 8
 _CHECK = 64 * 1024 * 1024
@@ -39,8 +43,17 @@ class Upload:
     bytes, by which compressions are recognised.
     """
 
-    def __init__(self, path: Path, *, algorithms: tuple[str, ...] = (), limit: int = 2**62) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        algorithms: tuple[str, ...] = (),
+        limit: int = 2**62,
+        budget: Budget | None = None,
+    ) -> None:
         self.path = path
+        self._budget = budget or Budget()
+        self._granted = 0
         self.size = 0
         self.head = b""
         self.synced = False
@@ -63,6 +76,8 @@ class Upload:
             self.head += data[: _HEAD - len(self.head)]
         if self.size > self._limit:
             raise Invalid(f"it is larger than {self._limit} bytes", code="archive.too-large")
+        if self.size > self._granted:
+            self._ask(self.size - self._granted)
         self._unchecked += len(data)
         if self._unchecked >= _CHECK:
             self._unchecked = 0
@@ -77,6 +92,21 @@ class Upload:
         except OSError as error:
             raise _full(error, self.path) from error
 
+    def _ask(self, need: int) -> None:
+        """Ask for a little more than is needed, so that it happens rarely."""
+        more = max(need, min(STEP, self._granted), SMALLEST)
+        self._budget.grant(more)
+        self._granted += more
+
+    def _settle(self, kept: int) -> None:
+        """Give back what was granted beyond ``kept`` bytes."""
+        self._budget.give_back(self._granted - kept)
+        self._granted = kept
+
+    def counted(self) -> None:
+        """What was written is counted elsewhere from now on."""
+        self._settle(0)
+
     def seal(self, *, sync: bool = True) -> None:
         """End writing; ``sync``: onto the disk."""
         if self._file is None:
@@ -90,6 +120,7 @@ class Upload:
         finally:
             self._file.close()
             self._file = None
+            self._settle(self.size)
         self.digests = tuple(Digest(name, h.hexdigest()) for name, h in self._hashes.items())
 
     def hash_again(self, algorithm: str) -> None:
@@ -105,6 +136,7 @@ class Upload:
             self._file.close()
             self._file = None
         self.path.unlink(missing_ok=True)
+        self._settle(0)
 
 
 class Lease:
@@ -141,7 +173,8 @@ class Lease:
 class BlobStore:
     """Blobs below ``blobs``, half-written ones in ``uploads``."""
 
-    def __init__(self, blobs: Path, uploads: Path) -> None:
+    def __init__(self, blobs: Path, uploads: Path, *, budget: Budget | None = None) -> None:
+        self._budget = budget or Budget()
         self._blobs = blobs
         self._uploads = uploads
         self._lock = threading.Lock()
@@ -180,7 +213,12 @@ class BlobStore:
     def new_upload(self, *, algorithms: tuple[str, ...] = (), limit: int = 2**62) -> Upload:
         """A new upload, which the caller commits or discards."""
         try:
-            return Upload(self._uploads / secrets.token_hex(16), algorithms=algorithms, limit=limit)
+            return Upload(
+                self._uploads / secrets.token_hex(16),
+                algorithms=algorithms,
+                limit=limit,
+                budget=self._budget,
+            )
         except OSError as error:
             raise _full(error, self._uploads) from error
 
@@ -211,10 +249,13 @@ class BlobStore:
         lease.hold(name)
         final = self.path(name)
         try:
+            grown = disk_size(upload.path) - disk_size(final)
             upload.path.rename(final)
             _sync(final.parent)
         except OSError as error:
             raise _full(error, final) from error
+        self._budget.grew(grown)
+        upload.counted()
         return name
 
     def put(self, data: bytes, lease: Lease) -> Digest:
@@ -265,15 +306,20 @@ class BlobStore:
             yield Collection(self, touched)
         finally:
             with self._lock:
-                self._collections.remove(touched)
+                self._collections = [one for one in self._collections if one is not touched]
 
     def remove(self, digest: Digest, touched: set[Digest]) -> bool:
         """For :class:`Collection`."""
         with self._lock:
             if self._holders.get(digest) or digest in touched:
                 return False
+            self._budget.grew(-disk_size(self.path(digest)))
             self.path(digest).unlink(missing_ok=True)
             return True
+
+    def disk_usage(self) -> int:
+        """Bytes that all blobs take on the disk."""
+        return sum(found.st_blocks * 512 for _, found in self.all())
 
     def all(self) -> Iterator[tuple[Digest, os.stat_result]]:
         """Every blob with what the file system says of it, in no order. Files that are no blobs
@@ -308,6 +354,14 @@ def _missing(digest: Digest) -> NotFound:
         hint="load or pull the image again",
         code="blob.missing",
     )
+
+
+def disk_size(path: Path) -> int:
+    """Bytes that a file takes on the disk; 0 when it is not there."""
+    try:
+        return path.lstat().st_blocks * 512
+    except FileNotFoundError:
+        return 0
 
 
 def room(path: Path) -> int:

@@ -296,11 +296,13 @@ class ApplyLayer(Verb["AppliedLayer"], frozen=True, kw_only=True, tag="apply-lay
 
 
 class AppliedLayer(msgspec.Struct, frozen=True, kw_only=True):
-    """``size``: bytes of file contents; ``entries``: number of tar members."""
+    """``size``: bytes of file contents; ``entries``: number of tar members. ``disk``: bytes that
+    it takes on the disk, 0 when that was not measured."""
 
     diff_id: str
     size: int
     entries: int
+    disk: int = 0
 
 
 class PackChanges(Verb["PackedChanges"], frozen=True, kw_only=True, tag="pack-changes"):
@@ -366,12 +368,34 @@ class DropLayers(Verb["Done"], frozen=True, kw_only=True, tag="drop-layers"):
     image_ids: tuple[str, ...] = ()
 
 
-class MakeImageDisk(Verb["Done"], frozen=True, kw_only=True, tag="image-disk"):
+class MakeImageDisk(Verb["ImageDisk"], frozen=True, kw_only=True, tag="image-disk"):
     """Make ``disks/<image id>.erofs`` (lz4) of an image's layers. Already there: success."""
 
     slow: ClassVar[bool] = True
     image_id: str
     layers: tuple[str, ...]
+
+
+class ImageDisk(msgspec.Struct, frozen=True, kw_only=True):
+    """``size``: bytes that it takes on the disk."""
+
+    size: int
+
+
+class ListStore(Verb["StoreList"], frozen=True, kw_only=True, tag="list-store"):
+    """The unpacked layers and the disks that are there. Answer: :class:`StoreList`."""
+
+    slow: ClassVar[bool] = True
+
+
+class StoreList(msgspec.Struct, frozen=True, kw_only=True):
+    """Bytes on disk by chain id and by image id; ``broken``: chain ids of what is no whole layer.
+    ``scratch``: bytes of what is being made."""
+
+    layers: dict[str, int]
+    disks: dict[str, int]
+    broken: tuple[str, ...] = ()
+    scratch: int = 0
 
 
 class TreeSource(msgspec.Struct, frozen=True, kw_only=True):

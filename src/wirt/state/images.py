@@ -40,12 +40,14 @@ class Orphans:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Belongings:
-    """What belongs to images. ``documents``: manifests, and indexes that names mean."""
+    """What belongs to images. ``documents``: manifests, and indexes that names mean. ``used``:
+    images and chain ids that guests were made from."""
 
     images: frozenset[str]
     chain_ids: frozenset[str]
     blobs: frozenset[str]
     documents: frozenset[str]
+    used: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +57,20 @@ class User:
     id: str
     name: str
     running: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unnamed:
+    """An image that nothing means any more. ``size``: bytes of its unpacked layers."""
+
+    id: str
+    stored_at: int
+    size: int
+
+
+_UNNAMED = (
+    "id NOT IN (SELECT image_id FROM image_references) AND id NOT IN (SELECT image_id FROM guests)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,16 +250,41 @@ class ImageTable:
 
         return await self._db.call(work)
 
-    async def unused(self, orphans: Orphans) -> Orphans:
-        """Which of these layers and images still belong to no image; not about blobs."""
+    async def made(self) -> dict[str, tuple[int, int]]:
+        """When the newest image with a layer was stored, and how many layers are below it, by
+        chain id; and when each image was stored, by its id."""
+
+        def work(sql: sqlite3.Connection) -> dict[str, tuple[int, int]]:
+            rows = sql.execute(
+                "SELECT chain_id AS name, MAX(stored_at) AS moment, position FROM image_layers "
+                "JOIN images ON id = image_id GROUP BY chain_id "
+                "UNION ALL SELECT id, stored_at, 0 FROM images"
+            )
+            return {row["name"]: (row["moment"], row["position"]) for row in rows}
+
+        return await self._db.call(work)
+
+    async def unnamed(self) -> list[Unnamed]:
+        """Images without a name and without guests."""
+
+        def work(sql: sqlite3.Connection) -> list[Unnamed]:
+            rows = sql.execute(f"SELECT id, stored_at, body FROM images WHERE {_UNNAMED}")  # noqa: S608
+            return [
+                Unnamed(id=r["id"], stored_at=r["stored_at"], size=_decode(r["body"], {}).size)
+                for r in rows
+            ]
+
+        return await self._db.call(work)
+
+    async def delete_unnamed(self, image_id: str) -> Orphans:
+        """Remove an image if it still has no name and no guests; nothing otherwise."""
 
         def work(sql: sqlite3.Connection) -> Orphans:
-            return Orphans(
-                images=_without(sql, "SELECT 1 FROM images WHERE id = ?", orphans.images),
-                chain_ids=_without(
-                    sql, "SELECT 1 FROM image_layers WHERE chain_id = ?", orphans.chain_ids
-                ),
-            )
+            row = sql.execute(
+                f"SELECT 1 FROM images WHERE id = ? AND {_UNNAMED}",  # noqa: S608
+                (image_id,),
+            ).fetchone()
+            return Orphans() if row is None else _erase(sql, [image_id])
 
         return await self._db.call(work)
 
@@ -260,6 +301,10 @@ class ImageTable:
                 blobs=column("SELECT DISTINCT digest FROM image_blobs"),
                 documents=column(
                     "SELECT manifest FROM images UNION SELECT target FROM image_references"
+                ),
+                used=column(
+                    "SELECT image_id FROM guests UNION SELECT chain_id FROM image_layers "
+                    "WHERE image_id IN (SELECT image_id FROM guests)"
                 ),
             )
 

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import msgspec
 
-from wirt.errors import Invalid
+from wirt.errors import Internal, Invalid
 from wirt.linux import libc, spawn
 from wirt.model.image import Digest
 from wirt.privileged import jail, scratch
 from wirt.privileged.context import Context, on
 from wirt.privileged.faults import fault
 from wirt.privileged.layer import Layer
+from wirt.privileged.measure import measure
 from wirt.privileged.overlay import mount_overlay, pivot_into, private_mounts
 from wirt.privileged.pack import FdSource
 from wirt.privileged.paths import disk_path, layer_diffs, layer_path
@@ -25,13 +26,19 @@ from wirt.privileged.protocol import (
     ApplyLayer,
     Done,
     DropLayers,
+    ImageDisk,
+    ListStore,
     MakeImageDisk,
+    StoreList,
     Sweep,
 )
 from wirt.privileged.remove import remove_tree
 from wirt.privileged.unsynced import described, flush, is_stale
 from wirt.tar.inflate import Inflater
 from wirt.tar.reader import Bounds, Reader
+
+ABOUT = 4096
+"""Bytes that a layer's description takes on the disk."""
 
 _DISK_SECONDS = 1800.0
 
@@ -50,6 +57,8 @@ def apply_layer(ctx: Context, verb: ApplyLayer, fds: Sequence[int]) -> AppliedLa
         with scratch.scratch(ctx.layout.layers) as space:
             done = _unpack(space, parents, verb, fds[0])
             _check(done, verb)
+            _flush(space)  # file systems know what a file takes when it is written
+            done = msgspec.structs.replace(done, disk=measure(space / "layer") + ABOUT)
             (space / "layer" / "about").write_bytes(msgspec.json.encode(done))
             _flush(space)
             fault("layer.unpacked")
@@ -155,11 +164,11 @@ def _drop(path: Path) -> None:
 # --- disks ----------------------------------------------------------------------------------
 
 
-def make_image_disk(ctx: Context, verb: MakeImageDisk, _fds: Sequence[int]) -> Done:
+def make_image_disk(ctx: Context, verb: MakeImageDisk, _fds: Sequence[int]) -> ImageDisk:
     """One read-only file system of all layers; the same image gives the same bytes."""
     final = disk_path(ctx.layout, verb.image_id)
     if final.exists():
-        return Done()
+        return ImageDisk(size=final.stat().st_blocks * 512)
     layers = layer_diffs(ctx.layout, verb.layers)
     hex_id = Digest.parse(verb.image_id).encoded
     uuid = "-".join((hex_id[:8], hex_id[8:12], hex_id[12:16], hex_id[16:20], hex_id[20:32]))
@@ -177,7 +186,7 @@ def make_image_disk(ctx: Context, verb: MakeImageDisk, _fds: Sequence[int]) -> D
             os.fsync(file.fileno())
         fault("disk.made")
         made.rename(final)
-    return Done()
+    return ImageDisk(size=final.stat().st_blocks * 512)
 
 
 def _disk_jail(view: Path, layers: list[Path]) -> Callable[[], None]:
@@ -189,6 +198,41 @@ def _disk_jail(view: Path, layers: list[Path]) -> Callable[[], None]:
         libc.prctl(libc.PR_SET_NO_NEW_PRIVS, 1)
 
     return enter
+
+
+# --- what is there --------------------------------------------------------------------------
+
+
+def list_store(ctx: Context, _verb: ListStore, _fds: Sequence[int]) -> StoreList:
+    """Layers and disks with what they take; a layer's size is in its description."""
+    layers: dict[str, int] = {}
+    broken = []
+    scratch_bytes = 0
+    for path in _entries(ctx.layout.layers):
+        if path.name.startswith(scratch.PREFIX):
+            scratch_bytes += max(0, measure(path))
+            continue
+        try:
+            done = described(path)
+        except Internal:
+            done = None
+        if done is None or not (path / "diff").is_dir():
+            broken.append(f"sha256:{path.name}")
+        layers[f"sha256:{path.name}"] = (done.disk if done else 0) or max(0, measure(path))
+    disks = {}
+    for path in _entries(ctx.layout.disks):
+        size = max(path.lstat().st_blocks * 512, measure(path))
+        if path.name.startswith(scratch.PREFIX):
+            scratch_bytes += size
+        else:
+            disks[f"sha256:{path.name.removesuffix('.erofs')}"] = size
+    return StoreList(
+        layers=layers, disks=disks, broken=tuple(sorted(broken)), scratch=scratch_bytes
+    )
+
+
+def _entries(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []
 
 
 # --- leftovers ------------------------------------------------------------------------------
@@ -222,5 +266,6 @@ HANDLERS = (
     on(ApplyLayer, apply_layer),
     on(DropLayers, drop_layers),
     on(MakeImageDisk, make_image_disk),
+    on(ListStore, list_store),
 )
 SWEEPERS = (sweep_images,)
