@@ -40,7 +40,7 @@ def is_stale(path: Path) -> bool:
     """Whether the layer was not flushed before the host was restarted."""
     try:
         return (path / _MARK).read_text() != _boot()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
 
 

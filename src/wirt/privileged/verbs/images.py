@@ -57,7 +57,6 @@ def apply_layer(ctx: Context, verb: ApplyLayer, fds: Sequence[int]) -> AppliedLa
         with scratch.scratch(ctx.layout.layers) as space:
             done = _unpack(space, parents, verb, fds[0])
             _check(done, verb)
-            _flush(space)  # file systems know what a file takes when it is written
             done = msgspec.structs.replace(done, disk=measure(space / "layer") + ABOUT)
             (space / "layer" / "about").write_bytes(msgspec.json.encode(done))
             _flush(space)
