@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -78,6 +78,11 @@ class FakeHolders:
 
     @contextlib.contextmanager
     def hold(self, image: Image) -> Iterator[None]:
+        yield
+
+    @contextlib.asynccontextmanager
+    async def ready(self, image: Image, *, layers: bool, disk: bool) -> AsyncIterator[None]:
+        await self._life.breathe()
         yield
 
     def check_runs_here(self, image: Image) -> None:
