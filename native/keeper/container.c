@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -16,6 +17,7 @@
 
 #define GRACE_MS 300 /* for descendants of an ended process that still hold its output */
 #define NAME_SIZE (ID_MAX + 24)
+#define JOIN_WORDS 5
 
 /* Files that one engine run needs; the main process' names are part of its argv in keeper.conf. */
 static void name_of(const struct task *task, const char *kind, char out[NAME_SIZE])
@@ -71,7 +73,7 @@ static void clear_engine_log(struct keeper *keeper)
         return; /* it is not there before the first run */
 }
 
-static int run_engine(struct keeper *keeper, struct task *task, const char *const *argv)
+static int run_engine(struct keeper *keeper, struct task *task, const char *const *argv, int main)
 {
     cleanup_close int in = -1, out = -1, err = -1;
     int error = 0;
@@ -94,7 +96,7 @@ static int run_engine(struct keeper *keeper, struct task *task, const char *cons
         return error ? error : -ENOMEM;
     clear_engine_log(keeper);
     unlink_of(task, "pid");
-    struct spawn run = {.argv = argv, .env = env, .stdio = {in, out, err}};
+    struct spawn run = {.argv = argv, .env = env, .stdio = {in, out, err}, .give = main};
     pid_t pid = spawn(&run);
     if (pid < 0)
         return pid;
@@ -106,7 +108,7 @@ static int run_engine(struct keeper *keeper, struct task *task, const char *cons
 static int container_start(struct keeper *keeper, struct task *task)
 {
     cleanup_free const char **argv = spawn_vector(&keeper->conf.record, "argv", 0);
-    return argv ? run_engine(keeper, task, argv) : -ENOMEM;
+    return argv ? run_engine(keeper, task, argv, -1) : -ENOMEM;
 }
 
 /*
@@ -127,6 +129,28 @@ static int write_process(const struct task *task, const char *path, const char *
     return text_write_file(path, text, strlen(text));
 }
 
+/* What wirt-join is told before the engine's own words (native/join/main.c). */
+struct joining {
+    const char *program; /* NULL: the engine is to do it */
+    char process[NAME_SIZE], pid[16];
+    int main; /* a pidfd */
+};
+
+/* A process without a terminal joins the container by a small program of ours. */
+static void plan_join(struct keeper *keeper, const struct task *task,
+                      const struct wire_record *record, struct joining *joining)
+{
+    const struct task *first = keeper->main;
+    if (task->tty || wire_count(record, "argv") == 0 || first->state != TASK_RUNNING)
+        return;
+    name_of(task, "join", joining->process);
+    snprintf(joining->pid, sizeof joining->pid, "%d", (int)first->pid);
+    /* Not reaped yet, so the pid is still its own. */
+    joining->main = (int)syscall(SYS_pidfd_open, first->pid, 0);
+    if (joining->main >= 0 && text_write_record(joining->process, record) == 0)
+        joining->program = wire_get(&keeper->conf.record, "join");
+}
+
 static int container_exec(struct keeper *keeper, struct task *task,
                           const struct wire_record *record)
 {
@@ -139,9 +163,19 @@ static int container_exec(struct keeper *keeper, struct task *task,
     name_of(task, "pid", pid);
     name_of(task, "console.sock", console);
     int error = write_process(task, process, json);
-    cleanup_free const char **argv = spawn_vector(&keeper->conf.record, "exec_argv", 8);
-    if (error != 0 || argv == NULL)
+    cleanup_free const char **words =
+        spawn_vector(&keeper->conf.record, "exec_argv", JOIN_WORDS + 8);
+    if (error != 0 || words == NULL)
         return error ? error : -ENOMEM;
+    struct joining joining = {.main = -1};
+    plan_join(keeper, task, record, &joining);
+    const char **argv = words;
+    if (joining.program != NULL) {
+        argv = words + JOIN_WORDS;
+        memmove(argv, words, count * sizeof *words);
+        const char *first[JOIN_WORDS] = {joining.program, joining.process, pid, joining.pid, "--"};
+        memcpy(words, first, sizeof first);
+    }
     argv[count++] = "--process";
     argv[count++] = process;
     argv[count++] = "--pid-file";
@@ -152,7 +186,10 @@ static int container_exec(struct keeper *keeper, struct task *task,
     }
     argv[count++] = keeper->conf.id;
     argv[count] = NULL;
-    return run_engine(keeper, task, argv);
+    error = run_engine(keeper, task, words, joining.main);
+    if (joining.main >= 0)
+        close(joining.main);
+    return error;
 }
 
 /* The engine has connected and sent the terminal before it ended; neither call waits. */
@@ -221,6 +258,7 @@ static void clean_up_run(struct task *task)
         return;
     unlink_of(task, "pid");
     unlink_of(task, "process");
+    unlink_of(task, "join");
 }
 
 static void engine_failed(struct keeper *keeper, struct task *task, int status)

@@ -253,6 +253,7 @@ struct spawn {
     const char *const *argv;
     const char *const *env;
     int stdio[3];                      /* -1: /dev/null */
+    int give;                          /* becomes descriptor 3; 0 or less: none */
     const struct wire_record *inherit; /* keeps its child_fd descriptors, or NULL */
 };
 

@@ -9,6 +9,8 @@
 #include "../wire/cleanup.h"
 #include "keeper.h"
 
+#define GIVEN 3
+
 const char **spawn_vector(const struct wire_record *record, const char *key, size_t extra)
 {
     const char **vector = calloc(wire_count(record, key) + extra + 1, sizeof *vector);
@@ -49,6 +51,9 @@ static void child(const struct spawn *spawn)
         dprintf(STDERR_FILENO, "a descriptor to inherit is not open: %s\n", strerror(errno));
         _exit(127);
     }
+    if (spawn->give == GIVEN ? fcntl(GIVEN, F_SETFD, 0) < 0
+                             : spawn->give > 0 && dup2(spawn->give, GIVEN) < 0)
+        _exit(127);
     extern char **environ;
     environ = (char **)spawn->env;
     execvp(spawn->argv[0], (char *const *)spawn->argv);

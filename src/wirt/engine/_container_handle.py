@@ -11,7 +11,7 @@ from typing import Any
 
 from wirt.crun.spec import process, resources
 from wirt.crun.spec.process import Json
-from wirt.engine import _ps
+from wirt.engine import _joining, _ps
 from wirt.engine._place import Place
 from wirt.errors import Conflict, Internal, Invalid, Unavailable
 from wirt.guest.keeper import KeeperLink, Record, Request
@@ -93,6 +93,7 @@ class ContainerHandle:
                 "rows": [str(spec.rows)],
                 "columns": [str(spec.columns)],
                 "process": [json.dumps(wish)],
+                **_joining.record(wish),
             },
             program=spec.command[0],
             descriptor=descriptor,

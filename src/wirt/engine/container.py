@@ -217,6 +217,7 @@ class ContainerEngine:
                     VolumeFill(volume=m.volume, target=m.target) for m in start.mounts if m.fill
                 ),
                 binds_to_make=tuple(m.source for m in start.mounts if m.make),
+                filtered=security.seccomp != UNCONFINED,
             ),
         )
         return Plan(launch=launch, warnings=given.warnings)

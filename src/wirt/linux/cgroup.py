@@ -140,6 +140,18 @@ class Cgroups:
             with contextlib.suppress(FileNotFoundError):
                 write_file(directory / "cgroup.procs", str(pid))
 
+    def own_files(self, path: str) -> tuple[Path, ...]:
+        """The files into which a process without threads writes ``0`` to be in the group.
+
+        Version 1 has ``tasks``: the kernel moves the writing thread itself without the RCU grace
+        period, some 10 ms, that it waits for before it moves a process for another one.
+        """
+        if self.mode is Mode.V2:
+            assert self.v2 is not None
+            return (self.v2 / path.lstrip("/") / "cgroup.procs",)
+        roots = dict.fromkeys(self.v1.values())
+        return tuple(root / path.lstrip("/") / "tasks" for root in roots)
+
     def joining(self, path: str) -> Joining:
         """Begin to put this process into the group, as :meth:`join`, while it does other things."""
         return Joining(self, path)

@@ -34,7 +34,8 @@ def prepare(ctx: Context, verb: LaunchGuest, user: UserNamespace | None) -> Prog
     assert plan is not None
     run = ctx.layout.guest_run(verb.id)
     _make_binds(plan)
-    _seal(spawn.which("crun"))
+    for program in (spawn.which("crun"), _joiner(ctx)):
+        _seal(program)
     fault("launch.overlay")
     sources.prepare(ctx, verb.id, plan.sources)
     path = rootfs.mount(ctx, verb.id, plan.overlay, user, _points(plan))
@@ -64,6 +65,7 @@ def prepare(ctx: Context, verb: LaunchGuest, user: UserNamespace | None) -> Prog
             *(("argv", word) for word in run_argv(ctx, verb.id, tty=verb.tty)),
             *(("exec_argv", word) for word in exec_argv(ctx, verb.id)),
             ("engine_log", "engine.log"),
+            *(joining(ctx, verb.id, filtered=plan.filtered) if user is None else ()),
         ),
         uid=who.uid,
         gid=who.gid,
@@ -80,15 +82,34 @@ def engine_argv(ctx: Context, guest_id: str) -> list[str]:
     ]
 
 
-def _seal(engine: str) -> None:
-    """Show the engine's program read-only in this mount namespace.
+def _seal(program: str) -> None:
+    """Show a program that enters the container read-only in this mount namespace.
 
-    A container must not get hold of a writable /proc/PID/exe of the engine (CVE-2019-5736). crun
-    knows that: where its program is not on a read-only mount it makes one and starts itself again
-    from there, at 4 ms for each run and exec.
+    A container must not get hold of a writable /proc/PID/exe of it (CVE-2019-5736). crun knows
+    that: where its program is not on a read-only mount it makes one and starts itself again from
+    there, at 4 ms for each run and exec.
     """
-    libc.mount(engine, engine, flags=libc.MS_BIND)
-    libc.mount(None, engine, flags=libc.MS_BIND | libc.MS_REMOUNT | libc.MS_RDONLY)
+    libc.mount(program, program, flags=libc.MS_BIND)
+    libc.mount(None, program, flags=libc.MS_BIND | libc.MS_REMOUNT | libc.MS_RDONLY)
+
+
+def _joiner(ctx: Context) -> str:
+    return os.fspath(ctx.keeper.with_name("wirt-join"))
+
+
+def joining(ctx: Context, guest_id: str, *, filtered: bool) -> tuple[tuple[str, str], ...]:
+    """What wirt-join needs to run further processes (``native/join/main.c``).
+
+    Not with a private user namespace: there the engine does it. ``filtered``: crun keeps the
+    compiled system call filter beside its own state.
+    """
+    place = ctx.layout.crun_root / guest_id / "seccomp.bpf"
+    files = ctx.cgroups.own_files(ctx.layout.cgroup(guest_id))
+    return (
+        ("join", _joiner(ctx)),
+        ("join_filter", os.fspath(place) if filtered else ""),
+        *(("join_group", os.fspath(file)) for file in files),
+    )
 
 
 def run_argv(ctx: Context, guest_id: str, *, tty: bool) -> list[str]:

@@ -110,6 +110,7 @@ class ContainerPlan(msgspec.Struct, frozen=True, kw_only=True):
     (docker's ``USER[:GROUP]`` form, looked up in the container's own passwd and group files), and
     ``HOME`` when the environment has none. ``binds_to_make``: missing bind sources to create.
     ``sources``: of a step of a build, whose ``config`` names their places.
+    ``filtered``: it has a filter of system calls, which further processes get too.
     """
 
     config: str
@@ -118,6 +119,7 @@ class ContainerPlan(msgspec.Struct, frozen=True, kw_only=True):
     fills: tuple[VolumeFill, ...] = ()
     binds_to_make: tuple[str, ...] = ()
     sources: tuple[StepSource, ...] = ()
+    filtered: bool = True
 
 
 class MachinePlan(msgspec.Struct, frozen=True, kw_only=True):
