@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Two checkouts in turn: did a change make wirt faster, whatever else the machine does?
 
-    bench/compare.py OTHER [--rounds 40] [--only run,api,exec,idle]
+    bench/compare.py OTHER [--rounds 40] [--only run,api,exec,many] [--pause 0.3]
 
 OTHER is a checkout in which ``make setup`` has run. The sides take turns in going first, since the
 kernel clears up behind whoever went before. A clone of this very commit as OTHER shows how much two
@@ -10,6 +10,8 @@ commit without it: an older one lacks everybody's work.
 
 Prints minimum and median of every step of a guest's life in milliseconds, for both and their ratio,
 and the CPU time per round of the daemon and of the helper with all that ended below it.
+``--pause``: seconds before each sample. Without one the kernel's grace periods (RCU) are not seen:
+who moves a process to another control group waits for one, unless another has just been waited for.
 """
 
 from __future__ import annotations
@@ -209,6 +211,7 @@ def main() -> int:
     parser.add_argument("other", type=Path, help="a checkout to compare with")
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--only", default="memory,run,api,exec")
+    parser.add_argument("--pause", type=float, default=0.3)
     args = parser.parse_args()
     with ExitStack() as stack:
         places = [args.other.resolve(), ROOT]
@@ -217,6 +220,7 @@ def main() -> int:
             before = [side.cpu() for side in sides]
             for number in range(args.rounds):
                 for side in sides if number % 2 else sides[::-1]:
+                    time.sleep(args.pause)
                     MEASURES[word](side)
             for side, had in zip(sides, before, strict=True):
                 for module, spent in side.cpu().items():

@@ -3,11 +3,11 @@
  *
  *   wirt-jail [cgroup=FILE]... [keep=FD]... [root=DIR] [uid=N gid=N [group=N]] -- PROGRAM [ARG]...
  *
- * The keeper starts a machine's programs through it. Each FILE is a cgroup.procs that the process
- * is written into. Of the descriptors above 2 the program gets those that are named. DIR is the
- * root directory that it sees. With uid and gid the program runs as those, in no other group than
- * `group`, without capabilities, and can never gain rights again. Anything that fails ends it with
- * 126: a machine that is not confined does not run.
+ * The keeper starts a machine's programs through it. It writes itself into each FILE
+ * (cgroup.procs, tasks). Of the descriptors above 2 the program gets those that are named. DIR is
+ * the root directory that it sees. With uid and gid the program runs as those, in no other group
+ * than `group`, without capabilities, and can never gain rights again. Anything that fails ends it
+ * with 126: a machine that is not confined does not run.
  */
 #include <errno.h>
 #include <fcntl.h>

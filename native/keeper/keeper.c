@@ -1,9 +1,11 @@
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -52,6 +54,20 @@ static void signals_ready(struct keeper *keeper, struct source *source, uint32_t
         reap(keeper);
 }
 
+/*
+ * Before it moves a process to another control group the kernel waits for an RCU grace period, some
+ * 10 ms, unless it has just waited for one. A child that moves itself to where it is already makes
+ * it wait now, while the engine, which is going to move the guest, is still being started.
+ */
+static void nudge(const char *file)
+{
+    if (file == NULL || fork() != 0)
+        return;
+    syscall(SYS_close_range, 0, ~0U, 0); /* what is reserved ends with the keeper */
+    int fd = open(file, O_WRONLY);
+    _exit(fd >= 0 && write(fd, "0", 1) == 1 ? 0 : 1);
+}
+
 int keeper_open(struct keeper *keeper)
 {
     sigset_t set;
@@ -76,6 +92,8 @@ int keeper_open(struct keeper *keeper)
     int error = fd < 0 ? -errno : 0;
     if (error == 0)
         error = source_open(keeper, &keeper->signals, fd, EPOLLIN, signals_ready);
+    if (error == 0)
+        nudge(wire_get(&keeper->conf.record, "nudge"));
     return error == 0 ? control_open(keeper) : error;
 }
 

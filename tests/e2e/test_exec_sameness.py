@@ -40,7 +40,7 @@ touch /tmp/x && stat -c '%u %g %a' /tmp/x; rm -f /tmp/x
 kill -0 1; echo $?
 """
 
-OTHER = ResolvedUser(uid=1000, gid=1001, groups=(5, 20), home="/home/other")
+OTHER = ResolvedUser(uid=1000, gid=1001, groups=(5, 20), home="/srv/other")
 
 
 @contextmanager

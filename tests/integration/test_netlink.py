@@ -28,6 +28,11 @@ def ip(*words: str) -> list[dict[str, Any]]:
     return found
 
 
+def pings(address: str) -> bool:
+    done = subprocess.run(["ping", "-c1", "-W1", address], capture_output=True, check=False)
+    return done.returncode == 0
+
+
 def link(name: str) -> dict[str, Any]:
     return ip("link", "show", name)[0]
 
@@ -57,6 +62,32 @@ def test_a_bridge() -> None:
         links.delete_link(netlink, name="wt0")
         links.delete_link(netlink, name="wt0")
         assert [found["ifname"] for found in ip("link")] == ["lo"]
+
+
+@root
+@isolated
+def test_an_unplugged_card_is_silent_and_is_deleted_by_number() -> None:
+    old, new = Box(), Box()
+    with Netlink() as netlink:
+        links.add_bridge(netlink, name="wt0", mac=MAC, mtu=1500, alias="x")
+        links.add_address(netlink, interface="wt0", address="10.210.0.1/22")
+        links.set_link(netlink, name="wt0", up=True)
+        card = {"bridge": "wt0", "mac": "02:42:0a:d2:00:02", "mtu": 1500, "alias": "wt:guest"}
+        links.add_veth(netlink, host="wtv1", guest="eth0", pid=old.pid, **card)  # type: ignore[arg-type]
+        with old.inside():
+            links.configure("eth0", "10.210.0.2/22", "")
+        assert pings("10.210.0.2")
+        index = links.unplug(netlink, name="wtv1")
+        assert index is not None
+        assert not pings("10.210.0.2"), "its address can be given away"
+        links.add_veth(netlink, host="wtv2", guest="eth0", pid=new.pid, **card)  # type: ignore[arg-type]
+        with new.inside():
+            links.configure("eth0", "10.210.0.2/22", "")
+        assert pings("10.210.0.2")
+        links.delete_unplugged(netlink, index=index)
+        links.delete_unplugged(netlink, index=index)
+        assert links.unplug(netlink, name="wtv1") is None
+        assert pings("10.210.0.2")
 
 
 @root

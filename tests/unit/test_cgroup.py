@@ -335,14 +335,26 @@ def test_only_an_empty_group_is_discarded(tmp_path: Path) -> None:
     assert (tmp_path / "pids/wirt").is_dir()
 
 
-def test_joining_beside_other_work(tmp_path: Path) -> None:
+def test_entering_version_2_beside_other_work(tmp_path: Path) -> None:
     cgroups = _v2(tmp_path)
     procs = tmp_path / "wirt/abc/cgroup.procs"
     procs.write_text("")
-    cgroups.joining(GROUP).wait()
+    joining = cgroups.enter(GROUP)
+    assert joining is not None
+    joining.wait()
     assert procs.read_text() == "0", "whoever writes 0 moves itself, all threads of it"
     procs.unlink()
     procs.mkdir()
-    joining = cgroups.joining(GROUP)
+    joining = cgroups.enter(GROUP)
+    assert joining is not None
     with pytest.raises(IsADirectoryError):
         joining.wait()
+
+
+def test_entering_version_1_at_once(tmp_path: Path) -> None:
+    cgroups = Cgroups(v1={"cpu": tmp_path / "cpu", "pids": tmp_path / "pids"}, v2=None)
+    (tmp_path / "cpu/wirt/abc").mkdir(parents=True)
+    (tmp_path / "cpu/wirt/abc/tasks").touch()
+    assert cgroups.enter(GROUP) is None
+    assert (tmp_path / "cpu/wirt/abc/tasks").read_text() == "0"
+    assert not (tmp_path / "pids/wirt/abc").exists()

@@ -152,9 +152,17 @@ class Cgroups:
         roots = dict.fromkeys(self.v1.values())
         return tuple(root / path.lstrip("/") / "tasks" for root in roots)
 
-    def joining(self, path: str) -> Joining:
-        """Begin to put this process into the group, as :meth:`join`, while it does other things."""
-        return Joining(self, path)
+    def enter(self, path: str) -> Joining | None:
+        """Put this process, which has no other thread, into the group; None when it is there.
+
+        Version 2 has no ``tasks``: there it is on its way, from a thread.
+        """
+        if self.mode is Mode.V2:
+            return Joining(self, path)
+        for file in self.own_files(path):
+            with contextlib.suppress(FileNotFoundError):
+                write_file(file, "0")
+        return None
 
     def discard(self, path: str) -> bool:
         """Remove the group if it is empty; whether nothing of it is left. The kernel refuses to

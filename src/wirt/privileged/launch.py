@@ -63,7 +63,7 @@ def launch(ctx: Context, verb: LaunchGuest, _fds: Sequence[int]) -> Become[Launc
     _check(ctx, verb)
     _begin(ctx, verb)
     user = _user_namespace(verb)  # forks, so before there are threads
-    joining = ctx.cgroups.joining(ctx.layout.keeper_cgroup)
+    joining = ctx.cgroups.enter(ctx.layout.keeper_cgroup)
     ground = _stay(ctx, verb)
     fault("launch.leave")
     _leave(ctx, verb, ground, user)
@@ -74,7 +74,8 @@ def launch(ctx: Context, verb: LaunchGuest, _fds: Sequence[int]) -> Become[Launc
     control = _listen(ctx, verb.id)
     _write_conf(ctx, verb, program, held=ground.held, control=control)
     fault("launch.conf")
-    joining.wait()
+    if joining is not None:
+        joining.wait()
     answer = Launched(
         keeper_pid=os.getpid(),
         keeper_start=procfs.start_time(os.getpid()) or 0,
@@ -108,7 +109,7 @@ def _undo(ctx: Context, guest_id: str, pid: int) -> None:
         return
     about = facts.read(ctx.layout, guest_id)
     if run.exists() and (about is None or about.pid == pid):
-        release.release(ctx, guest_id)
+        release.release_wholly(ctx, guest_id)
 
 
 # --- before leaving the host's namespaces -----------------------------------------------------
@@ -140,7 +141,7 @@ def _begin(ctx: Context, verb: LaunchGuest) -> None:
         if keeper is not None:
             os.close(keeper)
             raise Conflict(f"guest {verb.id[:12]} runs already", code="guest.running")
-        release.release(ctx, verb.id)
+        release.release_wholly(ctx, verb.id)
     # Others may pass: the engine goes to the root as the guest's own root user.
     _own_directory(run, ctx.gid, 0o2751)
     overlay = verb.container.overlay if verb.container is not None else None
@@ -335,8 +336,10 @@ def _write_conf(
 ) -> None:
     path = ctx.layout.cgroup(verb.id)
     oom = ctx.cgroups.oom_file(path)
+    keepers = next(ctx.cgroups.directories(ctx.layout.keeper_cgroup))
     pairs: list[tuple[str, str]] = [
         ("id", verb.id),
+        ("nudge", os.fspath(keepers / "cgroup.procs")),
         *program.conf,
         *(("env", f"{name}={value}") for name, value in spawn.environment().items()),
         ("tty", str(int(verb.tty))),

@@ -190,6 +190,32 @@ def delete_link(netlink: Netlink, *, name: str) -> None:
             raise
 
 
+def unplug(netlink: Netlink, *, name: str) -> int | None:
+    """Take an interface out of service at once; its number, or None when there is none.
+
+    Whoever is behind it is not heard any more, so its address is free. To delete it takes the
+    kernel some 15 ms longer (:func:`delete_unplugged`).
+    """
+    asked = f"unplug interface {name}"
+    try:
+        index = _index(netlink, name, asked)
+        _ask(netlink, _NEWLINK, _info(index=index, change=_IFF_UP), asked)
+    except OSError as error:
+        if error.errno != errno.ENODEV:
+            raise
+        return None
+    return index
+
+
+def delete_unplugged(netlink: Netlink, *, index: int) -> None:
+    """Delete an interface by its number, which no other one gets; its name may be in use again."""
+    try:
+        _ask(netlink, _DELLINK, _info(index=index), f"delete interface {index}")
+    except OSError as error:
+        if error.errno != errno.ENODEV:
+            raise
+
+
 def add_address(netlink: Netlink, *, interface: str, address: str) -> None:
     """Give an interface an IPv4 address with prefix and broadcast address. Idempotent."""
     asked = f"add address {address} to {interface}"

@@ -145,10 +145,10 @@ def _aux(ctx: Context, verb: LaunchGuest, folder: shares.Folder) -> list[str]:
 def _jail(ctx: Context, verb: LaunchGuest, keep: Sequence[int]) -> list[str]:
     """The start of a command that runs inside the guest's control groups, with these of the
     descriptors that the keeper hands to all of them."""
-    groups = ctx.cgroups.directories(ctx.layout.cgroup(verb.id))
+    files = ctx.cgroups.own_files(ctx.layout.cgroup(verb.id))
     return [
         os.fspath(ctx.keeper.with_name("wirt-jail")),
-        *(f"cgroup={group / 'cgroup.procs'}" for group in groups if group.is_dir()),
+        *(f"cgroup={file}" for file in files if file.parent.is_dir()),
         *(f"keep={fd}" for fd in keep),
     ]
 

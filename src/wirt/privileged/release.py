@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import signal
+from collections.abc import Iterable
 from pathlib import Path
 
 from wirt.errors import Conflict
@@ -50,10 +51,12 @@ def _kill_keeper(ctx: Context, guest_id: str) -> None:
         os.close(fd)
 
 
-def release(ctx: Context, guest_id: str) -> None:
-    """Remove all of a guest but its state directory. Idempotent.
+def release(ctx: Context, guest_id: str) -> tuple[int, ...]:
+    """Remove all of a guest but its state directory; the numbers of its cards. Idempotent.
 
-    The run directory goes last: it says what there is to remove.
+    The cards are out of service and only need to be deleted (:func:`unplugged`): nobody has to
+    wait for that, and the kernel does it itself when the guest's network namespace ends. The run
+    directory goes last: it says what there is to remove.
     """
     _kill_keeper(ctx, guest_id)
     if not ctx.cgroups.discard(ctx.layout.cgroup(guest_id)):
@@ -63,25 +66,37 @@ def release(ctx: Context, guest_id: str) -> None:
     fault("release.unpublished")
     run = ctx.layout.guest_run(guest_id)
     cards = netstate.read(run).cards
-    if cards:
-        with Netlink() as netlink:
-            for card in cards:
-                links.delete_link(netlink, name=card.host)
+    with Netlink() as netlink:
+        found = [links.unplug(netlink, name=card.host) for card in cards]
     fault("release.links")
     ctx.cgroups.remove(ctx.layout.cgroup(guest_id))
     fault("release.cgroup")
     remove(ctx.layout.crun_root / guest_id)
     remove(run)
+    return tuple(index for index in found if index is not None)
 
 
-def forget(ctx: Context, guest_id: str) -> None:
+def unplugged(cards: Iterable[int]) -> None:
+    """Delete cards of a guest that was released."""
+    with Netlink() as netlink:
+        for index in cards:
+            links.delete_unplugged(netlink, index=index)
+
+
+def release_wholly(ctx: Context, guest_id: str) -> None:
+    """Release and wait until the cards are deleted too."""
+    unplugged(release(ctx, guest_id))
+
+
+def forget(ctx: Context, guest_id: str) -> tuple[int, ...]:
     """Release, then put the guest's state out of the way; :func:`clear` deletes it. Idempotent."""
-    release(ctx, guest_id)
+    cards = release(ctx, guest_id)
     fault("forget.released")
     clear(ctx, guest_id)  # what was left there by a crash; most often nothing
     with contextlib.suppress(FileNotFoundError):
         ctx.layout.guest_state(guest_id).rename(ctx.layout.gone / guest_id)
     fault("forget.gone")
+    return cards
 
 
 def clear(ctx: Context, guest_id: str) -> bool:

@@ -78,19 +78,20 @@ def limit(ctx: Context, verb: LimitGuest, _fds: Fds) -> Done:
     return Done()
 
 
-def release_guest(ctx: Context, verb: ReleaseGuest, _fds: Fds) -> Done:
+def release_guest(ctx: Context, verb: ReleaseGuest, _fds: Fds) -> Outcome[Done]:
     """Remove what exists only while it runs."""
-    release.release(ctx, check.guest_id(verb.id))
-    return Done()
+    cards = release.release(ctx, check.guest_id(verb.id))
+    return Early(answer=Done(), rest=lambda: release.unplugged(cards))
 
 
 def forget(ctx: Context, verb: ForgetGuest, _fds: Fds) -> Outcome[Done]:
     """Remove all of it: its files may be many, and nobody need wait for their end."""
-    release.forget(ctx, check.guest_id(verb.id))
-    return Early(answer=Done(), rest=lambda: _cleared(ctx, verb.id))
+    cards = release.forget(ctx, check.guest_id(verb.id))
+    return Early(answer=Done(), rest=lambda: _cleared(ctx, verb.id, cards))
 
 
-def _cleared(ctx: Context, guest_id: str) -> None:
+def _cleared(ctx: Context, guest_id: str, cards: Sequence[int]) -> None:
+    release.unplugged(cards)
     release.clear(ctx, guest_id)
 
 
@@ -217,7 +218,7 @@ def sweep(ctx: Context, verb: Sweep) -> Iterable[str]:
     """Guests that nobody knows: keepers, groups, run and state directories, crun's state."""
     running, known = frozenset(verb.running), frozenset(verb.guests)
     for guest_id in sorted(_traces(ctx) - running):
-        release.release(ctx, guest_id)
+        release.release_wholly(ctx, guest_id)
         yield f"what was left of guest {short(guest_id)}"
     for pid, guest_id in _keepers(ctx):
         if guest_id not in running:
