@@ -11,7 +11,7 @@ from wirt.engine.vm import VmEngine
 from wirt.guest.frame import Record, decode_record
 from wirt.privileged.client import Helper
 from wirt.qemu.accel import Accelerator, emulation
-from wirt.qemu.host import MachineHost
+from wirt.qemu.host import MachineHost, Machines
 
 EMULATING = MachineHost(
     accelerator=emulation("for tests"),
@@ -26,11 +26,11 @@ HARDWARE = MachineHost(
 
 
 def microvm(host: MachineHost = EMULATING) -> MicrovmEngine:
-    return MicrovmEngine(facts=HOST, host=host, helper=Helper(Path("/nonexistent")))
+    return MicrovmEngine(facts=HOST, host=Machines(host), helper=Helper(Path("/nonexistent")))
 
 
 def vm(host: MachineHost = EMULATING) -> VmEngine:
-    return VmEngine(facts=HOST, host=host, helper=Helper(Path("/nonexistent")))
+    return VmEngine(facts=HOST, host=Machines(host), helper=Helper(Path("/nonexistent")))
 
 
 def config_of(plan: Any) -> Record:

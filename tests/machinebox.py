@@ -30,7 +30,7 @@ from wirt.privileged import machine
 from wirt.privileged.client import Helper
 from wirt.privileged.context import Context
 from wirt.privileged.protocol import LaunchGuest
-from wirt.qemu.host import MachineHost, examine
+from wirt.qemu.host import MachineHost, Machines, examine
 
 GUEST_ID = "0123456789abcdef" * 4
 BOOT = 60.0
@@ -300,7 +300,7 @@ def plan_of(
 ) -> tuple[Plan, Guest, Engine]:
     """The engine's plan for a machine without cards that runs ``argv``."""
     make = MicrovmEngine if kind is Isolation.MICROVM else VmEngine
-    engine: Engine = make(facts=HOST, host=facts, helper=Helper(Path("/nonexistent")))
+    engine: Engine = make(facts=HOST, host=Machines(facts), helper=Helper(Path("/nonexistent")))
     wish = replace(spec or GuestSpec(image="busybox"), isolation=kind)
     engine.check(wish)
     process: Process = replace(

@@ -21,7 +21,7 @@ from wirt.model.resources import Resources
 from wirt.model.volume import Mount, MountKind
 from wirt.privileged.client import Helper
 from wirt.qemu.accel import emulation
-from wirt.qemu.host import MachineHost
+from wirt.qemu.host import MachineHost, Machines
 
 MIB = 1024 * 1024
 
@@ -122,7 +122,9 @@ def _engines() -> Iterator[Engine]:
     )
     layout = Layout(name="wirt", state=Path("/var/lib/wirt"), run=Path("/run/wirt"))
     helper = Helper(layout.helper_socket)
-    host = MachineHost(accelerator=emulation("a page"), tsc_khz=1, kernel="6.1", shares=True)
+    host = Machines(
+        MachineHost(accelerator=emulation("a page"), tsc_khz=1, kernel="6.1", shares=True)
+    )
     yield ContainerEngine(
         layout=layout,
         facts=facts,

@@ -14,7 +14,7 @@ from fakes.world import FakeEvents, FakeHandle, FakeHelper, FakeLink, FakeTable,
 from wirt.aio import Nursery
 from wirt.daemon import wiring
 from wirt.engine.protocol import Plan, Start
-from wirt.errors import Unavailable
+from wirt.errors import Unavailable, WirtError
 from wirt.guest.keeper import SLOW
 from wirt.host.attach import Attach
 from wirt.host.events import Bus
@@ -59,6 +59,12 @@ class FakeEngine:
             log_size=1, log_files=1,
         )  # fmt: skip
         return Plan(launch=launch)
+
+    def give_up(self, error: WirtError) -> bool:
+        return error.facts.get("errno") == 5 and self._world.gives_up
+
+    def trust_again(self) -> None:
+        self._world.trusted += 1
 
     def handle(self, guest: Guest, keeper: Any) -> FakeHandle:
         return FakeHandle(world=self._world, life=self._life, link=keeper)

@@ -71,6 +71,8 @@ class World:
     state: set[str] = field(default_factory=set)
     places: set[str] = field(default_factory=set)
     full: bool = False
+    gives_up: bool = False
+    trusted: int = 0
 
     def run_dir(self, guest_id: str) -> Path:
         return self.layout.guest_run(guest_id)

@@ -27,6 +27,7 @@ from wirt.model.network import Endpoint, PortMap
 from wirt.model.resources import Resources
 from wirt.privileged import protocol as p
 from wirt.privileged.client import Helper
+from wirt.qemu.host import Machines
 
 pytestmark = needs(
     "root", "keeper", "overlay", "netns", "busybox", "nft", "tap", "qemu", "erofs", "agent",
@@ -50,7 +51,9 @@ def box(instance_name: str, tmp_path: Path) -> Iterator[Lab]:
 def _launch(box: Lab, *argv: str, address: str = "10.213.0.20") -> p.LaunchGuest:
     """A microVM with one card, as the daemon plans it."""
     facts = host(box.layout.state)
-    engine = MicrovmEngine(facts=container_values.HOST, host=facts, helper=Helper(Path("/none")))
+    engine = MicrovmEngine(
+        facts=container_values.HOST, host=Machines(facts), helper=Helper(Path("/none"))
+    )
     begin = container_values.start(GuestSpec(image="busybox"))
     place = Endpoint(
         network_id=NETWORK, network="bridge", address=address, prefix=24, gateway="10.213.0.1",

@@ -14,7 +14,7 @@ from wirt.errors import Invalid, Timeout
 from wirt.linux import spawn, tsc
 from wirt.linux.spawn import Result
 from wirt.qemu import accel, host
-from wirt.qemu.accel import decide
+from wirt.qemu.accel import Accelerator, decide
 
 
 def _result(code: int, stdout: str = "", stderr: str = "") -> Result:
@@ -190,3 +190,27 @@ def test_the_counter_is_measured_where_no_memory_may_be_written_and_run() -> Non
     if done.returncode == 77:
         pytest.skip("this kernel cannot forbid it (PR_SET_MDWE)")
     assert done.returncode == 0
+
+
+def test_a_verdict_is_withdrawn_and_stays_so(
+    guest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here, and for the next daemon; until it turns out that it was not KVM's fault."""
+    proven = Accelerator(name="kvm", cpu="host", reason="it booted")
+    monkeypatch.setattr(accel, "decide", lambda *_, **__: proven)
+    cache = tmp_path / "cache"
+    offered = host.machines(guest, cache)
+    assert offered.facts.accelerator == proven
+    assert offered.emulate("it aborted")
+    for known in (offered.facts, host.machines(guest, cache).facts, host.examine(guest, cache)):
+        assert (known.accelerator.name, known.accelerator.reason) == ("tcg", "it aborted")
+    assert offered.emulate("another one"), "whoever failed meanwhile may try again as well"
+    assert offered.facts.accelerator.reason == "it aborted"
+    offered.trust()
+    assert host.machines(guest, cache).facts.accelerator == proven
+
+
+def test_who_insists_on_kvm_keeps_it(guest: Path, tmp_path: Path) -> None:
+    offered = host.machines(guest, tmp_path / "cache", wish="kvm")
+    assert not offered.emulate("it aborted")
+    assert offered.facts.accelerator.name == "kvm"

@@ -13,7 +13,7 @@ import pytest
 from container_values import ENDPOINT, PROCESS, SECOND, start
 from machine_values import EMULATING, HARDWARE, config_of, microvm, vm
 from wirt.engine.protocol import ResolvedMount
-from wirt.errors import Invalid, Unsupported, WirtError
+from wirt.errors import Invalid, Unavailable, Unsupported, WirtError
 from wirt.model.guest import GuestSpec
 from wirt.model.network import PortMap
 from wirt.model.resources import Resources
@@ -288,3 +288,21 @@ def test_support_names_the_reason_and_the_cure() -> None:
 def test_errors_are_of_the_one_hierarchy() -> None:
     with pytest.raises(WirtError):
         microvm().plan(start(process=replace(PROCESS, argv=())))
+
+
+@pytest.mark.parametrize("make", [microvm, vm])
+def test_kvm_is_given_up_for_a_machine_that_ended_early_and_for_nothing_else(make: Any) -> None:
+    engine = make(replace(HARDWARE, tsc_khz=1))
+    for other in (
+        Unavailable("no root", errno=5, exit=125, accelerator="tcg"),
+        Unavailable("no such program", errno=2, exit=127, accelerator="kvm"),
+        Unavailable("no keeper", accelerator="kvm"),
+        Unavailable("it ended"),
+    ):
+        assert not engine.give_up(other)
+        assert engine.plan(start()).accelerator == "kvm"
+    assert engine.give_up(Unavailable("MSR\x1b[2J", errno=5, exit=125, accelerator="kvm"))
+    assert engine.plan(start()).accelerator == "tcg"
+    assert engine.probe().reason.endswith("before its agent answered: MSR?[2J")
+    engine.trust_again()
+    assert engine.plan(start()).accelerator == "kvm"

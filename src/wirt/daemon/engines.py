@@ -16,7 +16,7 @@ from wirt.linux.features import HostFacts, read_facts
 from wirt.linux.seccomp import native_architecture
 from wirt.model.guest import Isolation
 from wirt.privileged.client import Helper, helper_pid
-from wirt.qemu import host as machines
+from wirt.qemu.host import machines
 
 HELPER_SECONDS = 5.0
 
@@ -27,7 +27,7 @@ VERDICT = "machines.json"
 def make_engines(config: Config, helper: Helper) -> dict[Isolation, Engine]:
     """One engine per kind. Blocks up to some 25 s when KVM must be proven by a boot first."""
     facts = _facts(config)
-    host = machines.examine(
+    host = machines(
         config.guest_dir,
         config.layout.state / VERDICT,
         wish=os.environ.get("WIRT_ACCEL", "auto"),

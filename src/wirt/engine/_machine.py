@@ -8,6 +8,7 @@ the kind that can.
 from __future__ import annotations
 
 import base64
+import errno
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -17,7 +18,7 @@ from wirt.crun.spec import mounts as mount
 from wirt.crun.spec import process, resources
 from wirt.engine._links import links, ports
 from wirt.engine.protocol import Plan, ResolvedMount, Start, Support
-from wirt.errors import Invalid, Unsupported
+from wirt.errors import Invalid, Unsupported, WirtError
 from wirt.guest.frame import encode_record
 from wirt.linux.features import CAPABILITIES, HostFacts
 from wirt.model.guest import GuestSpec, Isolation
@@ -256,6 +257,20 @@ def plan(start: Start, shape: Shape, host: MachineHost) -> Plan:
         ),
     )
     return Plan(launch=launch, accelerator=host.accelerator.name)
+
+
+def is_early_end(error: WirtError) -> bool:
+    """Whether a machine with KVM ended, or was given up, before its agent ran anything: that is how
+    a keeper tells it. What the agent itself refuses has another number, or none."""
+    facts = error.facts
+    early = (facts.get("errno"), facts.get("exit")) == (errno.EIO, 125)
+    return early and facts.get("accelerator") == "kvm"
+
+
+def why(error: WirtError) -> str:
+    """The reason for emulation from such an end; its words are QEMU's or the guest's."""
+    last = "".join(c if c.isprintable() else "?" for c in error.message)
+    return f"a machine ended with KVM before its agent answered: {last[:200]}"
 
 
 def host_resources(wish: Resources, memory: int, shares: int) -> Resources:

@@ -21,7 +21,7 @@ from wirt.engine._container_handle import ContainerHandle
 from wirt.engine._links import links, ports
 from wirt.engine._place import Place
 from wirt.engine.protocol import Handle, Plan, ResolvedMount, Start, Support
-from wirt.errors import Invalid, Unsupported
+from wirt.errors import Invalid, Unsupported, WirtError
 from wirt.guest.keeper import KeeperLink
 from wirt.layout import Layout
 from wirt.linux import seccomp, spawn
@@ -110,6 +110,14 @@ class ContainerEngine:
                 cure="start the helper with LimitMEMLOCK=infinity, or with CAP_SYS_RESOURCE",
             )
         return Support(works=True, detail={"crun": crun, "cgroup": self._facts.cgroup.value})
+
+    def give_up(self, error: WirtError) -> bool:
+        """A container needs nothing that it could do without."""
+        del error
+        return False
+
+    def trust_again(self) -> None:
+        """Nothing was given up."""
 
     def handle(self, guest: Guest, keeper: KeeperLink) -> Handle:
         """The running container behind this record."""

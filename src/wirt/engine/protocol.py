@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from wirt.errors import WirtError
 from wirt.guest.keeper import KeeperLink
 from wirt.model.guest import ExecSpec, Guest, GuestSpec, Isolation
 from wirt.model.image import Image
@@ -119,6 +120,15 @@ class Engine(Protocol):
 
     def plan(self, start: Start) -> Plan:
         """What to do to start the guest. Pure."""
+        ...
+
+    def give_up(self, error: WirtError) -> bool:
+        """Do without what made a start fail with ``error``, if it was the host's. Whether another
+        start is another try."""
+        ...
+
+    def trust_again(self) -> None:
+        """Take :meth:`give_up` back, since the other try failed as well."""
         ...
 
     def handle(self, guest: Guest, keeper: KeeperLink) -> Handle:

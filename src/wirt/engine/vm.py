@@ -6,12 +6,13 @@ from wirt.engine import _machine
 from wirt.engine._machine import MIB, Shape
 from wirt.engine._machine_handle import MachineHandle
 from wirt.engine.protocol import Handle, Plan, Start, Support
+from wirt.errors import WirtError
 from wirt.guest.keeper import KeeperLink
 from wirt.linux.features import HostFacts
 from wirt.model.guest import Guest, GuestSpec, Isolation
 from wirt.privileged.client import Helper
 from wirt.qemu.bus import Board
-from wirt.qemu.host import MachineHost
+from wirt.qemu.host import Machines
 
 SHAPE = Shape(
     isolation=Isolation.VM,
@@ -26,14 +27,14 @@ class VmEngine:
 
     isolation = SHAPE.isolation
 
-    def __init__(self, *, facts: HostFacts, host: MachineHost, helper: Helper) -> None:
+    def __init__(self, *, facts: HostFacts, host: Machines, helper: Helper) -> None:
         self._facts = facts
         self._host = host
         self._helper = helper
 
     def probe(self) -> Support:
         """Whether this kind can run here."""
-        return _machine.support(SHAPE, self._host)
+        return _machine.support(SHAPE, self._host.facts)
 
     def check(self, spec: GuestSpec) -> tuple[str, ...]:
         """Raise for a wish this kind cannot fulfil."""
@@ -42,7 +43,15 @@ class VmEngine:
 
     def plan(self, start: Start) -> Plan:
         """What to do to start the guest."""
-        return _machine.plan(start, SHAPE, self._host)
+        return _machine.plan(start, SHAPE, self._host.facts)
+
+    def give_up(self, error: WirtError) -> bool:
+        """Emulate, when a machine with KVM did not come so far that its agent could answer."""
+        return _machine.is_early_end(error) and self._host.emulate(_machine.why(error))
+
+    def trust_again(self) -> None:
+        """A machine without KVM failed as well."""
+        self._host.trust()
 
     def handle(self, guest: Guest, keeper: KeeperLink) -> Handle:
         """The live guest."""

@@ -67,6 +67,10 @@ class Attach:
         finally:
             os.close(descriptor)
 
+    def waits(self, guest: Guest) -> bool:
+        """Whether anybody waits for the start of this guest."""
+        return bool(self._waiting.get(guest.id))
+
     async def join_all(self, live: Live, guest: Guest) -> None:
         """Give the keeper everybody who waited; called before the process runs."""
         while waiting := self._waiting.get(guest.id):

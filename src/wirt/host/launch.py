@@ -59,6 +59,14 @@ class Plans:
         assert isinstance(launched, Launched)
         return plan, launched
 
+    def give_up(self, guest: Guest, error: WirtError) -> bool:
+        """See :meth:`wirt.engine.protocol.Engine.give_up`."""
+        return self._engines[guest.spec.isolation].give_up(error)
+
+    def trust_again(self, guest: Guest) -> None:
+        """The inverse of :meth:`give_up`."""
+        self._engines[guest.spec.isolation].trust_again()
+
     async def release(self, guest: Guest) -> None:
         """The inverse of :meth:`launch`."""
         await insist(self._helper, ReleaseGuest(id=guest.id))
@@ -102,7 +110,7 @@ class Launch:
             before, guest = guest, self._roster.get(guest.id)
             _check_startable(guest, before if again else guest)
             try:
-                return await self._start(guest, again=again)
+                return await self._try(guest, again=again)
             except asyncio.CancelledError:
                 cut = Timeout(f"guest {guest.name!r} could not be started in time")
                 await shielded(self._failed(guest, cut, again=again))
@@ -115,6 +123,26 @@ class Launch:
                 await self.discard(guest)
         raise failure
 
+    async def _try(self, guest: Guest, *, again: bool) -> Guest:
+        """Start; when that failed by what the host seemed to offer and does not, once more without.
+
+        Whoever was attached has been hung up on by then, so that one is told to try again.
+        """
+        attached = self._attach.waits(guest)
+        try:
+            return await self._start(guest, again=again)
+        except WirtError as error:
+            if not self._plans.give_up(guest, error):
+                raise
+            if attached:
+                error.hint = "machines are emulated from now on: try again"
+                raise
+        try:
+            return await self._start(guest, again=again)
+        except WirtError:
+            self._plans.trust_again(guest)
+            raise
+
     async def _start(self, guest: Guest, *, again: bool) -> Guest:
         async with Undo() as undo:
             undo.push("launch", lambda: self._plans.release(guest))
@@ -123,7 +151,11 @@ class Launch:
             live = await self._running.connect(guest)
             await self._attach.join_all(live, guest)
             fault("host.joined")
-            pid, started_at = await live.handle.start()
+            try:
+                pid, started_at = await live.handle.start()
+            except WirtError as error:
+                error.facts["accelerator"] = plan.accelerator
+                raise
             fault("host.started")
             guest = await self._note(guest, plan, launched, (pid, started_at), again=again)
             undo.keep()  # what cannot be noted shall not run

@@ -7,7 +7,8 @@ import json
 import logging
 import os
 import threading
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from wirt.errors import WirtError
@@ -37,6 +38,52 @@ class MachineHost:
     shares: bool = False
     problem: str = ""
     cure: str = ""
+
+
+class Machines:
+    """What this host offers machines, as far as is known now.
+
+    That KVM carried a kernel once is no promise: where machines fail with it all the same, they are
+    emulated from then on, in this daemon and, by ``remember``, in those after it. ``firm``: the
+    user insists on what there is.
+    """
+
+    def __init__(
+        self,
+        facts: MachineHost,
+        *,
+        firm: bool = False,
+        remember: Callable[[MachineHost], None] = lambda _: None,
+    ) -> None:
+        self._proven = facts
+        self._firm = firm
+        self._remember = remember
+        self.facts = facts
+
+    def emulate(self, reason: str) -> bool:
+        """Give KVM up for ``reason``. Whether machines are emulated now."""
+        if self.facts.accelerator.name == "kvm" and not self._firm:
+            self.facts = replace(self.facts, accelerator=accel.emulation(reason))
+            self._remember(self.facts)
+            log.warning("machines are emulated from now on: %s", reason)
+        return self.facts.accelerator.name == "tcg"
+
+    def trust(self) -> None:
+        """Take that back: it was not KVM's fault."""
+        if self.facts != self._proven:
+            self.facts = self._proven
+            self._remember(self.facts)
+            log.warning("machines use %s again", self.facts.accelerator.name)
+
+
+def machines(guest_dir: Path, cache: Path, *, wish: str = "auto") -> Machines:
+    """As :func:`examine`, for whoever starts machines."""
+
+    def remember(facts: MachineHost) -> None:
+        _write(cache, _key(guest_dir, wish), facts)
+
+    facts = examine(guest_dir, cache, wish=wish)
+    return Machines(facts, firm=wish != "auto", remember=remember)
 
 
 def examine(guest_dir: Path, cache: Path, *, wish: str = "auto") -> MachineHost:
