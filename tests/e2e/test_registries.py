@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,9 +10,14 @@ import pytest
 
 from live import Live
 from needs import needs
-from registrybox import Registry, registry
+from registrybox import PASSWORD, USER, Registry, htpasswd, registry
 
 pytestmark = needs("root", "crun", "skopeo", "docker-registry")
+
+
+@pytest.fixture(autouse=True)
+def _own_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
 
 
 @pytest.fixture
@@ -26,9 +32,10 @@ def served(shared_instance: Live, tmp_path: Path) -> Iterator[Registry]:
 
 def test_pull_and_run(shared_instance: Live, served: Registry) -> None:
     live, name = shared_instance, f"{served.host}/team/busybox:1"
+    digest = served.inspect("team/busybox:1")["Digest"]
+    by_digest = f"{served.host}/team/busybox@{digest}"
     try:
         first = live.wirt("pull", name)
-        digest = served.inspect("team/busybox:1")["Digest"]
         assert first.stdout == (
             f"Digest: {digest}\nStatus: Downloaded newer image for {name}\n{name}\n"
         ) or first.stdout.endswith(f"Image is up to date for {name}\n{name}\n")
@@ -37,9 +44,29 @@ def test_pull_and_run(shared_instance: Live, served: Registry) -> None:
         assert f"Status: Image is up to date for {name}\n" in again.stdout
         assert live.wirt("pull", "-q", name).stdout == f"{name}\n"
         assert live.wirt("run", "--rm", name, "echo", "hello").stdout == "hello\n"
-        live.wirt("pull", "-q", f"{served.host}/team/busybox@{digest}")
+        live.wirt("pull", "-q", by_digest)
+        assert live.wirt("run", "--rm", by_digest, "echo", "pinned").stdout == "pinned\n"
     finally:
-        live.wirt("rmi", name, f"{served.host}/team/busybox@{digest}", code=None)
+        live.wirt("rmi", name, by_digest, code=None)
+
+
+def test_run_gets_what_is_missing(shared_instance: Live, served: Registry) -> None:
+    live, name = shared_instance, f"{served.host}/team/busybox:1"
+    try:
+        never = live.wirt("run", "--rm", "--pull", "never", name, "true", code=125)
+        assert "No such image" in never.stderr
+        missing = live.wirt("run", "--rm", name, "echo", "hello")
+        assert missing.stdout == "hello\n"
+        assert f"Unable to find image '{name}' locally" in missing.stderr
+        there = live.wirt("run", "--rm", name, "echo", "hello")
+        assert there.stderr == ""
+        always = live.wirt("run", "--rm", "--pull", "always", name, "echo", "hello")
+        assert f"Image is up to date for {name}" in always.stderr
+        quiet = live.wirt("create", "-q", "--pull", "always", name)
+        live.wirt("rm", quiet.stdout.strip())
+        assert quiet.stderr == ""
+    finally:
+        live.wirt("rmi", name, code=None)
 
 
 def test_what_is_not_there(shared_instance: Live, served: Registry) -> None:
@@ -48,3 +75,128 @@ def test_what_is_not_there(shared_instance: Live, served: Registry) -> None:
     nobody = shared_instance.wirt("pull", "127.0.0.1:1/team/busybox", code=None)
     assert nobody.returncode not in {0, 1}
     assert "cannot reach 127.0.0.1:1" in nobody.stderr
+
+
+def test_push_and_what_the_judge_finds(shared_instance: Live, served: Registry) -> None:
+    live = shared_instance
+    here, there = f"{served.host}/own/box:a", f"{served.host}/other/box:a"
+    try:
+        live.wirt("tag", "busybox", here)
+        pushed = live.wirt("push", here)
+        found = served.inspect("own/box:a")
+        assert pushed.stdout.startswith(f"a: digest: {found['Digest']} size: ")
+        assert "Pushed" in pushed.stderr
+        again = live.wirt("push", here)
+        assert again.stdout == pushed.stdout
+        assert again.stderr.count("Layer already exists") == 2
+        live.wirt("tag", here, there)
+        assert live.wirt("push", there).stderr.count("Mounted from own/box") == 2
+        assert served.inspect("other/box:a")["Digest"] == found["Digest"]
+        live.wirt("tag", here, f"{served.host}/own/box:b")
+        live.wirt("push", "--all-tags", f"{served.host}/own/box")
+        assert sorted(served.inspect("own/box:b")["RepoTags"]) == ["a", "b"]
+        listed = live.wirt("search", "--format", "{{.Name}}", f"{served.host}/box").stdout
+        assert f"{served.host}/own/box\n" in listed
+        seen = json.loads(live.wirt("image", "inspect", "--remote", here).stdout)[0]
+        assert seen["digest"] == found["Digest"]
+        assert seen["raw"]["config"]["Cmd"] == ["sh"]
+        assert live.wirt("push", f"{served.host}/own/nothing", code=3).stderr
+    finally:
+        live.wirt("rmi", here, there, f"{served.host}/own/box:b", code=None)
+
+
+def test_an_index_goes_back_as_it_came(
+    shared_instance: Live, served: Registry, tmp_path: Path
+) -> None:
+    live = shared_instance
+    name, copy = f"{served.host}/team/many:1", f"{served.host}/team/copy:1"
+    layout = tmp_path / "layout"
+    _make_index(served, layout)
+    served.push(f"oci:{layout}:1", "team/many:1", "--all")
+    digest = served.inspect("team/many:1", "--raw")
+    try:
+        live.wirt("pull", "--all-platforms", name)
+        live.wirt("tag", name, copy)
+        live.wirt("push", copy)
+        assert served.inspect("team/copy:1", "--raw") == digest
+        live.wirt("rmi", name, copy)
+        live.wirt("pull", name)
+        live.wirt("tag", name, f"{served.host}/new/part:1")
+        alone = live.wirt("push", f"{served.host}/new/part:1")
+        assert "only linux/amd64 is pushed" in alone.stderr
+        assert "manifests" not in served.inspect("new/part:1", "--raw")
+    finally:
+        live.wirt("rmi", name, copy, f"{served.host}/new/part:1", code=None)
+
+
+def _make_index(served: Registry, layout: Path) -> None:
+    """An OCI layout whose tag 1 is an index of two platforms with the same layer."""
+    served.skopeo(
+        "copy", "-q", "--src-tls-verify=false", f"docker://{served.host}/team/busybox:1",
+        f"oci:{layout}:one",
+    )  # fmt: skip
+    index = json.loads((layout / "index.json").read_text())
+    entry = index["manifests"][0]
+    entry.pop("annotations")
+    manifest = json.loads(_blob(layout, entry["digest"]).read_bytes())
+    config = json.loads(_blob(layout, manifest["config"]["digest"]).read_bytes())
+    other = _put(layout, {**config, "architecture": "s390x"}, manifest["config"])
+    foreign = _put(layout, {**manifest, "config": other}, entry)
+    entries = [
+        {**entry, "platform": {"os": "linux", "architecture": "amd64"}},
+        {**foreign, "platform": {"os": "linux", "architecture": "s390x"}},
+    ]
+    kind = "application/vnd.oci.image.index.v1+json"
+    made = _put(
+        layout, {"schemaVersion": 2, "mediaType": kind, "manifests": entries}, {"mediaType": kind}
+    )
+    made["annotations"] = {"org.opencontainers.image.ref.name": "1"}
+    (layout / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [made]}))
+
+
+def _blob(layout: Path, digest: str) -> Path:
+    return layout / "blobs" / digest.replace(":", "/")
+
+
+def _put(layout: Path, value: object, like: dict[str, object]) -> dict[str, object]:
+    import hashlib
+
+    data = json.dumps(value).encode()
+    digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    _blob(layout, digest).write_bytes(data)
+    return {**like, "digest": digest, "size": len(data)}
+
+
+def test_login_logout_and_what_needs_them(shared_instance: Live, tmp_path: Path) -> None:
+    live = shared_instance
+    with registry(
+        live, tmp_path / "registry", port=5001, auth=htpasswd(tmp_path / "auth")
+    ) as served:
+        name = f"{served.host}/private/box:1"
+        live.wirt("tag", "busybox", name)
+        try:
+            nobody = live.wirt("push", name, code=None)
+            assert nobody.returncode not in {0, 1}
+            assert f"hint: it may not exist, or need a login: wirt login {served.host}" in (
+                nobody.stderr
+            )
+            login = ("login", "-u", USER, "--password-stdin", served.host)
+            wrong = live.wirt(*login, feed="wrong", code=None)
+            assert wrong.returncode != 0
+            assert "wrong" not in wrong.stderr
+            assert not (tmp_path / "docker").exists()
+            assert live.wirt(*login, feed=PASSWORD).stdout == "Login Succeeded\n"
+            file = tmp_path / "docker/config.json"
+            assert file.stat().st_mode & 0o777 == 0o600
+            live.wirt("push", "-q", name)
+            live.wirt("rmi", name)
+            assert live.wirt("run", "--rm", name, "echo", "private").stdout == "private\n"
+            assert live.wirt("logout", served.host).stdout.startswith("Removing login")
+            assert live.wirt("pull", name, code=None).returncode != 0
+            file.write_text("{ broken")
+            broken = live.wirt("pull", name, code=None)
+            assert "cannot understand" in broken.stderr
+            told = live.log() + live.wirt("events", "--since", "10m", "--until", "0s").stdout
+            assert PASSWORD not in told
+        finally:
+            live.wirt("rmi", name, code=None)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fakes.words import refused, spec
-from wirt.errors import Unsupported
+from fakes.words import refused
 
 
 @pytest.mark.parametrize(
@@ -74,9 +73,3 @@ from wirt.errors import Unsupported
 )
 def test_what_is_refused_names_what_was_typed(words: list[str], part: str) -> None:
     assert part in refused(*words, "x")
-
-
-def test_pull_always_is_refused_with_the_reason() -> None:
-    with pytest.raises(Unsupported, match="registry"):
-        spec("--pull", "always", "x")
-    assert spec("--pull", "never", "x") == spec("--pull", "missing", "x") == spec("x")

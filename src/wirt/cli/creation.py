@@ -14,6 +14,8 @@ from wirt.client.wire import quote, target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from wirt.client.daemon import Daemon
 
 _PATIENCE = 10.0
@@ -29,9 +31,7 @@ def create(call: Call, *, attached: bool) -> str:
     check_text(spec)
     cidfile = _open_cidfile(call.text("cidfile"))
     try:
-        told = call.daemon.call(
-            "POST", target("/v1/guests", [("name", call.text("name") or None)]), spec
-        )
+        told = _make(call, spec)
     except BaseException:
         if cidfile is not None:
             posix.close(cidfile)
@@ -44,6 +44,25 @@ def create(call: Call, *, attached: bool) -> str:
     for warning in told.get("warnings") or ():
         warn(str(warning))
     return guest
+
+
+def _make(call: Call, spec: dict[str, Any]) -> Any:
+    """Have the guest made, its image pulled when ``--pull`` says so or it is not here."""
+    where = target("/v1/guests", [("name", call.text("name") or None)])
+    when, image = call.text("pull"), str(spec["image"])
+    if when == "always":
+        from wirt.cli.pulling import pull_for
+
+        pull_for(call.daemon, image, quiet=call.on("quiet"))
+    try:
+        return call.daemon.call("POST", where, spec)
+    except Exception as error:
+        if getattr(error, "code", "") != "image.not-found" or when in {"never", "always"}:
+            raise
+        from wirt.cli.pulling import pull_missing
+
+        pull_missing(call.daemon, image, quiet=call.on("quiet"), error=error)
+        return call.daemon.call("POST", where, spec)
 
 
 def abandon(daemon: Daemon, guest: str, error: Exception) -> None:

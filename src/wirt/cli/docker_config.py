@@ -39,6 +39,12 @@ def keys(registry: str) -> tuple[str, ...]:
     return registry, f"https://{registry}", f"https://{registry}/v1/", f"https://{registry}/v2/"
 
 
+def registry_name(text: str) -> str:
+    """A registry as the daemon names it, from what people type (also an address)."""
+    name = text.removeprefix("https://").removeprefix("http://").partition("/")[0]
+    return HUB if name in {"index.docker.io", "registry-1.docker.io", "docker.io", ""} else name
+
+
 class DockerConfig:
     """The file at ``path``, read when made. Raises Invalid when it is broken."""
 
@@ -104,7 +110,9 @@ class DockerConfig:
         return there
 
     def _table(self, key: str) -> dict[str, Any]:
-        found = self._data.get(key) or {}
+        found = self._data.get(key)
+        if found is None:
+            return {}
         if not isinstance(found, dict):
             raise _broken(self.path, f"{key!r} is no object")
         return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from wirt.cli.output import say
 from wirt.cli.progress import Progress
 from wirt.cli.upload import lines
 from wirt.client.fastjson import encode
@@ -40,20 +41,58 @@ def pull(
     """Pull; yields a line for each image that is here then."""
     domain = Reference.parse(reference).domain
     body = with_credentials(domain, {"reference": reference, **wish})
+    return _shown(ask(daemon, "/v1/images/pull", body), quiet=quiet)
+
+
+def push(
+    daemon: Daemon, reference: str, *, quiet: bool = False, **wish: Any
+) -> Iterator[dict[str, Any]]:
+    """Push; yields a line for each name that is at its registry then."""
+    domain = Reference.parse(reference).domain
+    body = with_credentials(domain, {"reference": reference, **wish})
+    return _shown(ask(daemon, "/v1/images/push", body), quiet=quiet)
+
+
+def _shown(told: Iterator[dict[str, Any]], *, quiet: bool) -> Iterator[dict[str, Any]]:
+    """Show what is progress; yield the rest."""
     progress = Progress(quiet=quiet)
     try:
-        for line in ask(daemon, "/v1/images/pull", body):
+        for line in told:
             if "layer" in line:
                 progress.take(line)
             elif "pulling" in line:
                 progress.note(f"{line['reference']}: Pulling from {line['pulling']}")
+            elif "pushing" in line:
+                progress.note(f"The push refers to repository [{line['pushing']}]")
             elif "status" in line:
                 progress.note(str(line["status"]))
-            elif "image" in line:
+            else:
                 progress.settle()
                 yield line
     finally:
         progress.settle()
+
+
+def pull_missing(daemon: Daemon, image: str, *, quiet: bool, error: Exception) -> None:
+    """Pull an image that ``run`` or ``create`` did not find; ``error`` is raised again for what
+    no registry can have: an id."""
+    if image.startswith("sha256:"):
+        raise error
+    if not quiet:
+        say(f"Unable to find image '{Reference.parse(image).familiar}' locally")
+    try:
+        pull_for(daemon, image, quiet=quiet)
+    except Exception as failed:
+        failed.add_note(str(error))
+        raise
+
+
+def pull_for(daemon: Daemon, image: str, *, quiet: bool) -> None:
+    """Pull for another command, whose own output nothing may be mixed into."""
+    for line in pull(daemon, image, quiet=quiet):
+        if not quiet:
+            say(f"Digest: {line['digest']}")
+            say(status(line))
 
 
 def status(line: dict[str, Any]) -> str:

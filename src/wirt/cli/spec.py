@@ -80,7 +80,6 @@ def guest_spec(call: Call) -> dict[str, Any]:
     }
     spec.update((name, value) for name, value in parts.items() if value)
     _plugs(call, spec)
-    _check_pull(call)
     return spec
 
 
@@ -110,16 +109,6 @@ def _plugs(call: Call, spec: dict[str, Any]) -> None:
         "extra_hosts": ports.extra_hosts(call.many("add-host")),
     }
     spec.update((name, value) for name, value in parts.items() if value)
-
-
-def _check_pull(call: Call) -> None:
-    if call.text("pull") == "always":
-        from wirt.errors import Unsupported
-
-        raise Unsupported(
-            "--pull always: there is no registry to pull from yet",
-            hint="load the image with 'wirt load' or 'wirt import' and leave --pull out",
-        )
 
 
 def environment(files: Sequence[str], typed: Sequence[str]) -> list[str]:

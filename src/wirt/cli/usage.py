@@ -10,7 +10,9 @@ GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
                 "rename", "update")),
     ("Inside a guest", ("exec", "attach", "logs", "cp", "top")),
     ("Looking on", ("ps", "inspect", "stats", "events", "port", "wait")),
-    ("Images", ("build", "images", "pull", "load", "save", "import", "tag", "rmi", "history")),
+    ("Images", ("build", "images", "pull", "push", "load", "save", "import", "tag", "rmi",
+                "history")),
+    ("Registries", ("login", "logout", "search")),
     ("Nouns", ("guest", "image", "network", "registry", "volume")),
     ("The host", ("doctor", "info", "version", "completion", "help")),
 )  # fmt: skip

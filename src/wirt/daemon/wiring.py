@@ -50,12 +50,14 @@ from wirt.host.launch import Launch, Plans
 from wirt.host.layers import Layers
 from wirt.host.load import LoadImages
 from wirt.host.logs import Logs
+from wirt.host.look import Look
 from wirt.host.naming import Naming
 from wirt.host.networks import Networks
 from wirt.host.pipe import Pipes
 from wirt.host.plug import Plug
 from wirt.host.prepare import Prepare
 from wirt.host.pull import Pull
+from wirt.host.push import Push
 from wirt.host.registries import Registries
 from wirt.host.remove import Remove
 from wirt.host.roots import ImageRoots, Reach
@@ -139,6 +141,10 @@ class Files:
             registries=self.registries, downloads=Downloads(self.pipes, self.store),
             layers=layers, load=self.load, table=table, bus=ground.bus,
         )  # fmt: skip
+        self.push = Push(
+            registries=self.registries, images=self.images, pipes=self.pipes, store=self.store,
+            table=table, manifests=self.manifests, bus=ground.bus,
+        )  # fmt: skip
         volumes = VolumeTable(ground.db)
         self.volumes = Volumes(ground.helper, volumes, ground.layout, ground.bus)
 
@@ -183,7 +189,9 @@ class Builds:
                 pipes=files.pipes, store=files.store, layers=files.layers, helper=ground.helper,
                 cache=files.build_cache, runner=self.steps,
             ),
-            bases=Bases(pipes=files.pipes, store=files.store, images=files.images),
+            bases=Bases(
+                pipes=files.pipes, store=files.store, images=files.images, pull=files.pull.bring
+            ),
             finish=FinishBuild(
                 pipes=files.pipes, store=files.store, table=files.table, load=files.load,
                 bus=ground.bus,
@@ -298,7 +306,9 @@ class Daemon:
                 images=files.images, load=files.load, save=files.save, importer=files.import_image
             ),
             BuildRoutes(build=self._builds.build),
-            RemoteRoutes(pull=files.pull),
+            RemoteRoutes(
+                pull=files.pull, push=files.push, look=Look(files.registries)
+            ),
             VolumeRoutes(volumes=files.volumes),
             ArchiveRoutes(
                 guests=g.roster,

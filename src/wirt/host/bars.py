@@ -20,11 +20,12 @@ class Bar:
         self._tell = tell
         self._next = 0.0
 
-    async def state(self, state: str) -> None:
-        """It has come this far: waiting, downloading, downloaded, unpacking, done, exists,
-        uploading, uploaded, mounted, skipped."""
+    async def state(self, state: str, *, source: str = "") -> None:
+        """It has come this far: waiting, downloading, downloaded, unpacking, done, exists;
+        uploading, uploaded, there, mounted (from the repository ``source``), skipped."""
         self._next = 0.0
-        await self._tell({"layer": self.layer, "state": state, "total": self._total})
+        line: dict[str, object] = {"layer": self.layer, "state": state, "total": self._total}
+        await self._tell(line | {"from": source} if source else line)
 
     async def at(self, state: str, current: int) -> None:
         """So many bytes of it are done."""

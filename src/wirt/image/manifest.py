@@ -37,13 +37,16 @@ _LAYER_TYPES = (OCI_LAYER, DOCKER_LAYER, "application/vnd.oci.image.layer.nondis
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Descriptor:
-    """A reference to content: its type, digest and size in bytes."""
+    """A reference to content: its type, digest and size in bytes. ``urls``: where it may be had
+    when no registry has it."""
 
     media_type: str
     digest: Digest
     size: int
     annotations: dict[str, str] = field(default_factory=dict)
     platform: Platform | None = None
+    artifact_type: str = ""
+    urls: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -186,6 +189,8 @@ def _descriptor(node: Object, what: str) -> Descriptor:
         size=size,
         annotations=document.texts(node, "annotations", what),
         platform=platform,
+        artifact_type=document.string(node, "artifactType", what),
+        urls=document.strings(node, "urls", what),
     )
 
 
@@ -208,6 +213,10 @@ def encode_descriptor(descriptor: Descriptor) -> Object:
         "digest": str(descriptor.digest),
         "size": descriptor.size,
     }
+    if descriptor.artifact_type:
+        node["artifactType"] = descriptor.artifact_type
+    if descriptor.urls:
+        node["urls"] = list(descriptor.urls)
     if descriptor.annotations:
         node["annotations"] = dict(sorted(descriptor.annotations.items()))
     if descriptor.platform is not None:

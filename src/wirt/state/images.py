@@ -204,6 +204,19 @@ class ImageTable:
 
         return await self._db.call(work)
 
+    async def names_with(self, blob: str) -> list[str]:
+        """The names of images that have this blob."""
+
+        def work(sql: sqlite3.Connection) -> list[str]:
+            rows = sql.execute(
+                "SELECT reference FROM image_references JOIN image_blobs USING (image_id) "
+                "WHERE digest = ? ORDER BY reference",
+                (blob,),
+            )
+            return [row[0] for row in rows]
+
+        return await self._db.call(work)
+
     async def users(self, image_id: str) -> list[User]:
         """The guests that were made from an image."""
         return await self._db.call(lambda sql: _users(sql, image_id))
