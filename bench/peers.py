@@ -34,6 +34,7 @@ PACKAGES = [
     "netavark",
     "aardvark-dns",
     "iptables",
+    "docker-registry",
 ]
 
 

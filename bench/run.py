@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 import machines
+import registry
 import rows
 from measure import Row, load
 from peers import LAB, ROOT, Docker, Peer, Podman, Wirt, install_packages
@@ -34,6 +35,7 @@ TABLE: dict[str, tuple[Measure, float]] = {
     "logs": (rows.logs, 1),
     "attached": (rows.attached, 1),
     "microvm": (machines.cold, 1),
+    "registry": (registry.blobs, 0.25),
     "two-hundred": (rows.two_hundred, 1),
 }
 """What measures a row (or several), and the share of the rounds that it takes."""

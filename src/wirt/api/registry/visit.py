@@ -91,10 +91,10 @@ class Visit:
         while True:
             try:
                 async with asyncio.timeout_at(end):
-                    chunk = await request.content.readany()
+                    chunk, part_ended = await request.content.readchunk()
             except TimeoutError as error:
                 raise Timeout("the body comes too slowly", code="registry.too-slow") from error
-            if not chunk:
+            if not chunk and not part_ended:
                 return
             come += len(chunk)
             if come >= WINDOW_BYTES:
