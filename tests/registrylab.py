@@ -6,10 +6,10 @@ import contextlib
 import hashlib
 import io
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 from multidict import CIMultiDictProxy
@@ -17,14 +17,17 @@ from multidict import CIMultiDictProxy
 from wirt.aio import Nursery
 from wirt.daemon.registry import RegistryParts
 from wirt.host.events import Bus
+from wirt.host.layers import Layers
 from wirt.host.pipe import Pipes
 from wirt.host.roots import Reach
 from wirt.image.manifest import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST
 from wirt.image.store import BlobStore
 from wirt.model.image import Digest
 from wirt.model.registry import Listener
+from wirt.privileged.client import Helper
 from wirt.state.db import Database
 from wirt.state.events import EventTable
+from wirt.state.images import ImageTable
 from wirt.state.manifests import ManifestTable
 
 EMPTY = b"{}"
@@ -110,23 +113,15 @@ class Lab:
     parts: RegistryParts
     store: BlobStore
     db: Database
-    reach: Reach
     http: aiohttp.ClientSession
-    sweeps: int = 0
+    sweep: Callable[[], Awaitable[int]]
+    """Deletes what nobody wants, as the daemon does."""
 
     async def serve(self, **settings: Any) -> Client:
         """Open a listener on a free port; a client of it."""
         listener = Listener(**{"host": "127.0.0.1", "port": 0, "anonymous": "all", **settings})
         address = await self.parts.listeners.serve(listener)
         return Client(self.http, f"{'https' if listener.tls else 'http'}://{address}")
-
-    async def sweep(self) -> int:
-        """Delete what nobody wants, as the daemon's collection does."""
-        self.sweeps += 1
-        found = [digest for digest, _ in self.store.all()]
-        with self.store.collection() as collection:
-            wanted = await self.reach.blobs()
-            return sum(collection.remove(d) for d in found if str(d) not in wanted)
 
     def files(self) -> set[str]:
         """Digests of all blobs on the disk."""
@@ -144,14 +139,11 @@ async def lab(folder: Path) -> AsyncIterator[Lab]:
     bus = Bus(EventTable(db), nursery)
     await bus.open()
     reach = Reach(ManifestTable(db), [])
+    layers = Layers(cast(Helper, None), store, ImageTable(db), reach)
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(30)) as http:
-
-        async def sweep() -> int:
-            return await made.sweep()
-
-        parts = RegistryParts(db=db, store=store, pipes=pipes, bus=bus, sweep=sweep)
+        parts = RegistryParts(db=db, store=store, pipes=pipes, bus=bus, sweep=layers.sweep_blobs)
         reach.add(parts.roots)
-        made = Lab(parts=parts, store=store, db=db, reach=reach, http=http)
+        made = Lab(parts=parts, store=store, db=db, http=http, sweep=layers.sweep_blobs)
         try:
             yield made
         finally:

@@ -25,6 +25,7 @@ from wirt.errors import Exhausted, Invalid, NotFound
 from wirt.image.budget import STEP, Budget
 from wirt.image.document import MAX_DOCUMENT
 from wirt.model.image import Digest
+from wirt.privileged.faults import fault
 
 RESERVE = 1024**3
 """Bytes of the disk that images never take, so that the host goes on."""
@@ -250,7 +251,9 @@ class BlobStore:
         final = self.path(name)
         try:
             grown = disk_size(upload.path) - disk_size(final)
+            fault("store.rename")
             upload.path.rename(final)
+            fault("store.renamed")
             _sync(final.parent)
         except OSError as error:
             raise _full(error, final) from error
@@ -315,6 +318,7 @@ class BlobStore:
                 return False
             self._budget.grew(-disk_size(self.path(digest)))
             self.path(digest).unlink(missing_ok=True)
+            fault("store.removed")
             return True
 
     def disk_usage(self) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from wirt.host.roots import Wanted
+from wirt.privileged.faults import fault
 from wirt.state.repositories import RepositoryTable
 
 GRACE_SECONDS = 24 * 3600.0
@@ -49,6 +50,7 @@ class CollectRegistry:
         """Delete what no repository has any more. ``grace``: seconds that a blob which no manifest
         names is kept. Pushes may go on meanwhile."""
         expired = await self._table.expire(_ago(grace))
+        fault("registry.expired")
         return Collected(expired=expired, removed=await self._sweep())
 
 

@@ -21,6 +21,7 @@ from wirt.image.document import MAX_DOCUMENT
 from wirt.image.store import BlobStore
 from wirt.model.image import Digest
 from wirt.model.registry import RepositorySummary
+from wirt.privileged.faults import fault
 from wirt.state.manifests import ManifestRow, Role
 from wirt.state.repositories import Addition, Obstacle, RepositoryTable
 
@@ -131,6 +132,7 @@ class Manifests:
                     if digest is not None and own != digest:
                         raise bad_digest(f"the manifest has the digest {own}, not {digest}")
                     document = catalog.row(catalog.read(data, own, media_type))
+                    fault("registry.manifest-read")
                     self._store.commit(upload, lease, digest=own)
                 return document
 
@@ -140,6 +142,7 @@ class Manifests:
                 if error.code.startswith("registry."):
                     raise
                 raise bad_manifest(error.message) from error
+            fault("registry.manifest-stored")
             obstacle = await self._table.add_manifest(
                 Addition(
                     repository=repository,
@@ -150,6 +153,7 @@ class Manifests:
                     now=time.time_ns(),
                 )
             )
+        fault("registry.manifest-known")
         if obstacle is not None:
             raise refusal(obstacle)
         return document

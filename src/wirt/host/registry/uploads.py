@@ -24,6 +24,7 @@ from wirt.host.registry.refusals import (
 )
 from wirt.image.store import BlobStore, Upload
 from wirt.model.image import Digest
+from wirt.privileged.faults import fault
 from wirt.state.repositories import RepositoryTable
 
 BATCH = 1024 * 1024
@@ -157,6 +158,7 @@ class Uploads:
         try:
             with self._store.lease() as lease:
                 await self._pipes.call(lambda: self._store.commit(upload, lease, digest=digest))
+                fault("registry.blob-stored")
                 size = upload.size
                 await self._table.add_blobs(
                     session.repository, [(str(digest), size)], now=time.time_ns()
