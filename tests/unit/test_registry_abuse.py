@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,11 @@ import pytest
 from registrychecks import stream
 from registrylab import Client, Lab, digest_of, image, lab
 from wirt.api.registry import server, visit
-from wirt.errors import Exhausted
+from wirt.errors import Exhausted, WirtError
 from wirt.host.pipe import Pipes
 from wirt.host.registry.uploads import UploadLimits, Uploads
+from wirt.image.budget import Budget
+from wirt.image.store import BlobStore
 from wirt.state.repositories import RepositoryTable
 
 
@@ -150,6 +153,33 @@ def test_open_uploads_are_limited_and_expire(tmp_path: Path) -> None:
         assert (refused.status, refused.code) == (429, "TOOMANYREQUESTS")
         assert int(refused.headers["Retry-After"]) > 0
         assert (await ask("GET", "/v2/")).status == 200
+
+    story_of(tmp_path, story)
+
+
+def test_a_blob_beyond_the_limits_ends_its_upload(tmp_path: Path) -> None:
+    async def story(own: Lab, ask: Client) -> None:
+        for limits, code in (
+            (UploadLimits(size=2000), "archive.too-large"), (UploadLimits(), "store.over-budget"),
+        ):  # fmt: skip
+            pipes = Pipes()
+            budget = Budget(0 if code == "archive.too-large" else 2000)
+            store = BlobStore(tmp_path / code, tmp_path / f"{code}-up", budget=budget)
+            store.open_store()
+            uploads = Uploads(
+                store=store, pipes=pipes, table=RepositoryTable(own.db), limits=limits
+            )
+            session = await uploads.begin("a", "")
+
+            async def body() -> AsyncIterator[bytes]:
+                yield b"x" * 9000
+
+            with pytest.raises(WirtError) as caught:
+                await uploads.append(session, body(), at=None, length=None)
+            assert caught.value.code == code
+            assert len(uploads) == 0
+            assert list((tmp_path / f"{code}-up").iterdir()) == []
+            pipes.close()
 
     story_of(tmp_path, story)
 

@@ -36,6 +36,8 @@ CODES: Mapping[str, tuple[str, int]] = {
     "registry.query": ("UNSUPPORTED", 400),
     "blob.missing": ("BLOB_UNKNOWN", 404),
     "store.full": ("TOOMANYREQUESTS", 507),
+    "store.over-budget": ("TOOMANYREQUESTS", 507),
+    "archive.too-large": ("SIZE_INVALID", 413),
 }
 """The code on the wire and the status of each error that has its own."""
 

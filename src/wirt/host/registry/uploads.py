@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from wirt.errors import Invalid
+from wirt.errors import Invalid, WirtError
 from wirt.host.pipe import Pipes
 from wirt.host.registry.refusals import (
     bad_digest,
@@ -140,10 +140,18 @@ class Uploads:
                 size += len(chunk)
                 if size >= BATCH:
                     done, batch, size = batch, [], 0
-                    await self._pipes.call(partial(_put, session.upload, done))
+                    await self._flush(session, done)
         finally:
             if batch:
-                await self._pipes.call(partial(_put, session.upload, batch))
+                await self._flush(session, batch)
+
+    async def _flush(self, session: Session, chunks: list[bytes]) -> None:
+        """What could not be written whole (a full disk, a limit) leaves nothing to go on from."""
+        try:
+            await self._pipes.call(partial(_put, session.upload, chunks))
+        except (WirtError, OSError):
+            await self.drop(session)
+            raise
 
     async def finish(self, session: Session, digest: Digest) -> None:
         """Make it a blob of its repository, under this digest, which its content must have.
