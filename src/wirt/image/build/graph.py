@@ -162,6 +162,11 @@ def _written(instruction: ast.Instruction) -> list[str]:
             return []
 
 
+def _triggers(stage: ast.Stage) -> list[ast.Onbuild]:
+    """What a stage leaves to do to a stage that begins from it."""
+    return [each for each in stage.instructions if isinstance(each, ast.Onbuild)]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Needs:
     """What the target needs, as far as is known. ``stages`` in order."""
@@ -187,6 +192,9 @@ def needs(question: Question, known: Mapping[ImageRef, BaseSettings]) -> Needs:
         instructions = list(stage.instructions)
         if isinstance(base, ImageRef) and base in known:
             instructions += known[base].triggers
+        elif isinstance(base, StageRef):
+            below = question.file.stages[base.index]
+            instructions += [each.instruction for each in _triggers(below)]
         for instruction in instructions:
             origins += [source_of(question, n, index) for n in _written(instruction)]
         for origin in origins:
@@ -205,20 +213,24 @@ def plan(question: Question, known: Mapping[ImageRef, BaseSettings]) -> Graph:
         stage = question.file.stages[index]
         base = start_of(question, stage)
         settings = Settings.base({})
-        triggers: tuple[ast.Instruction, ...] = ()
-        where = ""
+        triggers: list[tuple[ast.Instruction, str]] = []
         scope: Scope | None = None
         if isinstance(base, StageRef):
             settings, scope = plans[base.index].settings, plans[base.index].scope
+            triggers = [
+                (each.instruction, f"{question.file.name}:{each.at.line}")
+                for each in _triggers(question.file.stages[base.index])
+            ]
         elif isinstance(base, ImageRef):
             found = known[base]
-            settings, triggers, where = found.settings, found.triggers, base.name
+            settings = found.settings
+            triggers = [(each, f"ONBUILD of {base.name}") for each in found.triggers]
         made = plan_stage(
             question.file,
             stage,
             settings,
             scope or Scope.begin(question.arguments, settings.node.get("Env") or ()),
-            triggers=[(trigger, f"ONBUILD of {where}") for trigger in triggers],
+            triggers=triggers,
         )
         plans[index] = made
         written = {n for step in made.steps for n in _written(step.instruction)}

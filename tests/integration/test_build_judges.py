@@ -1,0 +1,212 @@
+"""The same Dockerfiles built by buildah and by wirt: file systems and configurations must be equal.
+
+buildah shares no code with wirt. Where it lacks a feature of the language, the case says so, and
+the comparison insists that buildah refuses the file or gives something else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from buildcases import CASES, FILES, Case
+from live import Live
+from needs import needs
+
+pytestmark = needs("root", "crun", "overlay", "buildah")
+
+LEFT_BY_BUILDAH = {"run", "etc/hostname", "etc/hosts", "etc/resolv.conf", "dev", "proc", "sys"}
+"""What its RUN leaves in the image besides the command's own doing."""
+
+Tree = dict[str, tuple[object, ...]]
+
+
+class Buildah:
+    """buildah with all its state in one directory."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._count = 0
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        environment = {
+            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+            "HOME": str(self._home),
+            "TMPDIR": str(self._home),
+            "XDG_RUNTIME_DIR": str(self._home),
+            "STORAGE_DRIVER": "vfs",
+            "BUILDAH_ISOLATION": "chroot",
+            "LC_ALL": "C.UTF-8",
+        }
+        places = ("--root", str(self._home / "root"), "--runroot", str(self._home / "run"))
+        return subprocess.run(
+            ["buildah", *places, *words],
+            env=environment,
+            cwd=self._home,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def build(self, context: Path, case: Case) -> bytes | None:
+        """The image as a docker archive; None when buildah refuses the file."""
+        words = [f"--build-arg={name}={value}" for name, value in case.args.items()]
+        words += ["--target", case.target] if case.target else []
+        built = self.run(
+            "bud", "--format=docker", "--layers=false", "--pull-never", "-q", "-t", "made",
+            "--network=none", *words, str(context),
+        )  # fmt: skip
+        if built.returncode != 0:
+            return None
+        self._count += 1
+        archive = self._home / f"{self._count}.tar"
+        pushed = self.run("push", "-q", "made", f"docker-archive:{archive}:made:latest")
+        assert pushed.returncode == 0, pushed.stderr
+        data = archive.read_bytes()
+        archive.unlink()
+        self.run("rmi", "-f", "made")
+        return data
+
+
+@pytest.fixture(scope="module")
+def judge(
+    shared_instance: Live, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Live, Buildah]]:
+    """An instance and a buildah that have the same base image."""
+    home = tmp_path_factory.mktemp("buildah")
+    (home / "base.tar").write_bytes(shared_instance.pipe("save", "busybox"))
+    buildah = Buildah(home)
+    pulled = buildah.run("pull", "-q", f"docker-archive:{home}/base.tar")
+    assert pulled.returncode == 0, pulled.stderr
+    shared_instance.wirt("tag", "busybox", "localhost/busybox")
+    yield shared_instance, buildah
+    shared_instance.wirt("rmi", "localhost/busybox")
+
+
+def _context(place: Path, case: Case) -> None:
+    for name, text in {**FILES, **case.files, "Dockerfile": case.text}.items():
+        path = place / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text.encode())
+        path.chmod(0o755 if name.endswith(".sh") else 0o644)
+    with tarfile.open(place / "files.tar.gz", "w:gz") as archive:
+        for name in ("in/one", "two"):
+            member = tarfile.TarInfo(name)
+            member.size, member.mode, member.uid, member.gid = 2, 0o640, 7, 8
+            archive.addfile(member, io.BytesIO(b"x\n"))
+
+
+def _image(archive: bytes) -> tuple[Tree, dict[str, Any]]:
+    """The root file system and the configuration in a docker archive."""
+    with tarfile.open(fileobj=io.BytesIO(archive)) as outer:
+
+        def content(name: str) -> bytes:
+            file = outer.extractfile(name)
+            assert file is not None
+            return file.read()
+
+        manifest = json.loads(content("manifest.json"))[0]
+        tree: Tree = {}
+        for layer in manifest["Layers"]:
+            _apply(content(layer), tree)
+        return tree, json.loads(content(manifest["Config"]))
+
+
+def _apply(layer: bytes, tree: Tree) -> None:
+    with tarfile.open(fileobj=io.BytesIO(layer)) as archive:
+        members = archive.getmembers()
+        for member in members:
+            path = member.name.strip("/").removeprefix("./")
+            folder, _, name = path.rpartition("/")
+            if name.startswith(".wh."):
+                _remove(tree, f"{folder}/{name[4:]}".lstrip("/"))
+        for member in members:
+            path = member.name.strip("/").removeprefix("./")
+            if path not in {"", "."} and not path.rpartition("/")[2].startswith(".wh."):
+                if not (member.isdir() and tree.get(path, ("",))[0] == "dir"):
+                    _remove(tree, path)
+                tree[path] = _entry(archive, member, tree)
+
+
+def _remove(tree: Tree, path: str) -> None:
+    for other in [each for each in tree if each == path or each.startswith(f"{path}/")]:
+        del tree[other]
+
+
+def _entry(archive: tarfile.TarFile, member: tarfile.TarInfo, tree: Tree) -> tuple[object, ...]:
+    """Type, mode, owner and content. A hard link is what it links to."""
+    owner = (oct(member.mode & 0o7777), member.uid, member.gid)
+    if member.islnk():
+        return tree[member.linkname.strip("/").removeprefix("./")]
+    if member.issym():
+        return ("link", member.uid, member.gid, member.linkname)
+    if member.isdir():
+        return ("dir", *owner)
+    if member.isreg():
+        file = archive.extractfile(member)
+        assert file is not None
+        return ("file", *owner, hashlib.sha256(file.read()).hexdigest())
+    return (member.type, *owner)
+
+
+def _differences(ours: bytes, theirs: bytes) -> list[str]:
+    tree, config = _image(ours)
+    other_tree, other_config = _image(theirs)
+    found = [
+        f"{path}: {tree.get(path)} {other_tree.get(path)}"
+        for path in sorted(tree.keys() | other_tree.keys())
+        if tree.get(path) != other_tree.get(path)
+        and not (path in LEFT_BY_BUILDAH and path not in tree)
+    ]
+    mine, yours = _told(config), _told(other_config)
+    found += [
+        f"{key}: {mine.get(key)} {yours.get(key)}"
+        for key in sorted(mine.keys() | yours.keys())
+        if mine.get(key) != yours.get(key)
+    ]
+    return found
+
+
+COMPARED = (
+    "Env Cmd Entrypoint WorkingDir User ExposedPorts Volumes Labels StopSignal Healthcheck OnBuild"
+    " Shell"
+)
+
+
+def _told(config: dict[str, Any]) -> dict[str, Any]:
+    """What a configuration says, without what is empty and what names the builder."""
+    node = config["config"]
+    found = {key: node.get(key) for key in COMPARED.split()}
+    labels = {k: v for k, v in (found["Labels"] or {}).items() if k != "io.buildah.version"}
+    found |= {"Labels": labels, "author": config.get("author")}
+    return {key: value for key, value in found.items() if value}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_both_build_the_same(
+    judge: tuple[Live, Buildah], tmp_path: Path, case: Case
+) -> None:
+    live, buildah = judge
+    _context(tmp_path, case)
+    words = [f"--build-arg={name}={value}" for name, value in case.args.items()]
+    words += ["--target", case.target] if case.target else []
+    live.wirt("build", "-q", "--network=none", "-t", "made", *words, str(tmp_path))
+    try:
+        ours = live.pipe("save", "made")
+    finally:
+        live.wirt("rmi", "made")
+    theirs = buildah.build(tmp_path, case)
+    differences = ["buildah refuses it"] if theirs is None else _differences(ours, theirs)
+    if case.lacks:
+        assert differences, f"buildah does this as well now: {case.lacks}"
+    else:
+        assert differences == []
