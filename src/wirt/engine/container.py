@@ -305,5 +305,9 @@ def _resolved(one: ResolvedMount) -> Json:
             one.target, size=one.size, mode=one.mode, options=one.options, read_only=one.read_only
         )
     return mount.bind_mount(
-        one.target, one.source, read_only=one.read_only, propagation=one.propagation
+        one.target,
+        one.source,
+        read_only=one.read_only,
+        propagation=one.propagation,
+        recursive=not (one.flat or one.is_file),
     )

@@ -36,6 +36,7 @@ class ResolvedMount:
 
     ``volume`` is the volume's name for MountKind.VOLUME. ``fill``: copy the image's content at
     ``target`` into the volume first. ``make``: create a missing bind source.
+    ``flat``: nothing is mounted below the source (always so for ``is_file``).
     """
 
     kind: MountKind
@@ -50,6 +51,7 @@ class ResolvedMount:
     mode: int | None = None
     options: tuple[str, ...] = ()
     is_file: bool = False
+    flat: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -77,10 +77,26 @@ def _cache(ctx: Context, one: StepSource, spot: Path) -> None:
     tree = None
     if one.layers and not caches.exists(ctx, one.cache):
         tree = _tree(ctx, one, spot, None)
+        _must_be_there(tree, one.source)
     data = caches.ensure(ctx, one, tree)
     spot.mkdir()
     libc.mount(data, spot, flags=libc.MS_BIND)
     libc.mount(None, spot, flags=libc.MS_BIND | libc.MS_REMOUNT | _FLAGS)
+
+
+def _must_be_there(tree: Path, source: str) -> None:
+    root = os.open(tree, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        found = find(root, source)
+        is_directory = stat.S_ISDIR(os.fstat(found).st_mode)
+        os.close(found)
+    finally:
+        os.close(root)
+    if not is_directory:
+        raise Invalid(
+            f"the cache cannot be filled from {source[:200]!r}, which is no directory",
+            code="build.mount-source",
+        )
 
 
 def _layers(ctx: Context, one: StepSource, spot: Path, scratch: Path | None) -> None:

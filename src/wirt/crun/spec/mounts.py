@@ -120,7 +120,8 @@ def bind_mount(
     """A directory or file of the host: volumes and ``-v``.
 
     Read-only also holds for mounts below it (mount_setattr(2), Linux 5.12) as long as the mount
-    is private; else the flag could reach back to the host's peers.
+    is private; else the flag could reach back to the host's peers. ``recursive`` is for
+    directories only: crun takes what is to be read-only recursively for one.
     """
     options = ["rbind", propagation]
     if read_only:

@@ -145,6 +145,7 @@ def mounts_of(layout: Layout, guest_id: str, step: RunStep) -> tuple[ResolvedMou
                 target=mount.target,
                 source=str(layout.step_source(guest_id, number)),
                 read_only=_read_only(mount),
+                flat=True,
             )
         )
         number += 1
