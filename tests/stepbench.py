@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from helperlab import LAYER, Lab
+from helperlab import LAYER, Lab, lab
 from wirt.aio import Nursery
 from wirt.host.build.caches import BuildCaches
 from wirt.host.build.ground import BuildGround
@@ -69,9 +69,9 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench(lab: Lab) -> AsyncIterator[Bench]:
+async def bench(box: Lab) -> AsyncIterator[Bench]:
     """The runner on top of a lab's helper."""
-    layout = lab.layout
+    layout = box.layout
     helper, db, nursery = Helper(layout.helper_socket), Database(layout.database), Nursery("bench")
     await db.open()
     bus = Bus(EventTable(db), nursery)
@@ -87,7 +87,7 @@ async def bench(lab: Lab) -> AsyncIterator[Bench]:
     ground = BuildGround(
         layout=layout,
         helper=helper,
-        engines={Isolation.CONTAINER: lab.engine},
+        engines={Isolation.CONTAINER: box.engine},
         networks=networks,
         pipes=pipes,
         store=store,
@@ -97,7 +97,7 @@ async def bench(lab: Lab) -> AsyncIterator[Bench]:
     try:
         with store.lease() as lease:
             yield Bench(
-                lab=lab, ground=ground, caches=caches, steps=Steps(ground, caches), lease=lease
+                lab=box, ground=ground, caches=caches, steps=Steps(ground, caches), lease=lease
             )
     finally:
         await networks.close()
@@ -107,11 +107,19 @@ async def bench(lab: Lab) -> AsyncIterator[Bench]:
         pipes.close()
 
 
-def tell(lab: Lab, story: Callable[[Bench], Awaitable[T]]) -> T:
+def boxes(tmp_path: Path, session_tag: str) -> Iterator[Lab]:
+    """A fixture: a lab in which steps leave nothing behind."""
+    with lab(f"wt{session_tag}", tmp_path) as made:
+        yield made
+        assert made.settled() == []
+        assert list((made.layout.state / "guests").iterdir()) == []
+
+
+def tell(box: Lab, story: Callable[[Bench], Awaitable[T]]) -> T:
     """Run a story."""
 
     async def whole() -> T:
-        async with bench(lab) as made:
+        async with bench(box) as made:
             return await asyncio.wait_for(story(made), PATIENCE)
 
     return asyncio.run(whole())

@@ -7,15 +7,14 @@ import contextlib
 import gzip
 import hashlib
 import os
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from helperlab import LAYER, Lab, lab
+from helperlab import LAYER, Lab
 from needs import needs
-from stepbench import Bench, tell
+from stepbench import Bench, boxes, tell
 from wirt.aio import beside
 from wirt.errors import Conflict, Invalid, NotFound
 from wirt.host.build.caches import name_of
@@ -31,18 +30,11 @@ from wirt.image.build.step import (
     TmpfsMount,
 )
 
+box = pytest.fixture(boxes)
 pytestmark = needs("root", "mountns", "overlay", "crun", "busybox", "keeper")
 
 SECRET = b"correct-horse-battery-staple"
 OTHER = "sha256:" + "d" * 64
-
-
-@pytest.fixture
-def box(tmp_path: Path, session_tag: str) -> Iterator[Lab]:
-    with lab(f"wt{session_tag}", tmp_path) as made:
-        yield made
-        assert made.settled() == []
-        assert list((made.layout.state / "guests").iterdir()) == []
 
 
 @pytest.fixture

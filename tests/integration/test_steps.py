@@ -7,26 +7,17 @@ import gzip
 import io
 import tarfile
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from helperlab import LAYER, Lab, lab
+from helperlab import LAYER, Lab
 from needs import needs
-from stepbench import Bench, tell
+from stepbench import Bench, boxes, tell
 from wirt.errors import Invalid, NotFound, Timeout
 from wirt.image.build.step import STDERR, STDOUT, LayerMade, RunStep, StepFailed
 
+box = pytest.fixture(boxes)
 pytestmark = needs("root", "mountns", "overlay", "crun", "busybox", "keeper")
-
-
-@pytest.fixture
-def box(tmp_path: Path, session_tag: str) -> Iterator[Lab]:
-    with lab(f"wt{session_tag}", tmp_path) as made:
-        yield made
-        assert made.settled() == []
-        assert list((made.layout.state / "guests").iterdir()) == []
 
 
 def names(b: Bench, made: LayerMade) -> list[str]:

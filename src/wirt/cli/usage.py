@@ -8,10 +8,10 @@ WIDTH = 100
 GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Guests", ("run", "create", "start", "stop", "restart", "kill", "pause", "unpause", "rm",
                 "rename", "update")),
-    ("Inside a guest", ("exec", "attach", "logs", "cp", "top")),
+    ("Inside a guest", ("exec", "attach", "logs", "cp", "top", "diff")),
     ("Looking on", ("ps", "inspect", "stats", "events", "port", "wait")),
-    ("Images", ("build", "images", "pull", "push", "load", "save", "import", "tag", "rmi",
-                "history")),
+    ("Images", ("build", "images", "pull", "push", "load", "save", "import", "commit", "export",
+                "tag", "rmi", "history")),
     ("Registries", ("login", "logout", "search")),
     ("Nouns", ("guest", "image", "network", "registry", "volume")),
     ("The host", ("doctor", "info", "version", "completion", "help")),

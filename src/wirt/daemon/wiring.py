@@ -11,6 +11,7 @@ from wirt.aio import Nursery
 from wirt.api.http.app import Noun, application
 from wirt.api.native.archive import ArchiveRoutes
 from wirt.api.native.build import BuildRoutes
+from wirt.api.native.changes import ChangeRoutes
 from wirt.api.native.guests import GuestRoutes
 from wirt.api.native.images import ImageRoutes
 from wirt.api.native.life import LifeRoutes
@@ -35,7 +36,9 @@ from wirt.host.build.ground import BuildGround
 from wirt.host.build.roots import BuildRoots
 from wirt.host.build.runner import Steps
 from wirt.host.build.works import Works
+from wirt.host.changes import Changes
 from wirt.host.collect import Cache, Collect, LayerCaches, UnnamedImages
+from wirt.host.commit import Commit
 from wirt.host.create import Create
 from wirt.host.doctor import Doctor
 from wirt.host.download import Downloads
@@ -176,14 +179,12 @@ class Builds:
     """Builds of images, and what runs their steps."""
 
     def __init__(self, ground: Ground, files: Files, nets: Nets) -> None:
-        self.caches = BuildCaches(ground.helper)
-        self.steps = Steps(
-            BuildGround(
-                layout=ground.layout, helper=ground.helper, engines=ground.engines,
-                networks=nets.networks, pipes=files.pipes, store=files.store, layers=files.layers,
-            ),
-            self.caches,
+        self.ground = BuildGround(
+            layout=ground.layout, helper=ground.helper, engines=ground.engines,
+            networks=nets.networks, pipes=files.pipes, store=files.store, layers=files.layers,
         )  # fmt: skip
+        self.caches = BuildCaches(ground.helper)
+        self.steps = Steps(self.ground, self.caches)
         self.build = Build(
             works=Works(
                 pipes=files.pipes, store=files.store, layers=files.layers, helper=ground.helper,
@@ -320,6 +321,13 @@ class Daemon:
             RegistryRoutes(
                 listeners=files.registry.listeners, manifests=files.registry.manifests,
                 collect=files.registry.collect,
+            ),
+            ChangeRoutes(
+                guests=g.roster,
+                changes=Changes(g.helper, files.images),
+                commit=Commit(
+                    self._builds.ground, files.images, files.load, life.signals, g.bus
+                ),
             ),
             NetworkRoutes(
                 networks=self._nets.networks, plug=self._nets.plug, guests=g.roster

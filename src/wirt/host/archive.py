@@ -104,14 +104,14 @@ class Archive:
                 {"call": ["tar-out"], "path": [_absolute(path)]},
                 descriptor=theirs.fileno(),
             )
-            stream = _while_working(work, ours.detach(), theirs.detach())
+            stream = while_working(work, ours.detach(), theirs.detach())
             async with contextlib.aclosing(stream):
                 async for chunk in stream:
                     yield chunk
             return
         verb = ReadTree(source=await self._source(guest), path=_absolute(path))
         reader, writer = os.pipe()
-        stream = _while_working(self._helper.call(verb, [writer]), reader, writer)
+        stream = while_working(self._helper.call(verb, [writer]), reader, writer)
         async with contextlib.aclosing(stream):
             async for chunk in stream:
                 yield chunk
@@ -143,7 +143,7 @@ class Archive:
                 copy_uid_gid=copy_uid_gid,
             )
             reader, writer = os.pipe()
-            await _pour_while_working(self._helper.call(verb, [reader]), body, reader, writer)
+            await _pourwhile_working(self._helper.call(verb, [reader]), body, reader, writer)
 
     @contextlib.asynccontextmanager
     async def _quiet(self, guest: Guest) -> AsyncIterator[None]:
@@ -212,7 +212,7 @@ class Archive:
             body, lambda source, sink: retar(source, sink, owner=owner, limit=_LIMIT)
         )
         async with contextlib.aclosing(plain):
-            await _pour_while_working(work, plain, theirs.detach(), ours.detach())
+            await _pourwhile_working(work, plain, theirs.detach(), ours.detach())
 
 
 def _absolute(path: str) -> str:
@@ -226,7 +226,7 @@ def _closing(task: asyncio.Task[Any], fd: int) -> None:
     task.add_done_callback(lambda _: os.close(fd))
 
 
-async def _while_working(
+async def while_working(
     work: Coroutine[Any, Any, object], reader: int, writer: int
 ) -> AsyncGenerator[bytes, None]:
     """What the work writes into ``writer``, read from ``reader``; both are closed. The work's
@@ -241,7 +241,7 @@ async def _while_working(
         os.close(reader)
 
 
-async def _pour_while_working(
+async def _pourwhile_working(
     work: Coroutine[Any, Any, object], body: AsyncIterable[bytes], reader: int, writer: int
 ) -> None:
     """Write the body into ``writer`` while the work reads ``reader``; both are closed."""

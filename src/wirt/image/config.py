@@ -131,6 +131,15 @@ def format_time(nanoseconds: int) -> str:
     return f"{text}.{fraction:09d}Z" if fraction else f"{text}Z"
 
 
+RUN_KEYS = frozenset(
+    {
+        "User", "ExposedPorts", "Env", "Entrypoint", "Cmd", "Volumes", "WorkingDir", "Labels",
+        "StopSignal", "Healthcheck",
+    }
+)  # fmt: skip
+"""What :func:`encode_run_config` knows; an image may say more."""
+
+
 def encode_run_config(config: ImageConfig) -> Object:
     """The ``config`` object with Docker's keys; empty fields are left out."""
     node: dict[str, Any] = {

@@ -7,7 +7,7 @@ import base64
 import binascii
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from wirt.errors import Invalid, Unsupported
 from wirt.image import document
@@ -107,6 +107,14 @@ def parse_manifest(data: bytes, *, media_type: str) -> Manifest:
         subject=_subject(node, what),
         annotations=document.texts(node, "annotations", what),
     )
+
+
+def as_oci_layer(layer: Descriptor) -> Descriptor:
+    """The same layer in an OCI manifest, which has names of its own for Docker's types."""
+    if not layer.media_type.startswith(DOCKER_LAYER):
+        return layer
+    suffix = layer.media_type.removeprefix(DOCKER_LAYER).replace(".", "+")
+    return replace(layer, media_type=f"{OCI_LAYER}{suffix}")
 
 
 def is_image(manifest: Manifest) -> bool:

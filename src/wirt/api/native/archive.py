@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 from typing import Protocol
 
 import msgspec
@@ -11,6 +10,7 @@ from aiohttp import web
 
 from wirt.api.http import body
 from wirt.api.http.operation import operation
+from wirt.api.http.streamed import streamed
 from wirt.api.native.images import chunks
 from wirt.errors import Invalid
 from wirt.host.archive import Archive
@@ -56,21 +56,8 @@ class ArchiveRoutes:
         that nobody takes a part for the whole."""
         guest, path = self._meant(request)
         headers = await self._stat_header(guest, path)
-        response = web.StreamResponse(headers={**headers, "Content-Type": "application/x-tar"})
-        async with contextlib.aclosing(self._archive.get(guest, path)) as stream:
-            try:
-                async for chunk in stream:
-                    if not response.prepared:
-                        response.enable_chunked_encoding()
-                        await response.prepare(request)
-                    await response.write(chunk)
-            except Exception:
-                if not response.prepared or request.transport is None:
-                    raise
-                request.transport.abort()
-                raise
-        await response.write_eof()
-        return response
+        headers = {**headers, "Content-Type": "application/x-tar"}
+        return await streamed(request, self._archive.get(guest, path), headers)
 
     @operation(
         "Unpack a tar stream into a directory",

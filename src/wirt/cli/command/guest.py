@@ -5,8 +5,9 @@ from __future__ import annotations
 from wirt.cli.flags import Group
 
 VERBS = (
-    "attach", "cp", "create", "exec", "inspect", "kill", "logs", "pause", "port", "ps", "rename",
-    "restart", "rm", "run", "start", "stats", "stop", "top", "unpause", "update", "wait",
+    "attach", "commit", "cp", "create", "diff", "exec", "export", "inspect", "kill", "logs",
+    "pause", "port", "ps", "rename", "restart", "rm", "run", "start", "stats", "stop", "top",
+    "unpause", "update", "wait",
 )  # fmt: skip
 
 COMMAND = Group(

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from wirt.cli.flags import Call, Command, Flag, Group
+from wirt.cli.output import harmless, out
+from wirt.cli.upload import told
+from wirt.cli.view import human
 from wirt.cli.view.objects import FORMAT, inspect
-from wirt.client.wire import quote
+from wirt.client.wire import quote, target
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +32,39 @@ def _remote(call: Call, name: str) -> Any:
     return call.daemon.call("POST", "/v1/images/remote", with_credentials(domain, wish))
 
 
+def diff(call: Call) -> int:
+    """Show what the second image has other than the first, with sizes and a sum."""
+    old, new = call.args
+    place = f"/v1/images/{quote(new, keep='/')}/changes"
+    answer = call.daemon.request("GET", target(place, [("since", old)]))
+    counts = {"A": 0, "C": 0, "D": 0}
+    grown = 0
+    for one in told(answer, call.daemon.path, quiet=True):
+        size, before = int(one["size"]), int(one["before"])
+        counts[str(one["kind"])] += 1
+        grown += size - before
+        out(f"{one['kind']} {_sizes(one['kind'], size, before):>21} {harmless(one['path'])}\n")
+    sign = "-" if grown < 0 else "+"
+    out(
+        f"{counts['A']} added, {counts['C']} changed, {counts['D']} deleted, "
+        f"{sign}{human.decimal_size(abs(grown))}\n"
+    )
+    return 0
+
+
+def _sizes(kind: str, size: int, before: int) -> str:
+    if kind == "C" and size != before:
+        return f"{human.decimal_size(before)} > {human.decimal_size(size)}"
+    return human.decimal_size(before if kind == "D" else size)
+
+
+DIFF = Command(
+    "image diff",
+    summary="Show what an image has other than another",
+    arguments="OLD NEW",
+    takes=(2, 2),
+    run=diff,
+)
 INSPECT = Command(
     "image inspect",
     summary="Show everything about images",
@@ -46,6 +82,7 @@ COMMAND = Group(
     summary="Images",
     verbs={
         "build": "build",
+        "diff": DIFF,
         "history": "history",
         "import": "import",
         "inspect": INSPECT,

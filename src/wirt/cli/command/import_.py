@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from wirt.cli.flags import Call, Command, Flag, misuse
-from wirt.cli.output import out
-from wirt.cli.upload import parts, told
+from wirt.cli.newimage import CHANGE, MESSAGE, print_id
+from wirt.cli.upload import parts
 from wirt.client.wire import target
 
 
@@ -22,10 +22,7 @@ def run(call: Call) -> int:
     answer = call.daemon.upload(
         "POST", target("/v1/images/import", query), parts(source), kind="application/x-tar"
     )
-    for one in told(answer, call.daemon.path, quiet=False):
-        if "id" in one:
-            out(f"{one['id']}\n")
-    return 0
+    return print_id(call, answer)
 
 
 COMMAND = Command(
@@ -34,14 +31,8 @@ COMMAND = Command(
     arguments="FILE|- [REFERENCE]",
     takes=(1, 2),
     flags=(
-        Flag(
-            "change",
-            "c",
-            kind="list",
-            value="INSTRUCTION",
-            help="Set CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME or WORKDIR",
-        ),
-        Flag("message", "m", value="TEXT", help="Comment in the image's history"),
+        CHANGE,
+        MESSAGE,
         Flag("platform", value="OS/ARCH", help="Platform that the files are for"),
     ),
     run=run,

@@ -1,0 +1,205 @@
+"""Making an image of what a container has become."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import msgspec
+
+from wirt.aio import shielded
+from wirt.errors import Conflict, Exhausted
+from wirt.host.build.ground import BuildGround
+from wirt.host.build.layer import pack
+from wirt.host.changes import idmap_of, require_container
+from wirt.host.events import Bus
+from wirt.host.images import Images
+from wirt.host.layers import Tell
+from wirt.host.load import LoadImages
+from wirt.host.process import merge_environment
+from wirt.host.stop import Signals
+from wirt.image import config as configuration
+from wirt.image import manifest
+from wirt.image.assemble import Stored, put_manifest
+from wirt.image.changes import apply_changes
+from wirt.image.config import Configuration, Step
+from wirt.image.manifest import OCI_CONFIG, OCI_LAYER, Descriptor, Manifest
+from wirt.image.store import Lease, Upload
+from wirt.model.guest import Guest, GuestSpec, GuestState
+from wirt.model.image import Digest, Image, ImageConfig, Reference
+from wirt.privileged.faults import fault
+from wirt.privileged.protocol import PackChanges
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommitWish:
+    """What the image shall be called and say. ``changes``: Dockerfile lines. ``pause``: a running
+    guest stands still meanwhile, so that no file is caught half written."""
+
+    reference: str = ""
+    author: str = ""
+    message: str = ""
+    changes: Sequence[str] = field(default=())
+    pause: bool = True
+
+
+class Commit:
+    """``wirt commit``."""
+
+    def __init__(
+        self,
+        ground: BuildGround,
+        images: Images,
+        load: LoadImages,
+        signals: Signals,
+        bus: Bus,
+    ) -> None:
+        self._ground = ground
+        self._images = images
+        self._load = load
+        self._signals = signals
+        self._bus = bus
+
+    async def run(self, guest: Guest, wish: CommitWish, tell: Tell) -> Image:
+        """The new image. Raises Unsupported for machines, Invalid for what it cannot hold."""
+        require_container(guest, "commit")
+        names = (str(Reference.parse(wish.reference)),) if wish.reference else ()
+        base = await self._images.get(guest.image_id)
+        config = apply_changes(committed(guest.spec, base.config), wish.changes)
+        ground = self._ground
+        upload = await ground.pipes.call(ground.store.new_upload)
+        try:
+            with self._images.hold(base):
+                async with self._still(guest, pause=wish.pause):
+                    diff_id = await self._pack(guest, base, upload)
+                fault("commit.packed")
+                await tell({"status": "changes packed"})
+                async with ground.layers.intake() as intake:
+                    made = _Made(base=base, config=config, diff_id=diff_id, guest=guest, wish=wish)
+                    stored = await ground.pipes.call(
+                        lambda: self._keep(made, upload, names, intake.lease)
+                    )
+                    fault("commit.stored")
+                    image = await self._load.register(stored, intake, tell)
+        finally:
+            await ground.pipes.call(upload.discard)
+        self._bus.publish(
+            "guest", "commit", guest.id, name=guest.name, image=guest.spec.image, imageID=image.id
+        )
+        return image
+
+    async def _pack(self, guest: Guest, base: Image, upload: Upload) -> Digest:
+        ground = self._ground
+        limits = ground.layers.limits
+        verb = PackChanges(
+            id=guest.id,
+            layers=base.chain_ids,
+            idmap=idmap_of(guest),
+            max_bytes=min(limits.layer, max(ground.store.room(), limits.least)),
+            max_entries=limits.entries,
+        )
+        packed = await pack(ground.helper, ground.pipes, verb, upload)
+        return Digest.parse(packed.diff_id)
+
+    @contextlib.asynccontextmanager
+    async def _still(self, guest: Guest, *, pause: bool) -> AsyncIterator[None]:
+        """Pause a guest that runs. It is shown so: a daemon that dies leaves no riddle."""
+        if not pause or guest.status.state is not GuestState.RUNNING:
+            yield
+            return
+        await self._signals.pause(guest, True)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(Conflict):  # somebody has unpaused or ended it meanwhile
+                await shielded(self._signals.pause(guest, False))
+
+    def _keep(self, made: _Made, upload: Upload, names: tuple[str, ...], lease: Lease) -> Stored:
+        store = self._ground.store
+        old = store.document(Digest.parse(made.base.manifest))
+        before = manifest.parse_manifest(old, media_type=manifest.type_of(old))
+        if len(before.layers) >= manifest.MAX_LAYERS:
+            raise Exhausted(
+                f"the image would have more than {manifest.MAX_LAYERS} layers",
+                hint="export the container and import it again: that makes one layer",
+                code="image.too-many-layers",
+            )
+        raw = store.document(Digest.parse(made.base.id))
+        parsed = made.configuration(configuration.parse(raw))
+        data = made.encode(parsed, raw)
+        layer = Descriptor(media_type=f"{OCI_LAYER}+gzip", digest=upload.digest, size=upload.size)
+        store.commit(upload, lease)
+        for part in before.layers:
+            lease.hold(part.digest)
+        config = store.put(data, lease)
+        content = Manifest(
+            config=Descriptor(media_type=OCI_CONFIG, digest=config, size=len(data)),
+            layers=(*map(manifest.as_oci_layer, before.layers), layer),
+        )
+        document = put_manifest(content, store, lease)
+        return Stored(
+            id=config,
+            manifest=document.digest,
+            configuration=parsed,
+            layers=tuple(part.digest for part in content.layers),
+            target=document.digest,
+            documents=(document,),
+            references=names,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Made:
+    """The parts of the new configuration."""
+
+    base: Image
+    config: ImageConfig
+    diff_id: Digest
+    guest: Guest
+    wish: CommitWish
+
+    def configuration(self, before: Configuration) -> Configuration:
+        """The base's with the new layer on top."""
+        now = time.time_ns()
+        step = Step(
+            created_at=now,
+            created_by=" ".join(self.guest.command)[:1000],
+            comment=self.wish.message,
+        )
+        return replace(
+            before,
+            created_at=now,
+            diff_ids=(*before.diff_ids, self.diff_id),
+            history=(*before.history, step),
+            config=self.config,
+        )
+
+    def encode(self, parsed: Configuration, raw: bytes) -> bytes:
+        """The blob; what the base says and is not known here (ONBUILD, SHELL) stays."""
+        old: dict[str, Any] = msgspec.json.decode(raw)
+        new: dict[str, Any] = msgspec.json.decode(configuration.encode(parsed))
+        known = configuration.RUN_KEYS
+        extra = {k: v for k, v in (old.get("config") or {}).items() if k not in known}
+        new["config"] = {**new["config"], **extra}
+        if self.wish.author:
+            new["author"] = self.wish.author
+            new["history"][-1]["author"] = self.wish.author
+        return manifest.encode_json(new)
+
+
+def committed(spec: GuestSpec, image: ImageConfig) -> ImageConfig:
+    """How the new image is run unless told otherwise: as this guest was. Pure."""
+    cmd = image.cmd if spec.entrypoint is None else ()
+    return replace(
+        image,
+        user=spec.user or image.user,
+        env=merge_environment(image.env, tuple(e for e in spec.env if "=" in e)),
+        entrypoint=image.entrypoint if spec.entrypoint is None else spec.entrypoint,
+        cmd=cmd if spec.command is None else spec.command,
+        working_dir=spec.working_dir or image.working_dir,
+        labels={**image.labels, **spec.labels},
+        stop_signal=spec.stop_signal or image.stop_signal,
+    )
