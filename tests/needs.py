@@ -104,6 +104,7 @@ PROBES: Mapping[str, Probe] = {
     "buildah": _runs("buildah", "--version"),
     "umoci": _runs("umoci", "--version"),
     "docker-registry": _runs("docker-registry", "--version"),
+    "openssl": _runs("openssl", "version"),
     "mmdebstrap": _runs("mmdebstrap", "--version"),
     "gcc": _runs("gcc", "--version"),
     "make": _runs("make", "--version"),
@@ -121,8 +122,8 @@ PROBES: Mapping[str, Probe] = {
 PROMISED = frozenset(
     {
         "root", "mountns", "netns", "overlay", "nft", "tap", "crun", "qemu", "qemu-img", "erofs",
-        "virtiofsd", "busybox", "skopeo", "buildah", "umoci", "docker-registry", "mmdebstrap",
-        "gcc", "make", "clang-format", "keeper", "agent", "init", "guest-kernel",
+        "virtiofsd", "busybox", "skopeo", "buildah", "umoci", "docker-registry", "openssl",
+        "mmdebstrap", "gcc", "make", "clang-format", "keeper", "agent", "init", "guest-kernel",
     }
 )  # fmt: skip
 """What a CI machine (Debian 12, root, no hardware virtualization) has after ``make setup``."""

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from live import Live
+import tokenserver
+from certificates import self_signed
+from live import ROOT, Live
 
 USER, PASSWORD = "wirt", "s3cret-word"
 HTPASSWD = f"{USER}:$2b$04$KZbXnVTV/BIVyH7Zjy9OC.qoaJiN9cLeeJnFwKcYLGCoLo/wu6Z/i\n"
@@ -82,6 +84,37 @@ def _wait(live: Live, port: int, log: Path) -> None:
     while live.inside("python3", "-c", probe).returncode:
         assert time.monotonic() < deadline, log.read_text()
         time.sleep(0.1)  # nothing tells when it listens
+
+
+@contextlib.contextmanager
+def token_server(live: Live, folder: Path, *, port: int = 5009) -> Iterator[dict[str, Any]]:
+    """Serve tokens until the block ends; settings for a registry that wants them."""
+    folder.mkdir(exist_ok=True)
+    pair = self_signed(folder, "tokens")
+    pair.key.rename(folder / "key.pem")
+    words = ("openssl", "x509", "-in", str(pair.cert), "-outform", "DER", "-out")
+    subprocess.run([*words, str(folder / "cert.der")], check=True)
+    program = str(ROOT / "tests/tokenserver.py")
+    with (
+        (folder / "log").open("wb") as log,
+        subprocess.Popen(
+            [*live.instance.enter, "python3", program, str(port), str(folder)],
+            stdout=log,
+            stderr=log,
+        ) as process,
+    ):
+        try:
+            _wait(live, port, folder / "log")
+            yield {
+                "token": {
+                    "realm": f"http://127.0.0.1:{port}/token",
+                    "service": tokenserver.SERVICE,
+                    "issuer": tokenserver.ISSUER,
+                    "rootcertbundle": str(pair.cert),
+                }
+            }
+        finally:
+            process.kill()
 
 
 def htpasswd(folder: Path) -> dict[str, Any]:

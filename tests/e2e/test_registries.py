@@ -10,9 +10,10 @@ import pytest
 
 from live import Live
 from needs import needs
-from registrybox import PASSWORD, USER, Registry, htpasswd, registry
+from registrybox import PASSWORD, USER, Registry, htpasswd, registry, token_server
+from tokenserver import REFRESH
 
-pytestmark = needs("root", "crun", "skopeo", "docker-registry")
+pytestmark = needs("root", "crun", "skopeo", "docker-registry", "openssl")
 
 
 @pytest.fixture(autouse=True)
@@ -200,3 +201,60 @@ def test_login_logout_and_what_needs_them(shared_instance: Live, tmp_path: Path)
             assert PASSWORD not in told
         finally:
             live.wirt("rmi", name, code=None)
+
+
+def test_the_hosts_own_registry_copies_nothing(shared_instance: Live) -> None:
+    live = shared_instance
+    live.wirt("registry", "serve", "--listen", "127.0.0.1:5002", "--anonymous", "all")
+    own = Registry(live=live, host="127.0.0.1:5002")
+    name = f"{own.host}/mine/box:1"
+    live.wirt("tag", "busybox", name)
+    try:
+        pushed = live.wirt("push", name)
+        assert "nothing is copied" in pushed.stderr
+        digest = own.inspect("mine/box:1")["Digest"]
+        assert pushed.stdout.startswith(f"1: digest: {digest} size: ")
+        live.wirt("rmi", name)
+        back = live.wirt("pull", name)
+        assert f"Digest: {digest}\n" in back.stdout
+        assert "Downloading" not in back.stderr
+        assert live.wirt("run", "--rm", name, "echo", "mine").stdout == "mine\n"
+    finally:
+        live.wirt("rmi", name, code=None)
+        live.wirt("registry", "rm", "mine/box", code=None)
+        live.wirt("registry", "stop", code=None)
+
+
+def test_tokens(shared_instance: Live, tmp_path: Path) -> None:
+    """A registry that wants bearer tokens: for nobody, for a user, and by an identity token."""
+    live, folder = shared_instance, tmp_path / "tokens"
+    with (
+        token_server(live, folder) as auth,
+        registry(live, tmp_path / "registry", port=5003, auth=auth) as served,
+    ):
+        public, private = f"{served.host}/public/box:1", f"{served.host}/private/box:1"
+        for name in (public, private):
+            live.wirt("tag", "busybox", name)
+        try:
+            assert live.wirt("push", public, code=None).returncode != 0
+            login = ("login", "-u", USER, "--password-stdin", served.host)
+            assert live.wirt(*login, feed="wrong", code=None).returncode != 0
+            live.wirt(*login, feed=PASSWORD)
+            kept = json.loads((tmp_path / "docker/config.json").read_text())
+            assert kept["auths"][served.host]["identitytoken"] == REFRESH
+            assert PASSWORD not in json.dumps(kept)
+            for name in (public, private):
+                live.wirt("push", name)
+            assert "POST 200" in (folder / "asked").read_text()
+            live.wirt("rmi", public, private)
+            live.wirt("logout", served.host)
+            live.wirt("pull", public)
+            denied = live.wirt("pull", private, code=None)
+            assert denied.returncode != 0
+            assert f"wirt login {served.host}" in denied.stderr
+            live.wirt(*login, feed=PASSWORD)
+            live.wirt("pull", private)
+            assert PASSWORD not in live.log()
+            assert REFRESH not in live.log()
+        finally:
+            live.wirt("rmi", public, private, code=None)

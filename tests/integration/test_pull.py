@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from filebench import config_json, file, tar
-from liar import Answer, Request
+from liar import Answer, Request, digest_of
 from needs import needs
 from remotebench import Remote, run
 from wirt.errors import Invalid, NotFound, Upstream, WirtError
@@ -293,6 +293,44 @@ def test_a_cancelled_pull_leaves_nothing(tmp_path: Path) -> None:
             pulling = group.create_task(r.pull())
             await reached.wait()
             pulling.cancel()
+        assert _empty(r.bench.on_disk())
+
+    run(tmp_path, story)
+
+
+def _add_signature(r: Remote, subject: Descriptor, text: bytes) -> Descriptor:
+    """A document of the liar that speaks about another."""
+    config = r.liar.add_blob(b"{}", "application/vnd.oci.empty.v1+json")
+    layer = r.liar.add_blob(text, "text/plain")
+    made = Manifest(config=config, layers=(layer,), artifact_type="a/sig", subject=subject)
+    return r.liar.add_document(manifest.encode_manifest(made), manifest.OCI_MANIFEST)
+
+
+@pytest.mark.parametrize("api", [True, False])
+def test_what_speaks_about_an_image_comes_along(tmp_path: Path, api: bool) -> None:
+    """By the referrers API, or the tag that stands in for it; what is listed wrongly stays out."""
+
+    async def story(r: Remote) -> None:
+        r.add_image(BASE)
+        data, kind = r.liar.manifests["1"]
+        subject = Descriptor(media_type=kind, digest=digest_of(data), size=len(data))
+        good = _add_signature(r, subject, b"signed")
+        about = Descriptor(media_type=kind, digest=digest_of(b"another"), size=7)
+        bad = _add_signature(r, about, b"forged")
+        index = manifest.encode_index(Index(manifests=(good, bad)))
+        if api:
+            told = {"Content-Type": manifest.OCI_INDEX}
+            where = f"/referrers/{subject.digest}"
+            r.liar.lie_at(where, *[Answer(headers=told, body=index)] * 3)
+        else:
+            tag = f"sha256-{subject.digest.encoded}"
+            r.liar.add_document(index, manifest.OCI_INDEX, tag)
+        image = await r.pull(referrers=True)
+        found = await r.bench.manifests.of_subject(image.manifest)
+        assert [row.digest for row in found] == [str(good.digest)]
+        assert r.bench.store.path(digest_of(b"signed")).exists()
+        assert not r.bench.store.path(digest_of(b"forged")).exists()
+        await r.bench.images.remove(f"{r.liar.host}/team/app:1")
         assert _empty(r.bench.on_disk())
 
     run(tmp_path, story)

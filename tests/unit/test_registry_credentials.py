@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 
 import pytest
 
@@ -13,12 +14,13 @@ from liar import (
     Answer,
     Liar,
     Request,
+    descriptor,
     got,
     refused,
     source_of,
     tell_story,
 )
-from wirt.errors import Forbidden, Upstream
+from wirt.errors import Forbidden, NotFound, Upstream
 from wirt.image import manifest
 from wirt.image.remote.settings import read
 
@@ -160,5 +162,40 @@ def test_a_mirror_gets_no_credentials_and_its_failure_is_no_end() -> None:
             assert mirror.asked("/v2/hub/team/app/manifests/1")
             assert all("authorization" not in r.headers for r in (*mirror.seen, *ill.seen))
             assert liar.seen == []
+
+    tell_story(story)
+
+
+# --- foreign layers ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("allowed", [False, True])
+def test_foreign_layers_come_without_credentials_and_only_if_allowed(allowed: bool) -> None:
+    """CVE-2020-15157: the address in a descriptor was given the registry's credentials."""
+
+    async def story(liar: Liar) -> None:
+        async with Liar().serve() as other:
+            other.lie(lambda r: Answer(body=DATA) if r.path == "/layer" else None)
+            liar.lie(_basic)
+            wanted = replace(descriptor(DATA), urls=(f"http://{other.host}/layer",))
+            settings = read({liar.host: {"foreign": allowed}})
+            async with source_of(liar, credentials=USER, settings=settings) as source:
+                if not allowed:
+                    await refused(source, wanted, NotFound)
+                    assert other.seen == []
+                    return
+                assert await got(source, wanted) == DATA
+            assert all("authorization" not in request.headers for request in other.seen)
+
+    tell_story(story)
+
+
+@pytest.mark.parametrize("url", ["file:///etc/passwd", "http://169.254.169.254/x"])
+def test_foreign_layers_lead_nowhere_special(url: str) -> None:
+    async def story(liar: Liar) -> None:
+        settings = read({liar.host: {"foreign": True}})
+        async with source_of(liar, settings=settings) as source:
+            code = await refused(source, replace(descriptor(DATA), urls=(url,)))
+        assert code == "registry.redirect"
 
     tell_story(story)

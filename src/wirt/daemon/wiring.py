@@ -62,6 +62,7 @@ from wirt.host.prepare import Prepare
 from wirt.host.pull import Pull
 from wirt.host.push import Push
 from wirt.host.registries import Registries
+from wirt.host.registry.own import OwnRegistry
 from wirt.host.remove import Remove
 from wirt.host.roots import ImageRoots, Reach
 from wirt.host.roster import Roster
@@ -140,6 +141,10 @@ class Files:
         )  # fmt: skip
         self.reach.add(self.registry.roots)
         self.registries = Registries(ground.registries)
+        self.registries.own = OwnRegistry(
+            mark=self.registry.mark, adopt=self.registry.adopt,
+            listeners=self.registry.listeners, manifests=self.manifests,
+        )  # fmt: skip
         self.pull = Pull(
             registries=self.registries, downloads=Downloads(self.pipes, self.store),
             layers=layers, load=self.load, table=table, bus=ground.bus,

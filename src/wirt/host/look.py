@@ -109,7 +109,7 @@ class Look:
     async def _configuration(self, source: Source, digest: str, wish: LookWish) -> Object | None:
         wanted = platform.parse(wish.platform) if wish.platform else None
         try:
-            resolved = await Resolve(source, wanted=wanted, whole=False).run(digest)
+            resolved = await Resolve(source, wanted=wanted).run(digest)
         except (NotFound, Invalid):
             if wanted is not None:
                 raise

@@ -120,7 +120,7 @@ class Pull:
                 await _finish(name, known, tell, fresh=False)
                 return known
         wanted = platform.parse(wish.platform) if wish.platform else None
-        resolve = Resolve(source, wanted=wanted, whole=wish.all_platforms)
+        resolve = Resolve(source, wanted=wanted, whole=wish.all_platforms, referrers=wish.referrers)
         resolved = await resolve.run(name.digest or name.tag)
         async with self._layers.intake() as intake:
             image = await self._take(name, resolved, source, intake, tell)

@@ -26,6 +26,7 @@ from wirt.image.remote.repository import Repository, fallback_tag
 from wirt.image.remote.upload import Uploading
 from wirt.image.store import BlobStore, Lease
 from wirt.model.image import Digest, Image, Reference
+from wirt.privileged.faults import fault
 from wirt.state.images import ImageTable
 from wirt.state.manifests import ManifestRow, ManifestTable, Part, Role
 
@@ -109,14 +110,24 @@ class Push:
     ) -> None:
         image = await self._images.find(str(name))
         await tell({"pushing": name.familiar_name, "reference": name.tag})
+        target = image.targets.get(str(name), image.manifest)
+        own = self._registries.own
+        if own is not None and await own.is_at(repository.door, f"a push of {name.familiar}"):
+            await own.take(name.path, target, name.tag, referrers=wish.referrers)
+            await tell({"status": "this host's own registry: nothing is copied"})
+            await self._finish(name, image, target, tell)
+            return
         with self._store.lease() as lease:
             freight = await self._choose(name, image, repository, tell)
             await self._send(freight, repository, lease, tell, tag=name.tag)
             if wish.referrers:
                 await self._referrers(freight, repository, lease, tell)
-        top = freight.documents[-1]
+        await self._finish(name, image, freight.documents[-1].digest, tell)
+
+    async def _finish(self, name: Reference, image: Image, digest: str, tell: Tell) -> None:
+        size = self._store.size(Digest.parse(digest))
         self._bus.publish("image", "push", image.id, name=name.familiar)
-        await tell({"pushed": name.familiar, "digest": top.digest, "size": top.size})
+        await tell({"pushed": name.familiar, "digest": digest, "size": size})
 
     async def _choose(
         self, name: Reference, image: Image, repository: Repository, tell: Tell
@@ -172,6 +183,7 @@ class Push:
                     team.start(self._blob(part, repository, tell, slots))
         except BaseExceptionGroup as group:
             raise primary(group) from group
+        fault("push.blobs")
         for row in freight.documents:
             top = row is freight.documents[-1]
             await self._document(row, repository, tag if top and tag else row.digest)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from wirt.errors import Invalid
 from wirt.image.remote.auth import ANONYMOUS, Credentials
 from wirt.image.remote.door import Door
@@ -14,8 +16,25 @@ from wirt.image.remote.transport import Transport, transport
 from wirt.model.image import Reference
 
 
+class Own(Protocol):
+    """The registry that this daemon serves."""
+
+    async def is_at(self, door: Door, what: str) -> bool:
+        """Whether this registry is ours."""
+        ...
+
+    async def take(self, repository: str, digest: str, tag: str, *, referrers: bool) -> None:
+        """Have a document under a tag, without copying anything."""
+        ...
+
+
 class Registries:
-    """Makes doors and sources. Belongs to one event loop; :meth:`close` ends its connections."""
+    """Makes doors and sources. Belongs to one event loop; :meth:`close` ends its connections.
+
+    ``own``: set once, when there is a registry of our own.
+    """
+
+    own: Own | None = None
 
     def __init__(self, settings: Settings, *, patience: Patience | None = None) -> None:
         self.settings = settings
@@ -53,7 +72,7 @@ class Registries:
             )
             for endpoint in endpoints(reference.domain, self.settings)
         ]
-        return Source(found)
+        return Source(found, foreign=self.settings.of(reference.domain).foreign)
 
     async def close(self) -> None:
         """Close all connections."""

@@ -14,6 +14,9 @@ from wirt.image.platform import Platform
 from wirt.image.remote.repository import Fetched
 from wirt.image.remote.source import Source
 
+MAX_REFERRERS = 100
+"""Documents about one image that are pulled with it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolved:
@@ -36,13 +39,22 @@ class Resolved:
 class Resolve:
     """Asks one source. ``wanted``: a platform that the user insists on, None for this host's.
 
-    ``whole``: fetch the manifests of all platforms too.
+    ``whole``: fetch the manifests of all platforms too. ``referrers``: fetch what speaks about any
+    of them.
     """
 
-    def __init__(self, source: Source, *, wanted: Platform | None, whole: bool) -> None:
+    def __init__(
+        self,
+        source: Source,
+        *,
+        wanted: Platform | None,
+        whole: bool = False,
+        referrers: bool = False,
+    ) -> None:
         self._source = source
         self._wanted = wanted
         self._whole = whole
+        self._referrers = referrers
         self._documents: dict[str, tuple[Document, Fetched]] = {}
 
     async def run(self, reference: str) -> Resolved:
@@ -55,6 +67,8 @@ class Resolve:
         check_image(chosen.content)
         if self._whole:
             await self._all(target)
+        if self._referrers:
+            await self._speakers()
         found = self._documents.values()
         return Resolved(
             target=target,
@@ -94,6 +108,23 @@ class Resolve:
                 raise _too_deep()
             entries = (e for e in document.content.manifests if e.media_type in DOCUMENTS)
             waiting += [(await self._fetch(entry), depth + 1) for entry in entries]
+
+    async def _speakers(self) -> None:
+        """Signatures and the like, and what speaks about those. What is listed and does not speak
+        about it is left out: a registry may list what it likes."""
+        waiting = [document.digest for document, _ in self._documents.values()]
+        most = len(waiting) + MAX_REFERRERS
+        while waiting and len(self._documents) < most:
+            subject = waiting.pop(0)
+            for entry in (await self._source.referrers(subject))[:MAX_REFERRERS]:
+                if entry.media_type not in DOCUMENTS or str(entry.digest) in self._documents:
+                    continue
+                document = await self._fetch(entry)
+                about = document.content.subject
+                if about is None or about.digest != subject:
+                    del self._documents[str(entry.digest)]
+                else:
+                    waiting.append(document.digest)
 
     async def _fetch(self, entry: Descriptor) -> Document:
         known = self._documents.get(str(entry.digest))

@@ -59,6 +59,11 @@ class Listeners:
         self._problems: dict[str, str] = {}
         self._turn = asyncio.Lock()
 
+    @property
+    def ports(self) -> frozenset[int]:
+        """Where the registry answers now."""
+        return frozenset(opened.port for opened in self._open.values())
+
     async def open(self) -> None:
         """Open again what was open before the daemon ended; what cannot be opened is told by
         :meth:`status` and stays known."""

@@ -119,11 +119,15 @@ class Door:
             raise broken(error, host=self.endpoint.host, what=what) from error
         return body
 
-    async def _insist(self, ask: Ask) -> aiohttp.ClientResponse:
+    async def settle(self, what: str) -> None:
+        """Find out how the registry is spoken to; after that :attr:`base` is right. Idempotent."""
         if not self._settled:
             async with self._finding:
                 if not self._settled:
-                    await self._find_scheme(ask.what)
+                    await self._find_scheme(what)
+
+    async def _insist(self, ask: Ask) -> aiohttp.ClientResponse:
+        await self.settle(ask.what)
         tries = Tries(self.transport.patience, most=ask.tries)
         while True:
             try:

@@ -60,6 +60,7 @@ async def blob(repository: Repository, wanted: Descriptor) -> AsyncGenerator[byt
 async def foreign(door: Door, wanted: Descriptor, url: str) -> AsyncGenerator[bytes, None]:
     """A foreign layer from one of its ``urls``. ``door`` has no credentials, and its base is the
     registry that named the address, whose rights to send us there are checked."""
+    await door.settle(f"blob {wanted.digest}")
     target = address.follow(door.base, url)
     async with contextlib.aclosing(_resumed(door, target, wanted, scopes=frozenset())) as stream:
         async for piece in stream:

@@ -14,6 +14,8 @@ from typing import TypeVar
 from wirt.errors import NotFound, WirtError
 from wirt.image.manifest import Descriptor
 from wirt.image.remote import download
+from wirt.image.remote.auth import ANONYMOUS
+from wirt.image.remote.door import Door
 from wirt.image.remote.repository import Fetched, Repository
 from wirt.model.image import Digest
 
@@ -21,12 +23,19 @@ log = logging.getLogger("wirt.registry")
 
 T = TypeVar("T")
 
+MAX_URLS = 5
+"""Addresses of a foreign layer that are tried."""
+
 
 class Source:
-    """One repository and its mirrors; ``repositories``: at least one, the registry itself last."""
+    """One repository and its mirrors; ``repositories``: at least one, the registry itself last.
 
-    def __init__(self, repositories: Sequence[Repository]) -> None:
+    ``foreign``: what no registry has may be got from the addresses that its descriptor names.
+    """
+
+    def __init__(self, repositories: Sequence[Repository], *, foreign: bool = False) -> None:
         self._repositories = list(repositories)
+        self._foreign = foreign
 
     @property
     def origin(self) -> Repository:
@@ -51,17 +60,22 @@ class Source:
 
     async def blob(self, wanted: Descriptor) -> AsyncGenerator[bytes, None]:
         """A blob. Another server is asked only as long as nothing has come."""
-        for repository in tuple(self._repositories):
+        streams = [download.blob(repository, wanted) for repository in self._repositories]
+        if self._foreign and wanted.urls:
+            own = self.origin.door
+            door = Door(own.endpoint, own.transport, ANONYMOUS)
+            streams += [download.foreign(door, wanted, url) for url in wanted.urls[:MAX_URLS]]
+        for stream in streams:
             begun = False
             try:
-                async with contextlib.aclosing(download.blob(repository, wanted)) as stream:
+                async with contextlib.aclosing(stream):
                     async for piece in stream:
                         begun = True
                         yield piece
             except WirtError as error:
-                if begun or repository is self.origin:
+                if begun or stream is streams[-1]:
                     raise
-                log.info("mirror %s: %s", repository.host, error)
+                log.info("%s: %s; asking elsewhere", wanted.digest, error)
             else:
                 return
 
