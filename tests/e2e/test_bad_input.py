@@ -278,7 +278,8 @@ def test_wrong_routes_verbs_and_lines(shared_instance: Live) -> None:
             link.sendall(raw)
             link.shutdown(socket.SHUT_WR)
             answer = link.recv(100)
-            assert answer == b"" or answer.startswith(b"HTTP/1.1 400")
+            # our end may be seen first; and the version in the answer is the malformed line's
+            assert answer == b"" or (answer[:7], answer[9:12]) == (b"HTTP/1.", b"400")
     assert ask(live, "GET", "/v1/ping")[0] == 200
 
 
