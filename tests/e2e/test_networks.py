@@ -122,6 +122,20 @@ def test_ports_survive_the_death_of_helper_and_daemon(shared_instance: Live) -> 
         assert run(live, "busybox", *GET, "http://web/hostname") == f"{web[:12]}\n"
 
 
+def test_rules_that_somebody_flushes_come_back_by_themselves(shared_instance: Live) -> None:
+    live = shared_instance
+    with served(live, "web", "-p", "8080:80") as web:
+        # in between the port's holder may take the call, who never answers
+        words = ("timeout", "2", "busybox", *GET, "http://127.0.0.1:8080/hostname")
+        for _ in range(2):
+            assert live.inside("nft", "flush", "ruleset").returncode == 0
+            until(lambda: live.inside(*words).stdout != "", "the port is back")
+        page = run(live, "busybox", *GET, "http://web/hostname")
+        assert page == f"{web[:12]}\n"
+        told = live.log().count("was changed by somebody else: put back")
+        assert 1 <= told <= 2, "and nobody undoes what he has done himself"
+
+
 def test_a_running_guest_is_connected_and_disconnected(shared_instance: Live) -> None:
     live = shared_instance
     with made(live, "web"), made(live, "back"), served(live, "db", "--network", "web") as db:

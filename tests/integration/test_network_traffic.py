@@ -19,6 +19,7 @@ from wirt.privileged.netlink import Netlink
 from wirt.privileged.netstate import Card, NetState
 from wirt.privileged.nft import NAMES_PORT
 from wirt.privileged.protocol import BridgePlan, LinkPlan
+from wirt.privileged.rulewatch import RuleWatch
 
 pytestmark = needs("root", "netns", "nft")
 
@@ -320,3 +321,39 @@ def test_what_could_not_be_done_is_not_written_down(
             publish.unpublish(w.layout, A)
     assert netstate.read(w.layout.guest_run(A)) == before
     assert tcp(w.out, w.a, "192.0.2.1", 8080, at=80) == "192.0.2.2"
+
+
+@isolated
+def test_only_what_others_remove_of_our_table_is_a_loss(tmp_path: Path) -> None:
+    w = World(tmp_path)
+    watch = RuleWatch(w.layout)
+    nft("add", "table", "inet", "foreign")
+    nft("add", "chain", "inet", "foreign", "c")
+    w.publish(A, w.a, PortMap(guest_port=80, host_port=8080))
+    publish.unpublish(w.layout, A)
+    nft("delete", "table", "inet", "foreign")
+    nft("add", "table", "ip", "wt")
+    nft("delete", "table", "ip", "wt")
+    w.set_networks()
+    assert not watch.removed(), "our own doing, and what is not ours"
+    for words in (
+        "flush ruleset", "delete table inet wt", "flush table inet wt", "flush chain inet wt local",
+    ):  # fmt: skip
+        nft(*words.split())
+        assert watch.removed(), words
+        assert watch.heard() is None, "told once"
+        w.set_networks()
+        assert not watch.removed(), "put back"
+    w.set_networks(None)
+    watch.removed()
+    w.set_networks(None)
+    assert not watch.removed(), "there is nothing to put back"
+    w.set_networks()
+    nft("flush", "ruleset")
+    repair_now = watch.heard()
+    assert repair_now is not None
+    repair_now()
+    assert tcp(w.a, w.b, "10.210.0.3", 80) == "10.210.0.2"
+    assert tcp(w.a, w.out, "192.0.2.2", 80) == "192.0.2.1", "masqueraded again"
+    assert not watch.removed()
+    watch.close()

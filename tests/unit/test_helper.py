@@ -20,6 +20,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from waiting import eventually
 from wirt.errors import Conflict, Exhausted, Internal, Invalid, Unavailable, Unsupported
 from wirt.layout import Layout
 from wirt.linux.cgroup import Cgroups
@@ -207,15 +208,15 @@ def test_an_early_answer_does_not_wait_for_the_rest(path: Path, tmp_path: Path) 
         assert (await helper.call(p.ForgetGuest(id="crash")))[0] == p.Done()
         assert (await helper.call(p.ForgetGuest(id="x")))[0] == p.Done()
         assert (await helper.call(p.ForgetGuest(id="wait")))[0] == p.Done()
-        for _ in range(1000):
-            if (tmp_path / "rest-x").exists() and (tmp_path / "goes-on").exists():
-                break
-            await asyncio.sleep(0.01)
+        await eventually((tmp_path / "rest-x").exists, "the rest of one")
+        await eventually(lambda: (tmp_path / "goes-on").exists() and pid() != "", "that of another")
         assert (await helper.call(p.Ping()))[0].version == "test"
 
+    def pid() -> str:
+        return _text(tmp_path / "goes-on")
+
     _story(path, story)
-    pid = int(_text(tmp_path / "goes-on"))
-    while Path(f"/proc/{pid}").exists():  # ended with the connection that had asked
+    while Path(f"/proc/{pid()}").exists():  # ended with the connection that had asked
         select.select([], [], [], 0.01)
 
 

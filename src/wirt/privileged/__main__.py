@@ -22,6 +22,7 @@ from wirt.layout import Layout
 from wirt.linux.cgroup import Cgroups
 from wirt.privileged import faults, registry, view
 from wirt.privileged.context import Context
+from wirt.privileged.rulewatch import RuleWatch
 from wirt.privileged.server import Server
 
 log = logging.getLogger("wirt.privileged")
@@ -128,6 +129,15 @@ def listen(path: Path, uid: int, gid: int) -> socket.socket:
     return listener
 
 
+def watches(layout: Layout) -> tuple[RuleWatch, ...]:
+    """What is watched beside the daemon's wishes."""
+    try:
+        return (RuleWatch(layout),)
+    except OSError as error:
+        log.warning("nobody watches over the rules of nftables: %s", error.strerror)
+        return ()
+
+
 def main(argv: list[str]) -> NoReturn:
     """Serve, or end with one sentence why not."""
     options = parse(argv)
@@ -153,7 +163,8 @@ def main(argv: list[str]) -> NoReturn:
         )
         context.cgroups.create(layout.keeper_cgroup)
         faults.arm()
-        server = Server(context, listen(layout.helper_socket, uid, gid), registry.routes())
+        ears = watches(layout)
+        server = Server(context, listen(layout.helper_socket, uid, gid), registry.routes(), ears)
     except WirtError as error:
         sys.exit(f"wirt-helper: {error.message}\nhint: {error.hint or 'see the log'}")
     log.info("serving %s, lock %d", layout.helper_socket, lock)

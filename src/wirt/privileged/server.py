@@ -16,6 +16,7 @@ import signal
 import socket
 import struct
 from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeAlias
 
@@ -23,7 +24,9 @@ import msgspec
 
 from wirt.errors import Invalid, Unsupported
 from wirt.linux import libc, pidfd
+from wirt.privileged import child
 from wirt.privileged.answers import Answer, all_verbs, answer_type, to_failure
+from wirt.privileged.child import Ear
 from wirt.privileged.context import Become, Context, Early, Ended, Route, Sent
 from wirt.privileged.protocol import Failure, Verb
 from wirt.privileged.wire import BrokenPacket, Channel, Packet, close_all
@@ -68,7 +71,11 @@ class Server:
     """Serves one listening socket for ever. ``routes``: who carries out which verb."""
 
     def __init__(
-        self, context: Context, listener: socket.socket, routes: dict[type[AnyVerb], AnyRoute]
+        self,
+        context: Context,
+        listener: socket.socket,
+        routes: dict[type[AnyVerb], AnyRoute],
+        ears: Sequence[Ear] = (),
     ) -> None:
         self._context = context
         self._listener = listener
@@ -90,6 +97,9 @@ class Server:
         signal.set_wakeup_fd(self._wakeup.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
         self._poll.register(signals, select.POLLIN)
+        self._ears = {ear.fileno(): ear for ear in ears}
+        for number in self._ears:
+            self._poll.register(number, select.POLLIN)
 
     def serve(self) -> NoReturn:
         """Run until killed."""
@@ -104,6 +114,9 @@ class Server:
                 self._accept()
             elif fd == self._signals.fileno():
                 self._reap()
+            elif fd in self._ears:
+                if (errand := self._ears[fd].heard()) is not None:
+                    self._send(errand)
             elif fd in self._connections:
                 self._serve(self._connections[fd], events)
             elif fd in self._under_way:
@@ -261,22 +274,24 @@ class Server:
 
     def _child(self, work: _Work, reply: socket.socket) -> NoReturn:
         """Carry out a verb, tell the outcome, and end without any of the helper's clean-up."""
-        status = 1
-        try:
-            libc.prctl(libc.PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != self._pid:
-                os._exit(1)
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            libc.close_except((reply.fileno(), *work.packet.fds))
+
+        def carry_out() -> None:
             reply.setblocking(True)
             self._carry_out(work, reply)
             reply.close()  # the answer need not wait until the kernel has taken us apart
-            status = 0
-        except BaseException as error:
-            log.error("a child failed", exc_info=error)
-        finally:
-            os._exit(status)
+
+        child.run(carry_out, parent=self._pid, keep=(reply.fileno(), *work.packet.fds))
+
+    def _send(self, errand: Callable[[], None]) -> None:
+        """Have a child do something that nobody waits for."""
+        try:
+            pid = os.fork()
+        except OSError as error:
+            log.error("cannot start a child: %s", error)
+            return
+        if pid == 0:
+            child.run(errand, parent=self._pid)
+        self._left.add(pid)
 
     def _carry_out(self, work: _Work, reply: socket.socket) -> None:
         tell = Channel(reply)
