@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
+import builds
 import machines
 import registry
 import rows
@@ -34,6 +35,7 @@ TABLE: dict[str, tuple[Measure, float]] = {
     "idle": (rows.idle_cost, 1),
     "logs": (rows.logs, 1),
     "attached": (rows.attached, 1),
+    "build": (builds.ten_steps, 1),
     "microvm": (machines.cold, 1),
     "registry": (registry.blobs, 0.25),
     "two-hundred": (rows.two_hundred, 1),

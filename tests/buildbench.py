@@ -13,14 +13,21 @@ from pathlib import Path
 from typing import Any
 
 from filebench import Bench, Entry, file, pieces, tar
+from wirt.errors import NotFound
 from wirt.host.build.bases import Bases
 from wirt.host.build.build import Build
+from wirt.host.build.fetch import Fetch
 from wirt.host.build.finish import Finish, Result
+from wirt.host.build.output import Outputs
 from wirt.host.build.roots import BuildRoots
 from wirt.host.build.wish import BuildWish
 from wirt.host.build.works import Works
+from wirt.host.layers import Tell
+from wirt.host.pull import PullWish
+from wirt.host.registries import Registries
 from wirt.image import config as configuration
 from wirt.image.build.step import LayerMade, Out, RunStep, StepFailed
+from wirt.image.remote.settings import Settings
 from wirt.image.store import Lease
 from wirt.model.image import Digest, Image
 from wirt.state.build_cache import BuildCacheTable
@@ -71,6 +78,13 @@ class PretendingRunner:
         raise NotImplementedError
 
 
+class NoRegistry:
+    """There is nothing to pull from."""
+
+    async def pull(self, wish: PullWish, tell: Tell) -> tuple[Image, ...]:
+        raise NotFound(f"No such image: {wish.reference}")
+
+
 @dataclass(kw_only=True)
 class Builder:
     """Builds in a bench."""
@@ -79,6 +93,7 @@ class Builder:
     runner: PretendingRunner
     use_case: Build
     cache: BuildCacheTable
+    registries: Registries
     told: list[Mapping[str, Any]] = field(default_factory=list)
 
     @classmethod
@@ -86,6 +101,7 @@ class Builder:
         cache = BuildCacheTable(bench.db)
         bench.reach.add(BuildRoots(cache))
         runner = PretendingRunner(bench=bench)
+        registries = Registries(Settings())
         works = Works(
             pipes=bench.pipes,
             store=bench.store,
@@ -93,6 +109,12 @@ class Builder:
             helper=bench.helper,
             cache=cache,
             runner=runner,
+            fetch=Fetch(
+                pipes=bench.pipes,
+                store=bench.store,
+                uploads=bench.layout.uploads,
+                registries=registries,
+            ),
         )
         finish = Finish(
             pipes=bench.pipes,
@@ -101,17 +123,25 @@ class Builder:
             load=bench.load_images,
             bus=bench.bus,
         )
-        bases = Bases(pipes=bench.pipes, store=bench.store, images=bench.images)
-        use_case = Build(works=works, bases=bases, finish=finish)
-        return cls(bench=bench, runner=runner, use_case=use_case, cache=cache)
+        bases = Bases(
+            pipes=bench.pipes, store=bench.store, images=bench.images, puller=NoRegistry()
+        )
+        outputs = Outputs(works=works, images=bench.images, save=bench.save_images)
+        use_case = Build(works=works, bases=bases, finish=finish, outputs=outputs)
+        return cls(
+            bench=bench, runner=runner, use_case=use_case, cache=cache, registries=registries
+        )
 
-    async def build(self, dockerfile: str, *context: Entry, **wish: Any) -> Result:
+    async def build(self, dockerfile: str | None, *context: Entry, **wish: Any) -> Result:
         """Build ``dockerfile`` with a context of these entries; what it told is in ``told``."""
         self.told.clear()
         self.runner.steps.clear()
         asked = BuildWish(dockerfile=dockerfile, **wish)
         body = pieces(tar(*context)) if context else pieces(b"")
-        return await self.use_case.run(asked, body, self._tell)
+        try:
+            return await self.use_case.run(asked, body, self._tell)
+        finally:
+            await self.registries.close()
 
     async def _tell(self, line: Mapping[str, object]) -> None:
         self.told.append(dict(line))

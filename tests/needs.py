@@ -94,6 +94,7 @@ PROBES: Mapping[str, Probe] = {
     "nft": _runs("unshare", "-n", "nft", "add", "table", "inet", "probe"),
     "tap": _runs("unshare", "-n", "ip", "tuntap", "add", "dev", "t0", "mode", "tap"),
     "crun": _runs("crun", "--version"),
+    "git": _runs("git", "--version"),
     "qemu": _runs("qemu-system-x86_64", "-machine", "help"),
     "qemu-img": _runs("qemu-img", "--version"),
     "kvm": _kvm,

@@ -31,11 +31,34 @@ def build(call: Call) -> int:
 
     place = Place(call)
     wish = gather(call, place)
-    head = encode(wish)
-    parts = _gathered(_body(head, place))
-    answer = call.daemon.upload("POST", "/v1/build", parts, kind=MEDIA)
+    while True:
+        try:
+            return _tell(call, _once(call, place, wish))
+        except Exception as error:
+            if not _more_credentials(place, wish, error):
+                raise
+
+
+def _more_credentials(place: Any, wish: dict[str, Any], error: Exception) -> bool:
+    """Whether the registry that refused us is one for which the user has something more."""
+    registry = str(getattr(error, "facts", {}).get("registry", ""))
+    known = wish.setdefault("credentials", {})
+    if not registry or registry in known or place.stream is not None:
+        return False
+    from wirt.cli.pulling import credentials
+
+    found = credentials(registry)
+    if found:
+        known[registry] = found
+    return bool(found)
+
+
+def _once(call: Call, place: Any, wish: dict[str, Any]) -> dict[str, Any]:
+    """Build once; what was made."""
     from wirt.cli.buildview import view_for
 
+    parts = _gathered(_body(encode(wish), place))
+    answer = call.daemon.upload("POST", "/v1/build", parts, kind=MEDIA)
     view = view_for("quiet" if call.on("quiet") else call.text("progress") or "auto")
     result: dict[str, Any] = {}
     chunks = answer.chunks()
@@ -58,7 +81,7 @@ def build(call: Call) -> int:
 
             raise unreachable(call.daemon.path, error) from error
     place.output.take(rest, chunks, call.daemon.path)
-    return _tell(call, result)
+    return result
 
 
 def _tell(call: Call, result: dict[str, Any]) -> int:

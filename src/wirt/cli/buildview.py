@@ -53,6 +53,8 @@ def warning(line: Line) -> bool:
     where = found.get("where", "")
     text = f"{found.get('rule', '')}: {found.get('message', '')}"
     warn(harmless(f"{text} ({where})" if where else text))
+    for row in str(found.get("excerpt", "")).splitlines():
+        say(f"  {harmless(row)}")
     return True
 
 

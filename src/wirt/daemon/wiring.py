@@ -31,9 +31,11 @@ from wirt.host.attach import Attach
 from wirt.host.build.bases import Bases
 from wirt.host.build.build import Build
 from wirt.host.build.caches import BuildCaches
+from wirt.host.build.fetch import Fetch
 from wirt.host.build.finish import Finish as FinishBuild
 from wirt.host.build.ground import BuildGround
-from wirt.host.build.roots import BuildRoots
+from wirt.host.build.output import Outputs
+from wirt.host.build.roots import BuildResults, BuildRoots
 from wirt.host.build.runner import Steps
 from wirt.host.build.works import Works
 from wirt.host.changes import Changes
@@ -127,7 +129,11 @@ class Files:
         )
         uses = UseTable(ground.db)
         unpack = Unpack(layers, table, uses)
-        caches: list[Cache] = [LayerCaches(layers, table, uses), UnnamedImages(layers, table)]
+        caches: list[Cache] = [
+            LayerCaches(layers, table, uses),
+            UnnamedImages(layers, table),
+            BuildResults(layers, self.build_cache),
+        ]
         self.collect = Collect(ground.helper, self.store, self.budget, caches)
         self.images = Images(self.pipes, self.store, layers, unpack, table, ground.bus)
         self.load = LoadImages(self.pipes, self.store, layers, table, ground.bus)
@@ -190,13 +196,19 @@ class Builds:
         )  # fmt: skip
         self.caches = BuildCaches(ground.helper)
         self.steps = Steps(self.ground, self.caches)
-        self.build = Build(
-            works=Works(
-                pipes=files.pipes, store=files.store, layers=files.layers, helper=ground.helper,
-                cache=files.build_cache, runner=self.steps,
+        works = Works(
+            pipes=files.pipes, store=files.store, layers=files.layers, helper=ground.helper,
+            cache=files.build_cache, runner=self.steps,
+            fetch=Fetch(
+                pipes=files.pipes, store=files.store, uploads=ground.layout.uploads,
+                registries=files.registries,
             ),
+        )  # fmt: skip
+        self.build = Build(
+            works=works,
+            outputs=Outputs(works=works, images=files.images, save=files.save),
             bases=Bases(
-                pipes=files.pipes, store=files.store, images=files.images, pull=files.pull.bring
+                pipes=files.pipes, store=files.store, images=files.images, puller=files.pull
             ),
             finish=FinishBuild(
                 pipes=files.pipes, store=files.store, table=files.table, load=files.load,

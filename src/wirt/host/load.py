@@ -13,7 +13,7 @@ from wirt.image.archive import Archive, Bundle
 from wirt.image.assemble import Stored, store_bundle
 from wirt.image.store import BlobStore
 from wirt.model.image import Image, Reference
-from wirt.state.images import ImageTable, Orphans
+from wirt.state.images import ImageTable, LayerRow, Orphans
 
 
 class LoadImages:
@@ -54,14 +54,22 @@ class LoadImages:
             self._bus.publish("image", "load", image.id, name=short)
         return image
 
-    async def register(self, stored: Stored, intake: Intake, tell: Tell) -> Image:
-        """Unpack an image whose blobs are in the store, and give it its names."""
+    async def register(
+        self,
+        stored: Stored,
+        intake: Intake,
+        tell: Tell,
+        *,
+        known: tuple[LayerRow, ...] | None = None,
+    ) -> Image:
+        """Unpack an image whose blobs are in the store, and give it its names. ``known``: its
+        layers, from who made them and knows their sizes: they are unpacked when needed."""
         intake.chain_ids.extend(stored.chain_ids)
         place = stored.configuration.platform
         if not platform.runs(place, platform.host()):
             await tell({"status": f"warning: the image is for {place}, it cannot run here"})
         with self._layers.hold((str(stored.id), *stored.chain_ids)):
-            rows = await self._layers.unpack(stored, tell)
+            rows = known if known is not None else await self._layers.unpack(stored, tell)
             image = Image(
                 id=str(stored.id),
                 manifest=str(stored.manifest),

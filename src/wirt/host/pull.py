@@ -102,13 +102,6 @@ class Pull:
             images.append(await self._one(one, wish, source, tell))
         return tuple(images)
 
-    async def bring(self, name: str, platform: str) -> None:
-        """Have an image for somebody who has no credentials and shows no progress: a build."""
-
-        async def nothing(_line: Mapping[str, object]) -> None: ...
-
-        await self.pull(PullWish(reference=name, platform=platform), nothing)
-
     async def _one(self, asked: Reference, wish: PullWish, source: Source, tell: Tell) -> Image:
         """``name:tag@digest`` is the digest; the tag is only said, as with docker."""
         name = Reference(asked.domain, asked.path, "" if asked.digest else asked.tag, asked.digest)

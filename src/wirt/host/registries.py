@@ -75,6 +75,7 @@ class Registries:
         return Source(found, foreign=self.settings.of(reference.domain).foreign)
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections; they are opened again at the next use."""
         if self._transport is not None:
-            await self._transport.close()
+            line, self._transport = self._transport, None
+            await line.close()

@@ -15,6 +15,7 @@ import errno
 import hashlib
 import os
 import secrets
+import shutil
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -187,7 +188,10 @@ class BlobStore:
         for path in (self._blobs / "sha256", self._blobs / "sha512", self._uploads):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
         for path in self._uploads.iterdir():
-            path.unlink()
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
 
     def lease(self) -> Lease:
         """Keep blobs from collection until they belong to an image."""

@@ -36,17 +36,37 @@ class BuildCacheTable:
 
     async def get(self, key: str) -> CachedStep | None:
         """The result for these inputs."""
-        return await self._one(f"SELECT {_COLUMNS} FROM build_cache WHERE key = ?", key)  # noqa: S608
 
-    async def last(self, site: str) -> CachedStep | None:
-        """The newest result of the same step of the same build."""
-        query = f"SELECT {_COLUMNS} FROM build_cache WHERE site = ? ORDER BY made_at DESC LIMIT 1"  # noqa: S608
-        return await self._one(query, site)
-
-    async def _one(self, query: str, value: str) -> CachedStep | None:
         def work(sql: sqlite3.Connection) -> CachedStep | None:
-            row = sql.execute(query, (value,)).fetchone()
+            row = sql.execute(
+                f"SELECT {_COLUMNS} FROM build_cache WHERE key = ?",  # noqa: S608
+                (key,),
+            ).fetchone()
             return None if row is None else CachedStep(**dict(row))
+
+        return await self._db.call(work)
+
+    async def all(self) -> list[tuple[CachedStep, int]]:
+        """Every result, and when it was last of use (Unix nanoseconds)."""
+
+        def work(sql: sqlite3.Connection) -> list[tuple[CachedStep, int]]:
+            rows = sql.execute(f"SELECT {_COLUMNS}, used_at FROM build_cache")  # noqa: S608
+            return [
+                (CachedStep(**{key: row[key] for key in row.keys() if key != "used_at"}), row[-1])  # noqa: SIM118 - sqlite3.Row iterates over values
+                for row in rows
+            ]
+
+        return await self._db.call(work)
+
+    async def recent(self, site: str) -> list[CachedStep]:
+        """The last results of the same step of the same build, newest first."""
+        query = (
+            f"SELECT {_COLUMNS} FROM build_cache WHERE site = ? "  # noqa: S608
+            "ORDER BY used_at DESC LIMIT 8"
+        )
+
+        def work(sql: sqlite3.Connection) -> list[CachedStep]:
+            return [CachedStep(**dict(row)) for row in sql.execute(query, (site,))]
 
         return await self._db.call(work)
 

@@ -2,29 +2,37 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from wirt.errors import NotFound
+from wirt.errors import Forbidden, NotFound, WirtError
 from wirt.host.build.job import BaseImage
+from wirt.host.build.progress import Progress, Vertex
+from wirt.host.build.wish import BuildWish
 from wirt.host.images import ImageDetail, Images
+from wirt.host.layers import Tell
 from wirt.host.pipe import Pipes
+from wirt.host.pull import PullWish
 from wirt.host.save import read_manifest
 from wirt.image.build.dockerfile.parse import parse_trigger
 from wirt.image.build.graph import BaseSettings, ImageRef
 from wirt.image.build.outcome import EARLIEST, Layer, Root
 from wirt.image.build.settings import Settings
+from wirt.image.build.step import STDOUT
 from wirt.image.document import Object
-from wirt.image.platform import Platform
+from wirt.image.platform import Platform, host
+from wirt.image.remote.auth import ANONYMOUS
 from wirt.image.store import BlobStore
-from wirt.model.image import Digest
+from wirt.model.image import Digest, Image, Reference
 
 
-class Pull(Protocol):
-    """Brings images here from elsewhere."""
+class Puller(Protocol):
+    """Brings images here from their registries (:class:`wirt.host.pull.Pull`)."""
 
-    async def __call__(self, name: str, platform: str) -> None:
-        """Have an image of this name. Raises NotFound, Upstream."""
+    async def pull(self, wish: PullWish, tell: Tell) -> tuple[Image, ...]:
+        """Have an image here. Raises WirtError."""
         ...
 
 
@@ -35,21 +43,47 @@ class Bases:
     pipes: Pipes
     store: BlobStore
     images: Images
-    pull: Pull | None = None
+    puller: Puller
 
-    async def find(self, ref: ImageRef, *, platform: str, fresh: bool) -> BaseImage:
-        """An image. ``fresh``: ask its registry first. Raises NotFound."""
-        wanted = ref.platform or platform
-        if fresh and self.pull is not None:
-            await self.pull(ref.name, wanted)
+    async def find(
+        self, ref: ImageRef, *, platform: str, wish: BuildWish, progress: Progress
+    ) -> BaseImage:
+        """An image, pulled when it is not here or ``wish`` says so. Raises NotFound, Upstream."""
+        if not wish.pull:
+            with contextlib.suppress(NotFound):
+                return await self._base(await self.images.inspect(ref.name), ref)
+        vertex = progress.vertex(f"[internal] pull {ref.name}")
+        await vertex.begin()
         try:
-            detail = await self.images.inspect(ref.name)
-        except NotFound:
-            if self.pull is None or fresh:
-                raise
-            await self.pull(ref.name, wanted)
-            detail = await self.images.inspect(ref.name)
-        return await self._base(detail, ref)
+            await self._pull(ref, ref.platform or platform, wish, vertex)
+        except WirtError as error:
+            await vertex.failed(error.message)
+            raise
+        await vertex.done()
+        return await self._base(await self.images.inspect(ref.name), ref)
+
+    async def _pull(self, ref: ImageRef, platform: str, wish: BuildWish, vertex: Vertex) -> None:
+        """``platform``: only a foreign one is asked for by name."""
+        name = Reference.parse(ref.name)
+        given = wish.credentials.get(name.domain)
+
+        async def tell(line: Mapping[str, object]) -> None:
+            if line.get("state") in {"downloading", "done"} and "current" not in line:
+                await vertex.log(STDOUT, f"{line['layer']}: {line['state']}\n".encode())
+            elif "status" in line:
+                await vertex.log(STDOUT, f"{line['status']}\n".encode())
+
+        asked = PullWish(
+            reference=ref.name,
+            platform="" if platform == str(host()) else platform,
+            credentials=given or ANONYMOUS,
+        )
+        try:
+            await self.puller.pull(asked, tell)
+        except Forbidden as error:
+            if error.code == "registry.denied" and given is None:
+                error.facts["registry"] = name.domain  # the client may have something for it
+            raise
 
     async def _base(self, detail: ImageDetail, ref: ImageRef) -> BaseImage:
         image, raw = detail.image, detail.raw

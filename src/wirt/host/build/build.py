@@ -13,6 +13,7 @@ from wirt.host.build.checks import Checked, Checks
 from wirt.host.build.finish import Finish, Result
 from wirt.host.build.holding import Holding, holding
 from wirt.host.build.job import BaseImage, Job
+from wirt.host.build.output import Outputs, check_kind
 from wirt.host.build.progress import Progress, Tell
 from wirt.host.build.solve import Solver
 from wirt.host.build.sources import Sources
@@ -20,6 +21,8 @@ from wirt.host.build.wish import BuildWish
 from wirt.host.build.works import Works
 from wirt.host.pipe import FdReader
 from wirt.image import platform
+from wirt.image.build.address import file_address, git_address
+from wirt.image.build.archives import unpack
 from wirt.image.build.dockerfile import ast
 from wirt.image.build.dockerfile.parse import parse
 from wirt.image.build.dockerfile.scope import global_args, platform_args
@@ -37,6 +40,7 @@ from wirt.image.build.outcome import Root
 from wirt.image.build.tree import Amount, Filling, Tree
 from wirt.image.platform import Platform
 from wirt.model.image import Reference
+from wirt.privileged.faults import fault
 from wirt.state.images import Orphans
 from wirt.tar.inflate import Inflater
 from wirt.tar.member import Type
@@ -64,10 +68,11 @@ class Asked:
 class Build:
     """The use case."""
 
-    def __init__(self, *, works: Works, bases: Bases, finish: Finish) -> None:
+    def __init__(self, *, works: Works, bases: Bases, finish: Finish, outputs: Outputs) -> None:
         self._works = works
         self._bases = bases
         self._finish = finish
+        self._outputs = outputs
         self._checks = Checks(pipes=works.pipes, images=bases.images)
 
     async def check(self, wish: BuildWish, body: AsyncIterable[bytes]) -> Checked:
@@ -87,10 +92,12 @@ class Build:
         ended with another code than 0. Of a build that failed the results of its finished steps
         stay in the cache, and nothing else.
         """
+        check_kind(wish.output.kind)
         for name in wish.tags:
             _check_name(name)
         contexts = await self._receive(wish, body)
         try:
+            fault("build.received")
             asked = self._ask(wish, contexts)
             return await self._build(asked, Progress(tell))
         finally:
@@ -100,7 +107,39 @@ class Build:
     # --- the question -----------------------------------------------------------------------
 
     async def _receive(self, wish: BuildWish, body: AsyncIterable[bytes]) -> dict[str, Tree]:
-        """The contexts that the body brings."""
+        """The contexts that the body brings, and those that are fetched."""
+        found = {"": await self._upload(body)}
+        try:
+            for one in wish.contexts:
+                if one.prefix:
+                    found[one.name.lower()] = found[""].take_out(one.prefix)
+                elif one.url:
+                    found[one.name.lower()] = await self._remote(one.url)
+            if wish.context_url:
+                found[""].discard()
+                found[""] = await self._remote(wish.context_url)
+        except BaseException:
+            for tree in found.values():
+                tree.discard()
+            raise
+        return found
+
+    async def _remote(self, url: str) -> Tree:
+        """A context from elsewhere: a repository, an archive, or a lone Dockerfile."""
+        fetch = self._works.fetch
+        repository = git_address(url)
+        if repository is not None:
+            return await fetch.repository(repository)
+        where, name = file_address(url)
+        tree = await fetch.file(where, name)
+        unpacked = await self._works.pipes.call(lambda: unpack(tree, name, self._works.store))
+        if unpacked is not None:
+            tree.discard()
+            return unpacked
+        tree.add(replace(tree.resolve(name), path="Dockerfile"))
+        return tree
+
+    async def _upload(self, body: AsyncIterable[bytes]) -> Tree:
         filling = await self._works.pipes.call(lambda: Filling(self._works.store))
         limit = Amount().bytes + 2 * 1024**3
 
@@ -111,12 +150,10 @@ class Build:
             return filling.finish()
 
         try:
-            main = await self._works.pipes.feed(body, take)
+            return await self._works.pipes.feed(body, take)
         except BaseException:
             filling.tree.discard()
             raise
-        named = {c.name.lower(): main.take_out(c.prefix) for c in wish.contexts if c.prefix}
-        return {"": main, **named}
 
     def _ask(self, wish: BuildWish, contexts: Mapping[str, Tree]) -> Asked:
         file = parse(self._dockerfile(wish, contexts[""]), wish.dockerfile_name)
@@ -158,18 +195,36 @@ class Build:
 
     async def _build(self, asked: Asked, progress: Progress) -> Result:
         async with holding(self._works.layers) as held:
-            graph, bases = await self._plan(asked, held)
+            graph, bases = await self._plan(asked, held, progress)
             self._check(asked, graph, bases)
             await self._checks.before_build(asked.question, asked.wish, asked.known, progress)
             root = await self._solve(asked, graph, bases, held, progress)
             if asked.wish.verify:
                 again = await self._solve(asked, graph, bases, held, progress, cached=False)
                 _compare(root, again)
-            return await self._finish.run(
-                asked.wish, graph.target.plan.settings, root, asked.platform, held, progress
-            )
+            return await self._deliver(asked, graph, root, held, progress)
 
-    async def _plan(self, asked: Asked, held: Holding) -> tuple[Graph, dict[ImageRef, BaseImage]]:
+    async def _deliver(
+        self, asked: Asked, graph: Graph, root: Root, held: Holding, progress: Progress
+    ) -> Result:
+        """The result in the form that was asked for."""
+        kind = asked.wish.output.kind
+        if kind == "none":
+            return Result()
+        if kind == "tar":
+            return Result(output=await self._outputs.files(root))
+        made = await self._finish.run(
+            asked.wish, graph.target.plan.settings, root, asked.platform, held, progress
+        )
+        if kind == "image":
+            return made
+        temporary = made.new and not made.names
+        output = await self._outputs.archive(made, kind, temporary=temporary)
+        return replace(made, output=output)
+
+    async def _plan(
+        self, asked: Asked, held: Holding, progress: Progress
+    ) -> tuple[Graph, dict[ImageRef, BaseImage]]:
         """Look images up until nothing more is asked for."""
         known: dict[ImageRef, BaseImage] = {}
         while True:
@@ -179,7 +234,7 @@ class Build:
                 return plan(asked.question, settings), known
             for ref in sorted(missing, key=lambda ref: ref.name):
                 known[ref] = await self._bases.find(
-                    ref, platform=str(asked.platform), fresh=asked.wish.pull
+                    ref, platform=str(asked.platform), wish=asked.wish, progress=progress
                 )
                 held.use(known[ref].root.chain_ids)
                 for layer in known[ref].root.layers:

@@ -20,16 +20,18 @@ from wirt.image.manifest import OCI_CONFIG, Descriptor, Manifest, encode_manifes
 from wirt.image.platform import Platform
 from wirt.image.store import BlobStore
 from wirt.model.image import Digest, Image, Reference
-from wirt.state.images import ImageTable, Orphans
+from wirt.privileged.faults import fault
+from wirt.state.images import ImageTable, LayerRow, Orphans
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What was built. ``id``: of the image, or empty where none was to be made. ``output``: the
-    bytes that were asked for."""
+    """What was built. ``id``: of the image, or empty where none was to be made. ``new``: the image
+    was not there before. ``output``: the bytes that were asked for."""
 
-    id: str
+    id: str = ""
     manifest: str = ""
+    new: bool = False
     names: tuple[str, ...] = ()
     output: AsyncIterator[bytes] | None = None
 
@@ -62,17 +64,24 @@ class Finish:
         content = Manifest(config=config, layers=tuple(la.descriptor for la in root.layers))
         names = tuple(str(Reference.parse(name)) for name in dict.fromkeys(wish.tags))
         image = await self._known(content, names, held)
+        new = image is None
         if image is None:
             await vertex.begin()
             stored = await self._pipes.call(lambda: self._store_all(data, content, names, held))
-            image = await self._load.register(stored, held.intake, _quiet)
+            fault("build.stored")
+            rows = tuple(
+                LayerRow(chain_id=la.chain_id, blob=str(la.descriptor.digest), size=la.size)
+                for la in root.layers
+            )
+            image = await self._load.register(stored, held.intake, _quiet, known=rows)
+            fault("build.named")
             await vertex.done()
         else:
             await vertex.cached()
         shown = tuple(Reference.parse(name).familiar for name in names)
         for name in shown or (image.id,):
             self._bus.publish("image", "build", image.id, name=name)
-        return Result(id=image.id, manifest=image.manifest, names=shown)
+        return Result(id=image.id, manifest=image.manifest, new=new, names=shown)
 
     async def _known(
         self, content: Manifest, names: tuple[str, ...], held: Holding

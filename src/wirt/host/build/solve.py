@@ -138,8 +138,8 @@ class Solver:
                 await vertex.cached()
                 return found.layer
         if job.wish.explain:
-            before = await works.cache.last(inputs.site)
-            why = cache.explain(inputs, before.inputs if before else None)
+            earlier = await works.cache.recent(inputs.site)
+            why = cache.explain(inputs, [row.inputs for row in earlier])
             await vertex.explain(why if job.may_use_cache(node.plan.name) else "--no-cache")
         async with self._slots:
             await vertex.begin()

@@ -11,6 +11,7 @@ from wirt.host.build.job import Job
 from wirt.host.build.running import Origins
 from wirt.host.build.works import Works
 from wirt.image.build import archives, cache
+from wirt.image.build.address import file_address, git_address, is_remote, masked, pinned
 from wirt.image.build.copying import (
     Ground,
     Owner,
@@ -98,12 +99,8 @@ async def _source(
     trees: list[Tree],
 ) -> Source:
     if isinstance(said, ast.Add):
-        if archives.is_remote(pattern):
-            raise Unsupported(
-                f"ADD cannot fetch {pattern[:200]!r} yet",
-                hint="fetch it in a RUN step",
-                code="build.add-url",
-            )
+        if is_remote(pattern):
+            return await _fetched(works, said, pattern, trees)
         tree = job.sources.context("")
         source = Source(tree=tree, pattern=pattern, what=CONTEXT)
         if said.unpack is False:
@@ -113,6 +110,30 @@ async def _source(
     tree = await job.sources.tree(origin, pattern)
     what = CONTEXT if origin is None else f"'{said.origin}'"
     return Source(tree=tree, pattern=pattern, what=what)
+
+
+async def _fetched(works: Works, said: ast.Add, pattern: str, trees: list[Tree]) -> Source:
+    """What is behind an address: a file, or the content of a repository."""
+    repository = git_address(pattern)
+    if repository is None:
+        url, name = file_address(pattern)
+        tree = await works.fetch.file(url, name, checksum=said.checksum or "")
+        trees.append(tree)
+        source = Source(tree=tree, pattern=name, what=masked(url))
+        if said.unpack:
+            return await works.pipes.call(lambda: _unpacked(works, source, trees))
+        return source
+    if said.keep_git_dir:
+        raise Unsupported(
+            "ADD --keep-git-dir is not offered",
+            hint="clone the repository in a RUN step",
+            code="build.git-directory",
+        )
+    if said.checksum:
+        repository = pinned(repository, said.checksum)
+    tree = await works.fetch.repository(repository)
+    trees.append(tree)
+    return Source(tree=tree, pattern="/", what=masked(pattern), unpacked=True)
 
 
 def _unpacked(works: Works, source: Source, trees: list[Tree]) -> Source:

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from wirt.image.build.step import MAX_SECRET
+from wirt.image.remote.auth import Credentials
 from wirt.model.guest import Isolation
 
 
@@ -33,8 +34,9 @@ class BuildWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     ``dockerfile``: its text, or None: it is the file ``dockerfile_name`` of the context.
     ``context_url``: the context is fetched from there; otherwise the body brings it as a tar.
-    ``args``: build arguments. ``secrets``: id to base64. ``no_cache``: names of stages, or
-    ``["*"]``. ``shm_size``: bytes. ``ulimits``: ``NAME=SOFT[:HARD]``. ``extra_hosts``: ``NAME:IP``.
+    ``args``: build arguments. ``secrets``: id to base64. ``credentials``: by registry.
+    ``no_cache``: names of stages, or ``["*"]``. ``shm_size``: bytes. ``ulimits``:
+    ``NAME=SOFT[:HARD]``. ``extra_hosts``: ``NAME:IP``.
     ``check``: build nothing, only look for mistakes. ``ignore``: the text of the context's
     ``.dockerignore``, for the checks; the client has applied it already.
     ``verify``: build a second time without the cache and compare. ``isolation``: of RUN steps.
@@ -49,6 +51,7 @@ class BuildWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     args: dict[str, str] = {}
     labels: dict[str, str] = {}
     secrets: dict[str, str] = {}
+    credentials: dict[str, Credentials] = {}
     platform: str = ""
     no_cache: tuple[str, ...] = ()
     pull: bool = False

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from wirt.host.build.fetch import Fetch
 from wirt.host.build.holding import Holding
 from wirt.host.layers import Layers
 from wirt.host.pipe import Pipes
@@ -20,6 +21,7 @@ from wirt.image.manifest import OCI_LAYER, Descriptor
 from wirt.image.store import BlobStore, Lease
 from wirt.model.image import Digest
 from wirt.privileged.client import Helper
+from wirt.privileged.faults import fault
 from wirt.state.build_cache import BuildCacheTable, CachedStep
 from wirt.tar.deflate import Deflater
 from wirt.tar.member import Type
@@ -37,6 +39,7 @@ class Works:
     helper: Helper
     cache: BuildCacheTable
     runner: Runner
+    fetch: Fetch
 
     # --- the cache --------------------------------------------------------------------------
 
@@ -63,6 +66,7 @@ class Works:
 
     async def remember(self, inputs: Inputs, layer: Layer | None) -> None:
         """Note what these inputs gave; its blob is held."""
+        fault("build.made")
         await self.cache.put(
             CachedStep(
                 key=inputs.key,
@@ -83,7 +87,8 @@ class Works:
         """Have all layers of a root unpacked."""
         parents: tuple[str, ...] = ()
         for layer in root.layers:
-            await self._unpack(layer, parents)
+            if layer.chain_id not in self.layers.present:
+                await self._unpack(layer, parents)
             parents = (*parents, layer.chain_id)
 
     async def _unpack(self, layer: Layer, parents: tuple[str, ...]) -> int:
@@ -104,6 +109,7 @@ class Works:
             size=packed.size,
         )
         holding.make(layer.chain_id)
+        fault("build.packed")
         await self._unpack(layer, root.chain_ids)
         return layer
 

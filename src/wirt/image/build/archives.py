@@ -1,8 +1,6 @@
-"""What ADD recognises among its sources: addresses, and local archives by their content."""
+"""Local archives, which ADD recognises by their content and unpacks."""
 
 from __future__ import annotations
-
-import re
 
 from wirt.errors import Invalid, NotFound
 from wirt.image.build.tree import Amount, Tree, filling
@@ -17,13 +15,6 @@ UNPACKED = Amount(entries=1_000_000, bytes=16 * 1024**3)
 MAX_RATIO = 250
 FLOOR = 1024**3
 """An archive may always unpack to this many bytes, and to :data:`MAX_RATIO` times its size."""
-
-_REMOTE = re.compile(r"(?:https?|ftp|git|ssh)://|git@[\w.-]+:", re.ASCII | re.IGNORECASE)
-
-
-def is_remote(source: str) -> bool:
-    """Whether a source is an address."""
-    return _REMOTE.match(source) is not None
 
 
 def unpack(tree: Tree, pattern: str, store: BlobStore) -> Tree | None:

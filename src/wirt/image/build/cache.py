@@ -52,21 +52,22 @@ def files(found: Iterable[tuple[str, str]]) -> dict[str, str]:
     return {f"{len(listed)} files": digest(listed)}
 
 
-def explain(inputs: Inputs, before: str | None) -> str:
-    """Why a step missed, for people. ``before``: the stored inputs of the last time."""
-    if before is None:
+def explain(inputs: Inputs, earlier: Iterable[str]) -> str:
+    """Why a step missed, for people. ``earlier``: stored inputs of the last times, of which the
+    most similar is compared with."""
+    differences = [_differences(inputs.parts, json.loads(before)) for before in earlier]
+    if not differences:
         return "it was never built here"
-    old: dict[str, str] = json.loads(before)
-    new = inputs.parts
-    changed = sorted(name for name in new if name in old and new[name] != old[name])
-    added = sorted(set(new) - set(old))
-    removed = sorted(set(old) - set(new))
-    told = [
-        *(f"{name} changed" for name in changed),
-        *(f"{name} is new" for name in added),
-        *(f"{name} is gone" for name in removed),
-    ]
+    told = min(differences, key=len)
     if not told:
         return "its result is no longer kept"
     rest = f", and {len(told) - 5} more" if len(told) > 5 else ""
     return ", ".join(told[:5]) + rest
+
+
+def _differences(new: Mapping[str, str], old: Mapping[str, str]) -> list[str]:
+    return [
+        *(f"{name} changed" for name in sorted(new) if name in old and new[name] != old[name]),
+        *(f"{name} is new" for name in sorted(set(new) - set(old))),
+        *(f"{name} is gone" for name in sorted(set(old) - set(new))),
+    ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from wirt.image.build.address import masked
 from wirt.image.build.dockerfile import ast
 from wirt.image.build.dockerfile.expand import expand
 from wirt.image.build.dockerfile.scope import PROXIES, Scope
@@ -37,7 +38,7 @@ class Step:
     @property
     def title(self) -> str:
         """The instruction for people, on one line."""
-        text = " ".join(self.instruction.at.text.split())
+        text = masked(" ".join(self.instruction.at.text.split()))
         return text if len(text) <= 200 else text[:197] + "..."
 
 
@@ -90,7 +91,7 @@ class _Walk:
             instruction=expanded,
             settings=self.settings,
             before=before,
-            said=history_text(expanded, self.settings, sorted(seen.items())),
+            said=masked(history_text(expanded, self.settings, sorted(seen.items()))),
             where=where,
             number=self._count(expanded),
         )

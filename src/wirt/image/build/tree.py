@@ -177,9 +177,21 @@ class Tree:
         not. Directories on the way may be symlinks. ``**`` alone as a name: any directories."""
         parts = [part for part in pattern.split("/") if part not in {"", "."}]
         found = [""]
+        guessed = False
         for part in parts:
             found = list(dict.fromkeys(p for base in found for p in self._step(base, part)))
+            guessed = guessed or is_wild(part)
+            if guessed and not is_wild(part):
+                found = [path for path in found if self._is_there(path)]
         return found
+
+    def _is_there(self, path: str) -> bool:
+        """Whether a path is there, be it a symlink that leads nowhere."""
+        above, _, name = path.rpartition("/")
+        try:
+            return name in self.names(self.resolve(above).path)
+        except NotFound:
+            return False
 
     def _step(self, base: str, part: str) -> Iterator[str]:
         prefix = f"{base}/" if base else ""

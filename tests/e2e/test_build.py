@@ -1,0 +1,153 @@
+"""``wirt build`` as a user does it, with steps that really run."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from live import Live
+
+DOCKERFILE = """\
+FROM busybox AS build
+ARG GREETING=hello
+WORKDIR /work
+COPY src ./src
+RUN echo $GREETING $(cat src/name) > out
+RUN --mount=type=cache,target=/cache echo x >> /cache/count && wc -l < /cache/count > runs
+FROM busybox
+COPY --from=build /work/out /work/runs /
+RUN --mount=type=secret,id=key,required=true test "$(wc -c < /run/secrets/key)" = 6
+RUN <<EOT
+set -e
+id -u > /who
+EOT
+USER 5:6
+CMD ["cat", "/out"]
+"""
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Path:
+    """A build context; ``key`` beside it is a secret."""
+    place = tmp_path / "context"
+    (place / "src").mkdir(parents=True)
+    (place / "src" / "name").write_text("world\n")
+    (place / "big").write_text("left out\n")
+    (place / ".dockerignore").write_text("big\nDockerfile\n")
+    (place / "Dockerfile").write_text(DOCKERFILE)
+    (tmp_path / "key").write_text("hidden")
+    return place
+
+
+@pytest.fixture
+def live(shared_instance: Live) -> Live:
+    return shared_instance
+
+
+def clean(live: Live, *names: str) -> None:
+    live.wirt("rmi", "-f", *names)
+
+
+def test_a_build_is_run_and_found_again(live: Live, context: Path, tmp_path: Path) -> None:
+    words = ("build", "-t", "made:1", "--secret", f"id=key,src={tmp_path}/key")
+    first = live.wirt(*words, "--iidfile", str(tmp_path / "id"), str(context))
+    assert "[build 4/5] RUN echo" in first.stderr
+    assert first.stdout == ""
+    assert live.wirt("run", "--rm", "made:1").stdout == "hello world\n"
+    assert live.wirt("run", "--rm", "made:1", "cat", "/runs", "/who").stdout == "1\n0\n"
+    image_id = (tmp_path / "id").read_text()
+    again = live.wirt(*words, "-q", str(context))
+    assert again.stdout == f"{image_id}\n"
+    assert live.wirt(*words, str(context)).stderr.count("CACHED") == 10
+    other = live.wirt(*words, "--explain", "--build-arg", "GREETING=bye", str(context)).stderr
+    assert "ran because the variable GREETING changed" in other
+    assert live.wirt("run", "--rm", "made:1").stdout == "bye world\n"
+    history = live.wirt("history", "--no-trunc", "made:1").stdout
+    assert "RUN |" not in history  # the last stage declares no ARG
+    assert "hidden" not in history
+    live.wirt("rmi", image_id)
+    clean(live, "made:1")
+
+
+def test_where_steps_fail(live: Live, context: Path) -> None:
+    (context / "Dockerfile").write_text("FROM busybox\nRUN echo before && exit 42\n")
+    done = live.wirt("build", str(context), code=None)
+    assert done.returncode != 0
+    assert "before" in done.stderr
+    assert "Dockerfile:2: the command" in done.stderr
+    assert "ended with exit code 42" in done.stderr
+    (context / "Dockerfile").write_text("FROM busybox\nCOPY big /\n")
+    done = live.wirt("build", str(context), code=None)
+    assert "there is no 'big' in the build context" in done.stderr
+    (context / "Dockerfile").write_text("FROM busybox\nCOPPY big /\n")
+    done = live.wirt("build", str(context), code=None)
+    assert "Dockerfile:2:1: there is no instruction 'COPPY'" in done.stderr
+    assert "did you mean COPY?" in done.stderr
+
+
+def test_the_dockerfile_and_the_context_from_standard_input(live: Live, context: Path) -> None:
+    live.wirt("build", "-t", "in:1", "-", feed="FROM busybox\nRUN echo 1 > /one\n")
+    assert live.wirt("run", "--rm", "in:1", "cat", "/one").stdout == "1\n"
+    live.wirt("build", "-t", "in:1", "-f", "-", str(context), feed="FROM busybox\nCOPY src /s\n")
+    assert live.wirt("run", "--rm", "in:1", "cat", "/s/name").stdout == "world\n"
+    data = io.BytesIO()
+    with tarfile.open(fileobj=data, mode="w:gz") as archive:
+        archive.add(context / "src", "src")
+        text = b"FROM busybox\nCOPY src /tarred\n"
+        info = tarfile.TarInfo("Other")
+        info.size = len(text)
+        archive.addfile(info, io.BytesIO(text))
+    live.pipe("build", "-t", "in:1", "-f", "Other", "-", feed=data.getvalue())
+    assert live.wirt("run", "--rm", "in:1", "cat", "/tarred/name").stdout == "world\n"
+    clean(live, "in:1")
+
+
+def test_other_results(live: Live, context: Path, tmp_path: Path) -> None:
+    (context / "Dockerfile").write_text("FROM scratch\nCOPY src /src\n")
+    live.wirt("build", "-o", str(tmp_path / "out"), str(context))
+    assert (tmp_path / "out" / "src" / "name").read_text() == "world\n"
+    live.wirt("build", "-o", f"type=tar,dest={tmp_path}/out.tar", str(context))
+    with tarfile.open(tmp_path / "out.tar") as archive:
+        assert "src/name" in {name.removeprefix("./") for name in archive.getnames()}
+    live.wirt("build", "-t", "arch:1", "-o", f"type=oci,dest={tmp_path}/oci.tar", str(context))
+    with tarfile.open(tmp_path / "oci.tar") as archive:
+        index = archive.extractfile("index.json")
+        assert index is not None
+        (entry,) = json.load(index)["manifests"]
+        assert entry["mediaType"] == "application/vnd.oci.image.manifest.v1+json"
+    clean(live, "arch:1")
+
+
+def test_two_builds_are_the_same_bytes(live: Live, context: Path, tmp_path: Path) -> None:
+    words = ("build", "-q", "--no-cache", "--secret", f"id=key,src={tmp_path}/key", str(context))
+    (context / "Dockerfile").write_text(DOCKERFILE.replace("&& wc -l < /cache/count", "; echo 1"))
+    first = live.wirt(*words).stdout
+    assert live.wirt(*words).stdout == first
+    assert live.wirt("build", "-q", "--verify", *words[2:]).stdout == first
+    (context / "Dockerfile").write_text("FROM busybox\nRUN cat /proc/uptime > /when; sleep 0.02\n")
+    done = live.wirt("build", "--verify", str(context), code=None)
+    assert "two builds of the same input differ from 'RUN" in done.stderr
+    clean(live, first.strip())
+
+
+def test_an_interrupted_build_leaves_nothing(live: Live, context: Path) -> None:
+    (context / "Dockerfile").write_text("FROM busybox\nRUN echo here; sleep 100\n")
+    guests = live.instance.run / "g"
+    with subprocess.Popen(
+        [Path(__file__).parents[2] / "bin" / "wirt", "build", str(context)],
+        env={"WIRT_HOST": f"unix://{live.socket}", "PATH": "/usr/bin:/bin"},
+        stderr=subprocess.PIPE,
+    ) as client:
+        assert client.stderr is not None
+        while b"here" not in (line := client.stderr.readline()):
+            assert line, "the build ended early"
+        client.kill()
+    # the leak check that follows sees processes, mounts and cgroups; the guest goes at once
+    from e2e.test_life import eventually
+
+    eventually(lambda: not list(guests.iterdir()))
