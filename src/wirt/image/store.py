@@ -188,10 +188,8 @@ class BlobStore:
         for path in (self._blobs / "sha256", self._blobs / "sha512", self._uploads):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
         for path in self._uploads.iterdir():
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
-                path.unlink()
+            directory = path.is_dir() and not path.is_symlink()
+            shutil.rmtree(path) if directory else path.unlink()
 
     def lease(self) -> Lease:
         """Keep blobs from collection until they belong to an image."""
