@@ -370,9 +370,10 @@ def test_adopting_what_the_store_has_copies_nothing(tmp_path: Path) -> None:
     async def story(g: Guarded) -> None:
         config, layer = b'{"os":"linux"}', b"layer" * 1000
         here, absent = image(config, [layer]), image(config, [b"of another platform"])
-        listed = index(here, absent)
+        half = image(config, [b"known, but its layer is not here"])
+        listed = index(here, absent, half)
         with g.lab.store.lease() as lease:
-            for data in (config, layer, here, listed):
+            for data in (config, layer, here, half, listed):
                 g.lab.store.put(data, lease)
             before = g.lab.files()
             digest = g.lab.store.put(listed, lease)
@@ -384,9 +385,10 @@ def test_adopting_what_the_store_has_copies_nothing(tmp_path: Path) -> None:
         assert (await g.anybody("GET", f"/v2/own/app/manifests/{digest_of(here)}")).body == here
         assert (await g.anybody("GET", f"/v2/own/app/blobs/{digest_of(layer)}")).body == layer
         assert (await g.anybody("GET", f"/v2/own/app/manifests/{digest_of(absent)}")).status == 404
-        assert await g.lab.sweep() == 0
+        assert (await g.anybody("GET", f"/v2/own/app/manifests/{digest_of(half)}")).status == 404
+        assert await g.lab.sweep() == 1  # the half one
         await g.lab.parts.manifests.remove_repository("own/app")
-        assert await g.lab.sweep() == len(before)
+        assert await g.lab.sweep() == len(before) - 1
         with pytest.raises(Invalid):
             await g.lab.parts.adopt.adopt("Own", digest, tags=[])
 

@@ -215,10 +215,6 @@ class RepositoryTable:
 
         return await self._db.call(work)
 
-    async def exists(self, repository: str) -> bool:
-        """Whether anything was pushed there."""
-        return await self._db.call(lambda sql: _exists(sql, repository))
-
     async def remove(self, repository: str) -> bool:
         """Delete a repository with all it has; whether it was there."""
 

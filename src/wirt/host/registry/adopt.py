@@ -74,13 +74,13 @@ class Adopt:
             lease.hold(digest)
             try:
                 data = self._store.document(digest)
+                document = catalog.row(catalog.read(data, digest, type_of(data)))
+                found[digest] = (document, self._sizes(document, lease))
             except NotFound:
                 if digest == manifest:
                     raise
                 continue
-            document = catalog.row(catalog.read(data, digest, type_of(data)))
             waiting += [Digest.parse(p.digest) for p in document.parts if p.role is Role.MANIFEST]
-            found[digest] = (document, self._sizes(document, lease))
         return list(found.values())
 
     def _sizes(self, document: ManifestRow, lease: Lease) -> list[tuple[str, int]]:

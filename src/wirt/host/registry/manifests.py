@@ -54,8 +54,6 @@ class Manifests:
         """By tag or digest. Raises NotFound."""
         found = await self._table.manifest(repository, reference)
         if found is None:
-            if not await self._table.exists(repository):
-                raise unknown_name(repository)
             raise unknown_manifest(reference)
         return found
 
