@@ -64,11 +64,13 @@ from wirt.privileged.server import Server
 from wirt.privileged.verbs import changes as change_verbs
 from wirt.privileged.verbs import images as image_verbs
 from wirt.privileged.verbs import trees as tree_verbs
+from wirt.privileged.verbs import usage as usage_verbs
 from wirt.privileged.verbs import volumes as volume_verbs
 from wirt.state.db import Database
 from wirt.state.events import EventTable
 from wirt.state.images import ImageTable
 from wirt.state.manifests import ManifestTable
+from wirt.state.store import StoreTable
 from wirt.state.uses import UseTable
 from wirt.state.volumes import VolumeTable
 
@@ -95,7 +97,7 @@ T = TypeVar("T")
 
 ROUTES = {
     route.verb: route
-    for module in (change_verbs, image_verbs, tree_verbs, volume_verbs)
+    for module in (change_verbs, image_verbs, tree_verbs, usage_verbs, volume_verbs)
     for route in module.HANDLERS
 }
 
@@ -241,9 +243,9 @@ async def bench(
     table, pipes, manifests = ImageTable(db), Pipes(), ManifestTable(db)
     reach = Reach(manifests, [ImageRoots(table)])
     layers = Layers(helper, store, table, reach, limits=limits, budget=budget)
-    uses = UseTable(db)
+    uses, rows = UseTable(db), StoreTable(db)
     unpack = Unpack(layers, table, uses)
-    caches: list[Cache] = [LayerCaches(layers, table, uses), UnnamedImages(layers, table)]
+    caches: list[Cache] = [LayerCaches(layers, rows, uses), UnnamedImages(layers, rows)]
     collect = Collect(helper, store, budget, caches)
     await collect.open()
     images = Images(pipes, store, layers, unpack, table, bus)

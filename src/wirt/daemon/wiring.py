@@ -25,21 +25,20 @@ from wirt.api.native.volumes import VolumeRoutes
 from wirt.daemon.config import Config
 from wirt.daemon.engines import make_engines
 from wirt.daemon.registry import RegistryParts
+from wirt.daemon.storeparts import StoreParts, Tables
 from wirt.host.adopt import Adopt, Revive
 from wirt.host.archive import Archive
 from wirt.host.attach import Attach
 from wirt.host.build.bases import Bases
 from wirt.host.build.build import Build
-from wirt.host.build.caches import BuildCaches
 from wirt.host.build.fetch import Fetch
 from wirt.host.build.finish import Finish as FinishBuild
 from wirt.host.build.ground import BuildGround
 from wirt.host.build.output import Outputs
-from wirt.host.build.roots import BuildResults, BuildRoots
+from wirt.host.build.roots import BuildRoots
 from wirt.host.build.runner import Steps
 from wirt.host.build.works import Works
 from wirt.host.changes import Changes
-from wirt.host.collect import Cache, Collect, LayerCaches, UnnamedImages
 from wirt.host.commit import Commit
 from wirt.host.create import Create
 from wirt.host.doctor import Doctor
@@ -88,6 +87,7 @@ from wirt.state.guests import GuestTable
 from wirt.state.images import ImageTable
 from wirt.state.manifests import ManifestTable
 from wirt.state.networks import NetworkTable
+from wirt.state.store import StoreTable
 from wirt.state.uses import UseTable
 from wirt.state.volumes import VolumeTable
 
@@ -129,13 +129,15 @@ class Files:
         )
         uses = UseTable(ground.db)
         unpack = Unpack(layers, table, uses)
-        caches: list[Cache] = [
-            LayerCaches(layers, table, uses),
-            UnnamedImages(layers, table),
-            BuildResults(layers, self.build_cache),
-        ]
-        self.collect = Collect(ground.helper, self.store, self.budget, caches)
         self.images = Images(self.pipes, self.store, layers, unpack, table, ground.bus)
+        self.parts = StoreParts(
+            helper=ground.helper, store=self.store, layers=layers,
+            images=self.images,
+            tables=Tables(
+                images=table, manifests=self.manifests, builds=self.build_cache, uses=uses,
+                store=StoreTable(ground.db),
+            ),
+        )  # fmt: skip
         self.load = LoadImages(self.pipes, self.store, layers, table, ground.bus)
         self.save = SaveImages(
             self.pipes, self.store, self.images, layers, self.manifests, ground.bus
@@ -194,7 +196,7 @@ class Builds:
             layout=ground.layout, helper=ground.helper, engines=ground.engines,
             networks=nets.networks, pipes=files.pipes, store=files.store, layers=files.layers,
         )  # fmt: skip
-        self.caches = BuildCaches(ground.helper)
+        self.caches = files.parts.build_caches
         self.steps = Steps(self.ground, self.caches)
         works = Works(
             pipes=files.pipes, store=files.store, layers=files.layers, helper=ground.helper,
@@ -282,7 +284,7 @@ class Daemon:
         await self._nets.networks.open()
         await self._life.adopt.adopt_all()
         await self._life.sweep.sweep()
-        await self._files.collect.open()
+        await self._files.parts.collect.open()
         await self._files.registry.listeners.open()
 
     def begin(self) -> None:
@@ -328,6 +330,7 @@ class Daemon:
                 pull=files.pull, push=files.push, look=Look(files.registries)
             ),
             VolumeRoutes(volumes=files.volumes),
+            files.parts.routes(g.roster, files.volumes),
             ArchiveRoutes(
                 guests=g.roster,
                 archive=Archive(

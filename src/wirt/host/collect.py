@@ -17,7 +17,8 @@ from wirt.image.budget import Budget, refusal
 from wirt.image.store import BlobStore
 from wirt.privileged.client import Helper
 from wirt.privileged.protocol import ListStore, StoreList
-from wirt.state.images import ImageTable, Orphans
+from wirt.state.images import Orphans
+from wirt.state.store import StoreTable
 from wirt.state.uses import UseTable
 
 log = logging.getLogger("wirt.collect")
@@ -51,7 +52,7 @@ class Cache(Protocol):
 class LayerCaches:
     """Unpacked layers and disks, which are made again from blobs."""
 
-    def __init__(self, layers: Layers, table: ImageTable, uses: UseTable) -> None:
+    def __init__(self, layers: Layers, table: StoreTable, uses: UseTable) -> None:
         self._layers = layers
         self._table = table
         self._uses = uses
@@ -88,7 +89,7 @@ class LayerCaches:
 class UnnamedImages:
     """Images that have no name and no guest: what is left when a name moves on."""
 
-    def __init__(self, layers: Layers, table: ImageTable) -> None:
+    def __init__(self, layers: Layers, table: StoreTable) -> None:
         self._layers = layers
         self._table = table
 
@@ -130,6 +131,12 @@ class Collect:
         self._budget.serve(self, asyncio.get_running_loop())
         if self._budget.maximum:
             await self.measure()
+
+    async def usage(self) -> int:
+        """Bytes that blobs, layers and disks take now."""
+        found = await self.measure()
+        blobs = await asyncio.to_thread(self._store.disk_usage)
+        return blobs + sum(found.layers.values()) + sum(found.disks.values())
 
     async def measure(self) -> StoreList:
         """What is there now; the budget learns of it."""

@@ -78,7 +78,7 @@ class Layers:
     """Makes and drops what images need on the disk besides their blobs.
 
     ``present``: chain ids and image ids whose layers and disks are known to be there; what is not
-    in it may be there too. ``budget``: what all of the store may take.
+    in it may be there too. ``reach``: who wants what kept. ``budget``: what the store may take.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Layers:
         self._helper = helper
         self._store = store
         self._table = table
-        self._reach = reach
+        self.reach = reach
         self.limits = limits or Limits()
         self.budget = budget or Budget()
         self.present: set[str] = set()
@@ -112,7 +112,7 @@ class Layers:
 
     async def wanted(self) -> Wanted:
         """What all owners want kept."""
-        return await self._reach.wanted()
+        return await self.reach.wanted()
 
     async def unpack(self, stored: Stored, tell: Tell) -> tuple[LayerRow, ...]:
         """Unpack an image's layers, base first; those that are there already cost nothing.
@@ -226,27 +226,27 @@ class Layers:
             await self.let_go(Orphans(chain_ids=(chain_id,)), owned=False)
         for image_id in orphans.images:
             await self.let_go(Orphans(images=(image_id,)), owned=False)
-        await self.drop_blobs({*orphans.blobs, *await self._reach.below(orphans.documents)})
+        await self.drop_blobs({*orphans.blobs, *await self.reach.below(orphans.documents)})
 
     async def drop_blobs(self, candidates: Set[str]) -> int:
         """Delete those blobs that nobody wants, documents with their rows; how many."""
         if not candidates:
             return 0
         with self._store.collection() as collection:
-            garbage = candidates - await self._reach.blobs()
+            garbage = candidates - await self.reach.blobs()
             gone = [
                 blob
                 for blob in sorted(garbage)  # a large file takes the disk a while
                 if await asyncio.to_thread(collection.remove, Digest.parse(blob))
             ]
             # who pushed one again meanwhile holds a lease and writes its row after this
-            await self._reach.forget([b for b in gone if not collection.touched(Digest.parse(b))])
+            await self.reach.forget([b for b in gone if not collection.touched(Digest.parse(b))])
         return len(gone)
 
     async def sweep_blobs(self) -> int:
         """Delete all blobs that nobody wants, as a crash leaves them; how many."""
         found = await asyncio.to_thread(lambda: {str(digest) for digest, _ in self._store.all()})
-        return await self.drop_blobs(found | await self._reach.documents())
+        return await self.drop_blobs(found | await self.reach.documents())
 
     async def let_go(self, what: Orphans, *, owned: bool) -> bool:
         """Drop one unpacked layer or one disk; whether it is gone.
@@ -259,12 +259,19 @@ class Layers:
             return False
         async with self._locks.hold(name):
             with self._holds.watch() as watched:
-                wanted = await self._reach.wanted()
+                wanted = await self.reach.wanted()
                 kept = wanted.used if owned else wanted.chain_ids | wanted.images
                 if name in kept or name in watched:
                     return False
                 await self._remove(chain_ids=what.chain_ids, image_ids=what.images)
         return True
+
+    async def discard(self, chain_id: str) -> None:
+        """Delete what is in the place of a layer, be it whole or not, unless it is held."""
+        if chain_id in self.held:
+            return
+        async with self._locks.hold(chain_id):
+            await self._remove(chain_ids=(chain_id,))
 
     async def _remove(
         self, *, chain_ids: tuple[str, ...] = (), image_ids: tuple[str, ...] = ()

@@ -42,7 +42,9 @@ class Wanted:
 
 
 class Roots(Protocol):
-    """An owner of content."""
+    """An owner of content. ``title``: what a list of owners calls it."""
+
+    title: str
 
     async def wanted(self) -> Wanted:
         """What it wants kept now. Called often: one or two quick queries."""
@@ -51,6 +53,8 @@ class Roots(Protocol):
 
 class ImageRoots:
     """Images, with names or without, also those that only guests still use."""
+
+    title = "Images"
 
     def __init__(self, table: ImageTable) -> None:
         self._table = table
@@ -90,6 +94,19 @@ class Reach:
         found = await self.wanted()
         reached = await self._manifests.reachable(found.documents, referrers=True)
         return reached | found.blobs
+
+    async def by_owner(self) -> list[tuple[str, frozenset[str]]]:
+        """For each owner its title and what it leads to: ``blob``, ``layer`` or ``disk`` with the
+        digest, chain id or image id behind a blank."""
+        owners = []
+        for owner in self._owners:
+            found = await owner.wanted()
+            blobs = found.blobs | await self.below(found.documents)
+            items = {f"blob {name}" for name in blobs}
+            items |= {f"layer {name}" for name in found.chain_ids}
+            items |= {f"disk {name}" for name in found.images}
+            owners.append((owner.title, frozenset(items)))
+        return owners
 
     async def below(self, documents: Iterable[str]) -> frozenset[str]:
         """What these documents lead to: what may go when nobody wants them any more."""

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Protocol
 
 from wirt.errors import Exhausted
@@ -109,6 +110,14 @@ class Budget:
                 return False
             self._granted += size
             return True
+
+
+def disk_size(path: Path) -> int:
+    """Bytes that a file takes on the disk; 0 when it is not there."""
+    try:
+        return path.lstat().st_blocks * 512
+    except FileNotFoundError:
+        return 0
 
 
 def refusal(budget: Budget, need: int) -> Exhausted:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from wirt.errors import Exhausted, Invalid, NotFound
-from wirt.image.budget import STEP, Budget
+from wirt.image.budget import STEP, Budget, disk_size
 from wirt.image.document import MAX_DOCUMENT
 from wirt.model.image import Digest
 from wirt.privileged.faults import fault
@@ -323,9 +323,19 @@ class BlobStore:
             fault("store.removed")
             return True
 
+    def held(self, digest: Digest) -> bool:
+        """Whether a lease keeps this blob now."""
+        with self._lock:
+            return bool(self._holders.get(digest))
+
     def disk_usage(self) -> int:
         """Bytes that all blobs take on the disk."""
         return sum(found.st_blocks * 512 for _, found in self.all())
+
+    def strangers(self) -> list[Path]:
+        """Files among the blobs whose names are no digests."""
+        known = {self.path(digest) for digest, _ in self.all()}
+        return sorted(path for path in self._blobs.glob("*/*") if path not in known)
 
     def all(self) -> Iterator[tuple[Digest, os.stat_result]]:
         """Every blob with what the file system says of it, in no order. Files that are no blobs
@@ -360,14 +370,6 @@ def _missing(digest: Digest) -> NotFound:
         hint="load or pull the image again",
         code="blob.missing",
     )
-
-
-def disk_size(path: Path) -> int:
-    """Bytes that a file takes on the disk; 0 when it is not there."""
-    try:
-        return path.lstat().st_blocks * 512
-    except FileNotFoundError:
-        return 0
 
 
 def room(path: Path) -> int:

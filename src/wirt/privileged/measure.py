@@ -9,16 +9,17 @@ from pathlib import Path
 _MAX_DEPTH = 200
 
 
-def measure(path: Path) -> int:
+def measure(path: Path, seen: set[tuple[int, int]] | None = None) -> int:
     """Allocated bytes of everything below ``path``, hard links once; -1 when it is not there.
 
-    Follows no link. Directories nested deeper than :data:`_MAX_DEPTH` count themselves only.
+    ``seen``: hard links that were counted elsewhere already. Follows no link. Directories nested
+    deeper than :data:`_MAX_DEPTH` count themselves only.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except OSError:
         return -1
-    return os.fstat(fd).st_blocks * 512 + _below(fd, set(), 0)
+    return os.fstat(fd).st_blocks * 512 + _below(fd, set() if seen is None else seen, 0)
 
 
 def _below(fd: int, seen: set[tuple[int, int]], depth: int) -> int:

@@ -516,6 +516,43 @@ class Usages(msgspec.Struct, frozen=True, kw_only=True):
     guests: dict[str, int] = {}
 
 
+class MeasureState(Verb["StateUsage"], frozen=True, kw_only=True, tag="measure-state"):
+    """What the state directory takes on the disk. Answer: :class:`StateUsage`."""
+
+    slow: ClassVar[bool] = True
+
+
+class StateUsage(msgspec.Struct, frozen=True, kw_only=True):
+    """Bytes by the name of the file or directory, as du(1) counts them; ``blobs`` by
+    ``algorithm/hex``. ``rest``: all that is nowhere else, the directories themselves too."""
+
+    layers: dict[str, int] = {}
+    disks: dict[str, int] = {}
+    guests: dict[str, int] = {}
+    volumes: dict[str, int] = {}
+    caches: dict[str, int] = {}
+    blobs: dict[str, int] = {}
+    uploads: dict[str, int] = {}
+    rest: int = 0
+
+
+class CompareLayer(Verb["ComparedLayer"], frozen=True, kw_only=True, tag="compare-layer"):
+    """Unpack a layer's blob (descriptor 0) again and compare; as :class:`ApplyLayer`."""
+
+    slow: ClassVar[bool] = True
+    chain_id: str
+    parents: tuple[str, ...]
+    expected: str
+    max_bytes: int
+    max_entries: int
+
+
+class ComparedLayer(msgspec.Struct, frozen=True, kw_only=True):
+    """``difference``: the first one, for people; empty when the layer is as its blob says."""
+
+    difference: str = ""
+
+
 class MakeVolume(Verb["Done"], frozen=True, kw_only=True, tag="make-volume"):
     """Make a volume's directory. Idempotent."""
 

@@ -59,20 +59,6 @@ class User:
     running: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unnamed:
-    """An image that nothing means any more. ``size``: bytes of its unpacked layers."""
-
-    id: str
-    stored_at: int
-    size: int
-
-
-_UNNAMED = (
-    "id NOT IN (SELECT image_id FROM image_references) AND id NOT IN (SELECT image_id FROM guests)"
-)
-
-
 @dataclass(frozen=True, slots=True)
 class Name:
     """What a name means: an image of this host, and a document (manifest or index) with it."""
@@ -141,7 +127,7 @@ class ImageTable:
                 "SELECT image_id, reference, target FROM image_references ORDER BY reference"
             ):
                 names.setdefault(row["image_id"], {})[row["reference"]] = row["target"]
-            return [_decode(row["body"], names.get(row["id"], {})) for row in rows]
+            return [decode(row["body"], names.get(row["id"], {})) for row in rows]
 
         return await self._db.call(work)
 
@@ -150,7 +136,7 @@ class ImageTable:
 
         def work(sql: sqlite3.Connection) -> Image | None:
             row = sql.execute("SELECT body FROM images WHERE id = ?", (image_id,)).fetchone()
-            return None if row is None else _decode(row["body"], _names(sql, image_id))
+            return None if row is None else decode(row["body"], _names(sql, image_id))
 
         return await self._db.call(work)
 
@@ -237,7 +223,7 @@ class ImageTable:
 
         def work(sql: sqlite3.Connection) -> Orphans:
             if not _users(sql, image_id):
-                return _erase(sql, [image_id])
+                return erase(sql, [image_id])
             rows = sql.execute(
                 "DELETE FROM image_references WHERE image_id = ? RETURNING target", (image_id,)
             ).fetchall()
@@ -259,45 +245,7 @@ class ImageTable:
                 "(SELECT image_id FROM guests WHERE id != ?)",
                 (but,),
             ).fetchall()
-            return _erase(sql, [row["id"] for row in rows if row["id"] not in kept])
-
-        return await self._db.call(work)
-
-    async def made(self) -> dict[str, tuple[int, int]]:
-        """When the newest image with a layer was stored, and how many layers are below it, by
-        chain id; and when each image was stored, by its id."""
-
-        def work(sql: sqlite3.Connection) -> dict[str, tuple[int, int]]:
-            rows = sql.execute(
-                "SELECT chain_id AS name, MAX(stored_at) AS moment, position FROM image_layers "
-                "JOIN images ON id = image_id GROUP BY chain_id "
-                "UNION ALL SELECT id, stored_at, 0 FROM images"
-            )
-            return {row["name"]: (row["moment"], row["position"]) for row in rows}
-
-        return await self._db.call(work)
-
-    async def unnamed(self) -> list[Unnamed]:
-        """Images without a name and without guests."""
-
-        def work(sql: sqlite3.Connection) -> list[Unnamed]:
-            rows = sql.execute(f"SELECT id, stored_at, body FROM images WHERE {_UNNAMED}")  # noqa: S608
-            return [
-                Unnamed(id=r["id"], stored_at=r["stored_at"], size=_decode(r["body"], {}).size)
-                for r in rows
-            ]
-
-        return await self._db.call(work)
-
-    async def delete_unnamed(self, image_id: str) -> Orphans:
-        """Remove an image if it still has no name and no guests; nothing otherwise."""
-
-        def work(sql: sqlite3.Connection) -> Orphans:
-            row = sql.execute(
-                f"SELECT 1 FROM images WHERE id = ? AND {_UNNAMED}",  # noqa: S608
-                (image_id,),
-            ).fetchone()
-            return Orphans() if row is None else _erase(sql, [image_id])
+            return erase(sql, [row["id"] for row in rows if row["id"] not in kept])
 
         return await self._db.call(work)
 
@@ -328,7 +276,7 @@ def _encode(image: Image) -> bytes:
     return msgspec.json.encode(replace(image, references=(), targets={}))
 
 
-def _decode(body: bytes, targets: dict[str, str]) -> Image:
+def decode(body: bytes, targets: dict[str, str]) -> Image:
     image = msgspec.json.decode(body, type=Image)
     return replace(image, references=tuple(targets), targets=targets)
 
@@ -362,7 +310,7 @@ def _users(sql: sqlite3.Connection, image_id: str) -> list[User]:
     return [User(id=r["id"], name=r["name"], running=r["state"] in running) for r in rows]
 
 
-def _erase(sql: sqlite3.Connection, image_ids: Sequence[str]) -> Orphans:
+def erase(sql: sqlite3.Connection, image_ids: Sequence[str]) -> Orphans:
     chains: list[str] = []
     blobs: list[str] = []
     documents: list[str] = []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from wirt.cli.flags import Call, Command, Flag, Group
+from wirt.cli.image_prune import PRUNE
+from wirt.cli.image_tree import TREE
 from wirt.cli.output import harmless, out
 from wirt.cli.upload import told
 from wirt.cli.view import human
@@ -88,10 +90,12 @@ COMMAND = Group(
         "inspect": INSPECT,
         "load": "load",
         "ls": "images",
+        "prune": PRUNE,
         "pull": "pull",
         "push": "push",
         "rm": "rmi",
         "save": "save",
         "tag": "tag",
+        "tree": TREE,
     },
 )

@@ -15,6 +15,8 @@ from wirt.state.images import Orphans
 class BuildRoots:
     """An owner of content: the layers and blobs of all results."""
 
+    title = "Build Cache"
+
     def __init__(self, table: BuildCacheTable) -> None:
         self._table = table
 

@@ -28,6 +28,8 @@ class Collected:
 class RegistryRoots:
     """The repositories as owners of content (``host/roots``)."""
 
+    title = "Registry"
+
     def __init__(self, table: RepositoryTable, *, grace: float = GRACE_SECONDS) -> None:
         self._table = table
         self._grace = grace

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from wirt.errors import Internal, Invalid
+from wirt.layout import Layout
 from wirt.linux import libc, spawn
 from wirt.model.image import Digest
 from wirt.privileged import jail, scratch
@@ -95,6 +97,14 @@ def _unpack(space: Path, parents: list[Path], verb: ApplyLayer, blob: int) -> Ap
         enter=enter,
         rights=jail.Rights(capabilities=jail.WRITER, keep=(blob,), max_file=verb.max_bytes),
     )
+
+
+@contextlib.contextmanager
+def unpacked(layout: Layout, parents: list[Path], verb: ApplyLayer, blob: int) -> Iterator[Path]:
+    """The files of a layer for the block only. Raises Invalid."""
+    with scratch.scratch(layout.layers) as space:
+        _check(_unpack(space, parents, verb, blob), verb)
+        yield space / "layer" / "diff"
 
 
 def _dress_root(diff: Path, parents: list[Path]) -> None:

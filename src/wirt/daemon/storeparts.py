@@ -1,0 +1,95 @@
+"""The classes that look after the store as a whole, put together."""
+
+from __future__ import annotations
+
+from wirt.api.native.store import StoreRoutes
+from wirt.host.build.caches import BuildCaches
+from wirt.host.build.evict import CacheMounts
+from wirt.host.build.roots import BuildResults
+from wirt.host.check import CheckStore
+from wirt.host.collect import Cache, Collect, LayerCaches, UnnamedImages
+from wirt.host.images import Images
+from wirt.host.layers import Layers
+from wirt.host.prune import Prune
+from wirt.host.roster import Roster
+from wirt.host.usage import DiskUsage
+from wirt.host.volumes import Volumes
+from wirt.image.store import BlobStore
+from wirt.privileged.client import Helper
+from wirt.state.build_cache import BuildCacheTable
+from wirt.state.images import ImageTable
+from wirt.state.manifests import ManifestTable
+from wirt.state.store import StoreTable
+from wirt.state.uses import UseTable
+
+
+class Tables:
+    """The tables about content."""
+
+    def __init__(
+        self,
+        *,
+        images: ImageTable,
+        manifests: ManifestTable,
+        builds: BuildCacheTable,
+        uses: UseTable,
+        store: StoreTable,
+    ) -> None:
+        self.images = images
+        self.manifests = manifests
+        self.builds = builds
+        self.uses = uses
+        self.store = store
+
+
+class StoreParts:
+    """Collection, clean-up, df and check."""
+
+    def __init__(
+        self,
+        *,
+        helper: Helper,
+        store: BlobStore,
+        layers: Layers,
+        tables: Tables,
+        images: Images,
+    ) -> None:
+        self._helper = helper
+        self._reach = layers.reach
+        self._tables = tables
+        self.build_caches = BuildCaches(helper)
+        builds: list[Cache] = [
+            BuildResults(layers, tables.builds),
+            CacheMounts(self.build_caches),
+        ]
+        caches: list[Cache] = [
+            LayerCaches(layers, tables.store, tables.uses),
+            UnnamedImages(layers, tables.store),
+            *builds,
+        ]
+        self.collect = Collect(helper, store, layers.budget, caches)
+        self._limit = layers.budget.maximum
+        self._prune = Prune(images, tables.images, self.collect, builds)
+        self._check = CheckStore(
+            helper=helper,
+            store=store,
+            layers=layers,
+            images=images,
+            table=tables.images,
+            manifests=tables.manifests,
+            rows=tables.store,
+        )
+
+    def routes(self, roster: Roster, volumes: Volumes) -> StoreRoutes:
+        """The routes, which also tell of guests and volumes."""
+        usage = DiskUsage(
+            helper=self._helper,
+            reach=self._reach,
+            table=self._tables.images,
+            roster=roster,
+            volumes=volumes,
+            limit=self._limit,
+        )
+        return StoreRoutes(
+            usage=usage, prune=self._prune, check=self._check, table=self._tables.store
+        )
