@@ -13,7 +13,8 @@ GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Images", ("build", "images", "pull", "push", "load", "save", "import", "commit", "export",
                 "tag", "rmi", "history")),
     ("Registries", ("login", "logout", "search")),
-    ("Nouns", ("guest", "image", "network", "registry", "volume")),
+    ("The disk", ("df", "prune")),
+    ("Nouns", ("guest", "image", "network", "volume", "builder", "registry", "store")),
     ("The host", ("doctor", "info", "version", "completion", "help")),
 )  # fmt: skip
 
