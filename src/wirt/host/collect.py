@@ -110,6 +110,10 @@ class UnnamedImages:
         return bool(orphans.images)
 
 
+def _blobs(store: BlobStore) -> int:
+    return sum(status.st_blocks * 512 for _, status in store.all())
+
+
 class Collect:
     """Keeps the budget."""
 
@@ -135,13 +139,13 @@ class Collect:
     async def usage(self) -> int:
         """Bytes that blobs, layers and disks take now."""
         found = await self.measure()
-        blobs = await asyncio.to_thread(self._store.disk_usage)
+        blobs = await asyncio.to_thread(_blobs, self._store)
         return blobs + sum(found.layers.values()) + sum(found.disks.values())
 
     async def measure(self) -> StoreList:
         """What is there now; the budget learns of it."""
         found, _ = await self._helper.call(ListStore())
-        blobs = await asyncio.to_thread(self._store.disk_usage)
+        blobs = await asyncio.to_thread(_blobs, self._store)
         layers, disks = sum(found.layers.values()), sum(found.disks.values())
         self._budget.measured(blobs + layers + disks)
         return found

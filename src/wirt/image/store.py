@@ -328,10 +328,6 @@ class BlobStore:
         with self._lock:
             return bool(self._holders.get(digest))
 
-    def disk_usage(self) -> int:
-        """Bytes that all blobs take on the disk."""
-        return sum(found.st_blocks * 512 for _, found in self.all())
-
     def strangers(self) -> list[Path]:
         """Files among the blobs whose names are no digests."""
         known = {self.path(digest) for digest, _ in self.all()}
