@@ -146,6 +146,19 @@ def _text(path: str | Path) -> str:
     return Path(path).read_text()
 
 
+def _children(path: Path) -> list[int]:
+    server = _text(path.parent / "pid")
+    return [int(pid) for pid in _text(f"/proc/{server}/task/{server}/children").split()]
+
+
+def _end(pid: int) -> None:
+    """Kill a process and wait until it is dead."""
+    fd = os.pidfd_open(pid)
+    os.kill(pid, signal.SIGKILL)
+    select.select([fd], [], [], 5)
+    os.close(fd)
+
+
 def _descriptors(pid: int) -> int:
     return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
 
@@ -288,6 +301,7 @@ def test_no_descriptors_left_is_a_failure_and_not_the_end(path: Path) -> None:
         pid = int(_text(path.parent / "pid"))
         before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (_lowest_free(pid), before[1]))
+        await helper.call(p.KillGuest(id=ID))  # by the child that waits
         with pytest.raises((Exhausted, Internal), match="open files"):
             await helper.call(p.KillGuest(id=ID))
         with socket.socket(socket.AF_UNIX) as another:
@@ -314,17 +328,60 @@ def test_a_request_that_is_too_large_is_the_callers_mistake(path: Path) -> None:
     _story(path, story)
 
 
+def test_one_child_waits_for_work_and_is_replaced(path: Path) -> None:
+    async def story(helper: Helper) -> None:
+        await helper.call(p.Ping())
+        for _ in range(3):
+            (waiting,) = _children(path)
+            launched, fds = await helper.call(_launch_verb("a"))
+            assert launched.keeper_pid == waiting
+            os.close(fds[0])
+            _end(waiting)
+            await helper.call(p.Ping())
+            await helper.call(p.Ping())
+
+    _story(path, story)
+
+
+def test_work_is_done_though_the_child_that_waited_was_killed(path: Path) -> None:
+    async def story(helper: Helper) -> None:
+        await helper.call(p.Ping())
+        (waiting,) = _children(path)
+        _end(waiting)
+        await helper.call(p.KillGuest(id=ID))
+        read, write = os.pipe()
+        await helper.call(p.ReadTree(source=p.TreeSource(guest=ID), path="/"), (write,))
+        os.close(write)
+        assert os.read(read, 100) == b"tree"
+        os.close(read)
+
+    _story(path, story)
+
+
+def test_large_work_is_for_a_new_child(path: Path) -> None:
+    async def story(helper: Helper) -> None:
+        await helper.call(p.Ping())
+        (waiting,) = _children(path)
+        launch = msgspec.structs.replace(_launch_verb("a"), files={"x": "y" * 100_000})
+        launched, fds = await helper.call(launch)
+        assert launched.keeper_pid != waiting
+        assert waiting in _children(path)
+        _end(launched.keeper_pid)
+        os.close(fds[0])
+
+    _story(path, story)
+
+
 def test_work_of_a_client_that_went_away_is_ended(path: Path) -> None:
     async def story(helper: Helper) -> None:
         loop = asyncio.get_running_loop()
         task = loop.create_task(helper.call(p.KillGuest(id="wait")))
         await helper.call(p.Ping())
-        server = int(_text(path.parent / "pid"))
         await helper.close()
         with pytest.raises(Unavailable):
             await task
         await helper.call(p.Ping())
-        assert _text(f"/proc/{server}/task/{server}/children").split() == []
+        assert len(_children(path)) == 1, "only the one that waits for work"
 
     _story(path, story)
 

@@ -46,6 +46,28 @@ def all_verbs() -> tuple[type[Verb[Any]], ...]:
     return tuple(k for k in kinds if issubclass(k, Verb) and k is not Verb)
 
 
+@cache
+def _decoder() -> msgspec.json.Decoder[Any]:
+    verbs = all_verbs()
+    union: Any = verbs[0]
+    for verb in verbs[1:]:
+        union = union | verb
+    return msgspec.json.Decoder(union)
+
+
+def unpack_verb(payload: bytes) -> Verb[Any]:
+    """The verb of a request. Raises MsgspecError and UnicodeDecodeError for anything else."""
+    verb: Verb[Any] = _decoder().decode(payload)
+    return verb
+
+
+def pack(answer: Any) -> bytes:
+    """An answer or a failure as JSON."""
+    if isinstance(answer, Failure):
+        return msgspec.json.encode(Answer(failure=answer))
+    return msgspec.json.encode(Answer(answer=msgspec.Raw(msgspec.json.encode(answer))))
+
+
 def to_failure(error: BaseException) -> Failure:
     """What the daemon is told about an exception."""
     if isinstance(error, WirtError):

@@ -25,11 +25,12 @@ import msgspec
 from wirt.errors import Invalid, Unsupported
 from wirt.linux import libc, pidfd
 from wirt.privileged import child
-from wirt.privileged.answers import Answer, all_verbs, answer_type, to_failure
+from wirt.privileged.answers import Answer, answer_type, pack, to_failure, unpack_verb
 from wirt.privileged.child import Ear
-from wirt.privileged.context import Become, Context, Early, Ended, Route, Sent
-from wirt.privileged.protocol import Failure, Verb
+from wirt.privileged.context import Context, Ended, Sent
+from wirt.privileged.protocol import Failure
 from wirt.privileged.wire import BrokenPacket, Channel, Packet, close_all
+from wirt.privileged.worker import EARLY, AnyRoute, AnyVerb, Worker, route_of
 
 log = logging.getLogger("wirt.privileged")
 
@@ -39,11 +40,8 @@ MAX_STREAMS = 32
 readers shall not keep guests from being started or killed."""
 _KILL_SECONDS = 5.0
 _PEER = struct.Struct("3i")
-_LAST, _EARLY = 0, 1
-"""Numbers of a child's packets: :data:`_EARLY` is an answer after which the child goes on."""
-
-AnyVerb: TypeAlias = Verb[Any]
-AnyRoute: TypeAlias = Route[Any, Any]
+HANDED_OVER = 64 * 1024
+"""Bytes of a request that a waiting child is sent; a socket takes that much at once."""
 
 
 @dataclass(slots=True, eq=False)
@@ -80,14 +78,14 @@ class Server:
         self._context = context
         self._listener = listener
         self._routes = routes
-        self._decode = msgspec.json.Decoder(_union()).decode
-        self._encode = msgspec.json.Encoder().encode
         self._poll = select.poll()
         self._connections: dict[int, _Connection] = {}
         self._under_way: dict[int, _Work] = {}
         self._waiting: deque[_Work] = deque()
         self._left: set[int] = set()  # children whose work is done: keepers, or about to end
         self._pid = os.getpid()
+        self._worker = Worker(context=context, routes=routes, parent=self._pid)
+        self._spare: tuple[Channel, int] | None = None  # a child that waits for work, and its pid
         listener.setblocking(False)
         self._poll.register(listener, select.POLLIN)
         signals, self._wakeup = socket.socketpair()
@@ -105,6 +103,7 @@ class Server:
         """Run until killed."""
         gc.freeze()  # children share these pages as long as nobody counts on them
         while True:
+            self._make_spare()
             self.step()
 
     def step(self, timeout_ms: int | None = None) -> None:
@@ -190,7 +189,7 @@ class Server:
 
     def _begin(self, connection: _Connection, packet: Packet) -> None:
         try:
-            verb: AnyVerb = self._decode(packet.payload)
+            verb = unpack_verb(packet.payload)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             close_all(packet.fds)
             self._answer(connection, packet.id, to_failure(Invalid(f"malformed request: {error}")))
@@ -205,34 +204,23 @@ class Server:
 
     def _run(self, verb: AnyVerb, fds: tuple[int, ...]) -> tuple[Any, tuple[int, ...]]:
         try:
-            outcome = self._route(verb).run(self._context, verb, fds)
+            outcome = route_of(self._routes, verb).run(self._context, verb, fds)
         except Exception as error:  # noqa: BLE001 - a verb's failure must not end the helper
             return to_failure(error), ()
         return (outcome.answer, outcome.fds) if isinstance(outcome, Sent) else (outcome, ())
-
-    def _route(self, verb: AnyVerb) -> AnyRoute:
-        try:
-            return self._routes[type(verb)]
-        except KeyError:
-            raise Unsupported(f"this helper does not know {type(verb).__name__}") from None
 
     def _answer(
         self, connection: _Connection, packet_id: int, answer: Any, fds: tuple[int, ...] = ()
     ) -> None:
         try:
-            connection.channel.send(packet_id, self._pack(answer), fds)
+            connection.channel.send(packet_id, pack(answer), fds)
         except ValueError as error:
             close_all(fds)
-            connection.channel.send(packet_id, self._pack(to_failure(error)))
+            connection.channel.send(packet_id, pack(to_failure(error)))
         except OSError as error:
             log.debug("answer to process %d: %s", connection.pid, error)
             return
         self._watch(connection)
-
-    def _pack(self, answer: Any) -> bytes:
-        if isinstance(answer, Failure):
-            return self._encode(Answer(failure=answer))
-        return self._encode(Answer(answer=msgspec.Raw(self._encode(answer))))
 
     # --- children
 
@@ -240,19 +228,17 @@ class Server:
         while (work := self._next()) is not None:
             self._waiting.remove(work)
             try:
-                ours, pid = self._fork(work)
+                work.child, work.pid = self._hand_over(work) or self._fork(work)
             except OSError as error:
                 close_all(work.packet.fds)
                 self._answer(work.connection, work.packet.id, to_failure(error))
                 continue
             close_all(work.packet.fds)
-            work.pid = pid
-            work.child = Channel(ours)
-            self._under_way[ours.fileno()] = work
-            self._poll.register(ours, select.POLLIN)
+            self._under_way[work.child.fileno()] = work
+            self._poll.register(work.child, select.POLLIN)
 
-    def _fork(self, work: _Work) -> tuple[socket.socket, int]:
-        """The helper's end of a child's reply socket, and its pid."""
+    def _fork(self, work: _Work | None = None) -> tuple[Channel, int]:
+        """The helper's end of a child's socket, and its pid; without work it waits for some."""
         ours, theirs = socket.socketpair()
         with theirs:
             try:
@@ -260,9 +246,31 @@ class Server:
             except OSError:
                 ours.close()
                 raise
-            if pid == 0:
-                self._child(work, theirs)
-        return ours, pid
+            if pid == 0 and work is not None:
+                self._worker.work(work.verb, work.packet.fds, theirs)
+            elif pid == 0:
+                self._worker.wait(theirs)
+        return Channel(ours), pid
+
+    def _make_spare(self) -> None:
+        """A fork and its first steps take 2 ms, for which nobody waits when they are over."""
+        if self._spare is None:
+            with contextlib.suppress(OSError):
+                self._spare = self._fork()
+
+    def _hand_over(self, work: _Work) -> tuple[Channel, int] | None:
+        """Give the work to the child that waits; None when there is none, or not for this."""
+        if self._spare is None or len(work.packet.payload) > HANDED_OVER:
+            return None
+        (channel, pid), self._spare = self._spare, None
+        with contextlib.suppress(OSError):  # somebody killed it
+            channel.send(0, work.packet.payload, [os.dup(fd) for fd in work.packet.fds])
+            if not channel.pending:
+                return channel, pid
+        os.kill(pid, signal.SIGKILL)  # not reaped yet
+        self._left.add(pid)
+        channel.close()
+        return None
 
     def _next(self) -> _Work | None:
         """The first work that may begin now."""
@@ -271,16 +279,6 @@ class Server:
         streams = sum(1 for work in self._under_way.values() if work.packet.fds)
         free = streams < MAX_STREAMS
         return next((work for work in self._waiting if free or not work.packet.fds), None)
-
-    def _child(self, work: _Work, reply: socket.socket) -> NoReturn:
-        """Carry out a verb, tell the outcome, and end without any of the helper's clean-up."""
-
-        def carry_out() -> None:
-            reply.setblocking(True)
-            self._carry_out(work, reply)
-            reply.close()  # the answer need not wait until the kernel has taken us apart
-
-        child.run(carry_out, parent=self._pid, keep=(reply.fileno(), *work.packet.fds))
 
     def _send(self, errand: Callable[[], None]) -> None:
         """Have a child do something that nobody waits for."""
@@ -293,42 +291,11 @@ class Server:
             child.run(errand, parent=self._pid)
         self._left.add(pid)
 
-    def _carry_out(self, work: _Work, reply: socket.socket) -> None:
-        tell = Channel(reply)
-        reply.setblocking(True)
-        try:
-            run = self._route(work.verb).run
-            outcome = run(self._context, work.verb, work.packet.fds)
-            if isinstance(outcome, Become):
-                tell.send(_LAST, self._pack(outcome.answer))
-                self._become(outcome, reply)
-            elif isinstance(outcome, Sent):
-                tell.send(_LAST, self._pack(outcome.answer), outcome.fds)
-            elif not isinstance(outcome, Early):
-                tell.send(_LAST, self._pack(outcome))
-        except Exception as error:  # noqa: BLE001 - told to the daemon
-            tell.send(_LAST, self._pack(to_failure(error)))
-            return
-        if isinstance(outcome, Early):
-            tell.send(_EARLY, self._pack(outcome.answer))
-            outcome.rest()
-
-    @staticmethod
-    def _become(outcome: Become[Any], reply: socket.socket) -> NoReturn:
-        # The reply socket closes by itself when the program has really been started.
-        libc.close_except((reply.fileno(), *outcome.keep))
-        for fd in outcome.keep:
-            os.set_inheritable(fd, True)
-        libc.prctl(libc.PR_SET_PDEATHSIG, 0)
-        for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD):
-            signal.signal(number, signal.SIG_DFL)
-        os.execve(outcome.argv[0], outcome.argv, outcome.env)  # noqa: S606 - becomes the keeper
-
     def _collect(self, work: _Work) -> None:
         if self._drain(work):
             self._finish(work, self._ended(work))
             self._start_waiting()
-        elif any(packet.id == _EARLY for packet in work.replies) and not work.answered:
+        elif any(packet.id == EARLY for packet in work.replies) and not work.answered:
             work.answered = True
             ended = self._ended(work)
             self._answer(work.connection, work.packet.id, ended.answer, ended.fds)
@@ -382,11 +349,3 @@ class Server:
         for pid in tuple(self._left):
             if os.waitpid(pid, os.WNOHANG)[0] == pid:
                 self._left.discard(pid)
-
-
-def _union() -> Any:
-    verbs = all_verbs()
-    union: Any = verbs[0]
-    for verb in verbs[1:]:
-        union = union | verb
-    return union
