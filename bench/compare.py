@@ -28,6 +28,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from measure import command, pss
@@ -80,8 +81,11 @@ class Side:
         return taken
 
     def daemons(self) -> dict[str, int]:
-        """Pids of its helper and its daemon, by module; not of the helper's children, which have
-        its command line."""
+        """Pids of its helper and its daemon, by module; not of the helper's children."""
+        return {module: _eldest(pids) for module, pids in self.processes().items()}
+
+    def processes(self) -> dict[str, list[int]]:
+        """The same with the helper's children, which have its command line."""
         found: dict[str, list[int]] = {}
         for entry in Path("/proc").glob("[0-9]*"):
             try:
@@ -91,7 +95,7 @@ class Side:
             if self.name.encode() in argv and argv[1] == b"-m":
                 module, pid = argv[2].decode(), int(entry.name)
                 found.setdefault(module, []).append(pid)
-        return {module: _eldest(pids) for module, pids in found.items()}
+        return found
 
 
 def _eldest(pids: Sequence[int]) -> int:
@@ -186,7 +190,7 @@ def microvm(side: Side) -> None:
 
 def memory(side: Side) -> None:
     """What helper and daemon weigh, in MB."""
-    side.note("daemons' PSS (MB)", pss(side.daemons().values()))
+    side.note("daemons' PSS (MB)", pss(chain.from_iterable(side.processes().values())))
 
 
 MEASURES: dict[str, Callable[[Side], None]] = {

@@ -86,11 +86,13 @@ class Cgroups:
 
     def directories(self, path: str) -> Iterator[Path]:
         """The group in every hierarchy, existing or not, each directory once."""
-        roots = dict.fromkeys(self.v1.values())
+        yield from map(Path, self._places(path))
+
+    def _places(self, path: str) -> Iterator[str]:
+        """As :meth:`directories`; a launch and a release go through them often."""
+        yield from dict.fromkeys(f"{root}/{path.lstrip('/')}" for root in self.v1.values())
         if self.v2 is not None:
-            roots[self.v2] = None
-        for root in roots:
-            yield root / path.lstrip("/")
+            yield f"{self.v2}/{path.lstrip('/')}"
 
     # --- making, joining, removing
 
@@ -140,17 +142,16 @@ class Cgroups:
             with contextlib.suppress(FileNotFoundError):
                 write_file(directory / "cgroup.procs", str(pid))
 
-    def own_files(self, path: str) -> tuple[Path, ...]:
+    def own_files(self, path: str) -> tuple[str, ...]:
         """The files into which a process without threads writes ``0`` to be in the group.
 
         Version 1 has ``tasks``: the kernel moves the writing thread itself without the RCU grace
         period, some 10 ms, that it waits for before it moves a process for another one.
         """
         if self.mode is Mode.V2:
-            assert self.v2 is not None
-            return (self.v2 / path.lstrip("/") / "cgroup.procs",)
+            return tuple(f"{place}/cgroup.procs" for place in self._places(path))
         roots = dict.fromkeys(self.v1.values())
-        return tuple(root / path.lstrip("/") / "tasks" for root in roots)
+        return tuple(f"{root}/{path.lstrip('/')}/tasks" for root in roots)
 
     def enter(self, path: str) -> Joining | None:
         """Put this process, which has no other thread, into the group; None when it is there.
@@ -168,9 +169,9 @@ class Cgroups:
         """Remove the group if it is empty; whether nothing of it is left. The kernel refuses to
         remove a group with living processes or groups below, so this asks nobody about them."""
         gone = True
-        for directory in self.directories(path):
+        for place in self._places(path):
             try:
-                directory.rmdir()
+                os.rmdir(place)  # noqa: PTH106 - no need of a Path
             except FileNotFoundError:
                 continue
             except OSError as error:
@@ -335,7 +336,7 @@ def read_file(path: Path) -> str:
         raise
 
 
-def write_file(path: Path, text: str) -> None:
+def write_file(path: Path | str, text: str) -> None:
     """One write, as the kernel wants it, never creating a file."""
     fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:

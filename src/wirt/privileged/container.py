@@ -108,7 +108,7 @@ def joining(ctx: Context, guest_id: str, *, filtered: bool) -> tuple[tuple[str, 
     return (
         ("join", _joiner(ctx)),
         ("join_filter", os.fspath(place) if filtered else ""),
-        *(("join_group", os.fspath(file)) for file in files),
+        *(("join_group", file) for file in files),
     )
 
 

@@ -351,7 +351,8 @@ def _index(netlink: Netlink, name: str, asked: str) -> int:
     """The number of an interface in the socket's namespace (which need not be the caller's)."""
     asked = f"{asked}: find interface {name}"
     body = netlink.get(_GETLINK, _info() + attribute(_IFLA_IFNAME, check_name(name)), asked=asked)
-    return _link(body).index
+    index: int = _IFINFO.unpack_from(body)[2]
+    return index
 
 
 def check_name(text: str) -> str:

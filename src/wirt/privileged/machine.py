@@ -148,7 +148,7 @@ def _jail(ctx: Context, verb: LaunchGuest, keep: Sequence[int]) -> list[str]:
     files = ctx.cgroups.own_files(ctx.layout.cgroup(verb.id))
     return [
         os.fspath(ctx.keeper.with_name("wirt-jail")),
-        *(f"cgroup={file}" for file in files if file.parent.is_dir()),
+        *(f"cgroup={file}" for file in files if Path(file).parent.is_dir()),
         *(f"keep={fd}" for fd in keep),
     ]
 

@@ -37,6 +37,10 @@ class NetState(msgspec.Struct, frozen=True, kw_only=True):
     ports: tuple[PortMap, ...] = ()
 
 
+_DECODER = msgspec.json.Decoder(NetState)
+"""Made once, before there are children."""
+
+
 def publish_address(links: tuple[LinkPlan, ...]) -> str:
     """The address that published ports lead to: the first card with a way out, else empty.
 
@@ -60,7 +64,7 @@ def write(directory: Path, state: NetState) -> None:
 def read(directory: Path) -> NetState:
     """The state of one guest; an empty one when there is no file or it is broken."""
     try:
-        return msgspec.json.decode((directory / FILE).read_bytes(), type=NetState)
+        return _DECODER.decode((directory / FILE).read_bytes())
     except (FileNotFoundError, NotADirectoryError, msgspec.DecodeError):
         return NetState()
 
