@@ -18,12 +18,12 @@ import struct
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, NoReturn
 
 import msgspec
 
-from wirt.errors import Invalid, Unsupported
-from wirt.linux import libc, pidfd
+from wirt.errors import Invalid
+from wirt.linux import pidfd
 from wirt.privileged import child
 from wirt.privileged.answers import Answer, answer_type, pack, to_failure, unpack_verb
 from wirt.privileged.child import Ear
