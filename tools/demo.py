@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -61,8 +62,9 @@ class Tour:
             check=False,
         )
 
-    def wirt(self, *words: str, code: int = 0) -> str:
-        """Run the client as a user would and show the command. Returns what it printed.
+    def wirt(self, *words: str, code: int = 0, progress: bool = False) -> str:
+        """Run the client as a user would and show the command. Returns what it printed, with
+        ``progress`` what it told beside that (standard error).
 
         Raises :class:`Broken` when it ends with another exit code than ``code``.
         """
@@ -71,7 +73,7 @@ class Tour:
         if done.returncode != code:
             told = done.stdout + done.stderr
             raise Broken(f"'wirt {' '.join(words)}' ended with {done.returncode}:\n{told}")
-        return done.stdout.rstrip("\n")
+        return (done.stderr if progress else done.stdout).rstrip("\n")
 
     def claim(self, sentence: str, holds: bool) -> None:
         """Print a claim that holds; raise on one that does not."""
@@ -177,6 +179,49 @@ def life(tour: Tour, kind: str, folder: Path) -> None:
     tour.claim("rm leaves nothing", name not in tour.wirt("ps", "-a"))
 
 
+DOCKERFILE = """\
+FROM debian:12 AS maker
+RUN echo "baked in $(cat /etc/debian_version)" >/bread
+FROM busybox
+COPY --from=maker /bread /
+CMD ["cat", "/bread"]
+"""
+
+
+def images_travel(tour: Tour, folder: Path) -> None:
+    """An image is built, pushed to a registry, forgotten, pulled again, and runs as any kind."""
+    title("From a Dockerfile to a registry and back")
+    (folder / "Dockerfile").write_text(DOCKERFILE)
+    show(DOCKERFILE)
+    port = free_port()
+    name = f"127.0.0.1:{port}/bread"
+    build = ("build", "--progress", "plain", "-t", name, "--iidfile", str(folder / "id"))
+    show(tour.wirt(*build, str(folder), progress=True))
+    again = tour.wirt(*build, str(folder), progress=True)
+    tour.claim("a second build does nothing anew", "CACHED" in again and "DONE" not in again)
+    built = (folder / "id").read_text()
+    tour.wirt("registry", "serve", "--listen", f"127.0.0.1:{port}")
+    try:
+        tour.wirt("push", name)
+        tour.wirt("rmi", name)
+        show(tour.wirt("pull", name))
+    finally:
+        tour.wirt("registry", "stop")
+    pulled = json.loads(tour.wirt("image", "inspect", name))[0]["id"]
+    tour.claim("what was pulled is what was built", pulled == built)
+    for kind in KINDS:
+        said = tour.wirt("run", "--rm", "--as", kind, name)
+        show(said)
+        tour.claim(f"it runs as a {kind}", said.startswith("baked in 12"))
+    tour.wirt("rmi", name)
+
+
+def free_port() -> int:
+    """A TCP port of the loopback that nobody listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
 def summary(tour: Tour, seconds: float) -> None:
     title("Summary")
     print(f"    {'image':<12} {'as':<10} {'kernel':<28} {'pid 1':<26} {'ms':>6}")
@@ -218,6 +263,8 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder:
             for kind in KINDS:
                 life(tour, kind, Path(folder))
+        with tempfile.TemporaryDirectory() as folder:
+            images_travel(tour, Path(folder))
         tour.claim("no guest is left", len(tour.wirt("ps", "-a").splitlines()) <= 1)
         summary(tour, time.monotonic() - began)
     except (Broken, local.Trouble) as trouble:
