@@ -102,15 +102,27 @@ def test_the_next_server_is_asked_when_one_fails_or_is_silent() -> None:
     asyncio.run(story())
 
 
+def both_sockets() -> tuple[socket.socket, socket.socket]:
+    """UDP and TCP on one free port of the loopback; others take ports at the same time."""
+    while True:
+        tcp = socket.create_server(("127.0.0.1", 0))
+        udp = socket.socket(type=socket.SOCK_DGRAM)
+        try:
+            udp.bind(tcp.getsockname())
+        except OSError:
+            tcp.close()
+            udp.close()
+        else:
+            return udp, tcp
+
+
 @contextlib.asynccontextmanager
 async def serving(
     servers: tuple[str, ...] = (), *, port: int = 53, subnet: str = "127.0.0.0/8", view: View = OPEN
 ) -> AsyncIterator[tuple[str, int]]:
     nursery = Nursery("test")
-    udp = socket.socket(type=socket.SOCK_DGRAM)
-    udp.bind(("127.0.0.1", 0))
+    udp, tcp = both_sockets()
     where: tuple[str, int] = udp.getsockname()
-    tcp = socket.create_server(where)
     for sock in (udp, tcp):
         sock.setblocking(False)
     server = DnsServer(
