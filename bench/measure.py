@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import statistics
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 Samples = dict[str, list[float]]
+WATCH_SECONDS = 0.05
+"""Between two looks at something that changes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +97,25 @@ def pss(pids: Iterable[int]) -> float:
             if line.startswith("Pss:"):
                 total += int(line.split()[1])
     return total * 1024 / 1e6
+
+
+def most_seen(read: Callable[[], float], work: Callable[[], object]) -> tuple[float, int]:
+    """The largest value that is read while ``work`` runs, and how often it was read."""
+    seen = [read()]
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(WATCH_SECONDS):
+            seen.append(read())
+
+    watcher = threading.Thread(target=look)
+    watcher.start()
+    try:
+        work()
+    finally:
+        over.set()
+        watcher.join()
+    return max(seen), len(seen)
 
 
 def load() -> float:

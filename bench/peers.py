@@ -65,6 +65,10 @@ class Peer(Protocol):
         """Pids of what runs although no guest does."""
         ...
 
+    def network(self) -> Sequence[str]:
+        """The words that bring a command into its network."""
+        ...
+
     def companions(self) -> Sequence[int]:
         """Pids of what runs beside each guest, besides the guest's own processes."""
         ...
@@ -162,6 +166,9 @@ class Wirt:
         roles = {local.DAEMON, local.HELPER}
         return [pid for pid, role in local.processes(self._instance).items() if role in roles]
 
+    def network(self) -> Sequence[str]:
+        return network_of(self.daemons()[0])
+
     def companions(self) -> Sequence[int]:
         mark = str(self._instance.run).encode()
         keepers = children_named("wirt-keeper")
@@ -225,6 +232,10 @@ class Docker:
     def daemons(self) -> Sequence[int]:
         assert self._daemon is not None
         return children_named("dockerd", "containerd", below=self._daemon.pid)
+
+    def network(self) -> Sequence[str]:
+        assert self._daemon is not None
+        return network_of(self._daemon.pid)
 
     def companions(self) -> Sequence[int]:
         shims = children_named("containerd-shim-runc-v2")
@@ -299,6 +310,10 @@ class Podman:
     def daemons(self) -> Sequence[int]:
         return []
 
+    def network(self) -> Sequence[str]:
+        assert self._holder is not None
+        return network_of(self._holder.pid)
+
     def companions(self) -> Sequence[int]:
         mark = str(self._lab).encode()
         conmons = children_named("conmon")
@@ -306,6 +321,11 @@ class Podman:
 
     def api(self) -> None:
         return None
+
+
+def network_of(pid: int) -> tuple[str, ...]:
+    """The words that bring a command into a process's network."""
+    return ("nsenter", "-t", str(pid), "-n", "--")
 
 
 def ask(peer: Peer, *words: str) -> subprocess.CompletedProcess[str]:
@@ -346,18 +366,9 @@ def install_packages() -> None:
         policy.write_text("#!/bin/sh\nexit 101\n")
         policy.chmod(0o755)
     try:
+        install = "apt-get -qy -o DPkg::Lock::Timeout=500 --no-install-recommends install"
         subprocess.run(
-            [
-                *[
-                    "apt-get",
-                    "-qy",
-                    "-o",
-                    "DPkg::Lock::Timeout=500",
-                    "--no-install-recommends",
-                    "install",
-                ],
-                *absent,
-            ],
+            [*install.split(), *absent],
             check=True,
             stdout=subprocess.DEVNULL,
         )

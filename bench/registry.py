@@ -5,17 +5,16 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 
-from measure import Row, Samples, in_turn, pss
+from measure import Row, in_turn, most_seen, pss
 from peers import LAB, ROOT, Peer, wait_until
 from rows import quietly
 
 CLIENTS = 8
 OURS, THEIRS = "127.0.0.1:5055", "127.0.0.1:5056"
-SAMPLE_SECONDS = 0.05
 LOADS = (
     ("push", "1 MB", 1_000_000, 200), ("pull", "1 MB", 1_000_000, 400),
     ("push", "100 MB", 100_000_000, 8), ("pull", "100 MB", 100_000_000, 16),
@@ -29,7 +28,7 @@ def blobs(peers: Sequence[Peer], rounds: int) -> list[Row]:
     inside = ("nsenter", "-t", str(wirt.daemons()[0]), "-n", "--")
     quietly(wirt, "registry", "serve", "--listen", OURS, "--anonymous", "all")
     try:
-        with docker_registry(inside, wanted=with_other):
+        with docker_registry(inside) if with_other else nullcontext():
             rows = [_row(inside, load, rounds, with_other=with_other) for load in LOADS]
             return [*rows, _memory(wirt, inside)]
     finally:
@@ -68,34 +67,26 @@ def seconds(inside: Sequence[str], address: str, verb: str, size: int, count: in
 
 def _memory(wirt: Peer, inside: Sequence[str]) -> Row:
     """The most that is seen while eight clients push and pull 100 MB each."""
-    seen: list[float] = [pss(wirt.daemons())]
-    over = threading.Event()
-
-    def look() -> None:
-        while not over.wait(SAMPLE_SECONDS):
-            seen.append(pss(wirt.daemons()))
-
-    watcher = threading.Thread(target=look)
-    watcher.start()
-    try:
-        seconds(inside, OURS, "pull", 100_000_000, CLIENTS)
-    finally:
-        over.set()
-        watcher.join()
-    samples: Samples = {"wirt": [max(seen)]}
+    found, count = most_seen(
+        lambda: pss(wirt.daemons()), lambda: seconds(inside, OURS, "pull", 100_000_000, CLIENTS)
+    )
     return Row(
         key="registry-memory", title="daemons' PSS, 8 clients push and pull 100 MB", unit="MB",
-        samples=samples, against="", must=150, aim=100, note=f"the most of {len(seen)} readings",
+        samples={"wirt": [found]}, against="", must=150, aim=100,
+        note=f"the most of {count} readings",
     )  # fmt: skip
 
 
 @contextmanager
-def docker_registry(inside: Sequence[str], *, wanted: bool) -> Iterator[None]:
-    """Debian's docker-registry in the same network, with a fresh folder."""
-    if not wanted:
-        yield
-        return
-    lab = LAB / "docker-registry"
+def docker_registry(
+    inside: Sequence[str],
+    *,
+    address: str = THEIRS,
+    lab: Path = LAB / "docker-registry",
+    cache: bool = True,
+) -> Iterator[None]:
+    """Debian's docker-registry in this network, with a fresh folder. ``cache``: what it has seen;
+    without it the folder may be emptied meanwhile."""
     shutil.rmtree(lab, ignore_errors=True)
     lab.mkdir(parents=True)
     settings = lab / "config.yml"
@@ -104,15 +95,15 @@ def docker_registry(inside: Sequence[str], *, wanted: bool) -> Iterator[None]:
         "log: {level: error, accesslog: {disabled: true}}\n"
         "storage:\n"
         f"  filesystem: {{rootdirectory: {lab}/data}}\n"
-        "  cache: {blobdescriptor: inmemory}\n"
-        f'http: {{addr: "{THEIRS}"}}\n'
+        f"{'  cache: {blobdescriptor: inmemory}' if cache else ''}\n"
+        f'http: {{addr: "{address}"}}\n'
     )
     with (lab / "log").open("wb") as log:
         server = subprocess.Popen(
             [*inside, "docker-registry", "serve", str(settings)], stdout=log, stderr=log
         )
     try:
-        ready = [*inside, "curl", "-sf", f"http://{THEIRS}/v2/"]
+        ready = [*inside, "curl", "-sf", f"http://{address}/v2/"]
         wait_until(
             lambda: subprocess.run(ready, capture_output=True, check=False).returncode == 0,
             f"docker-registry, see {lab}/log",

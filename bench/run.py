@@ -20,6 +20,7 @@ import builds
 import machines
 import registry
 import rows
+import transfer
 from measure import Row, load
 from peers import LAB, ROOT, Docker, Peer, Podman, Wirt, install_packages
 from report import as_json, as_markdown
@@ -37,6 +38,7 @@ TABLE: dict[str, tuple[Measure, float]] = {
     "attached": (rows.attached, 1),
     "build": (builds.ten_steps, 1),
     "microvm": (machines.cold, 1),
+    "images": (transfer.images, 0.25),
     "registry": (registry.blobs, 0.25),
     "two-hundred": (rows.two_hundred, 1),
 }

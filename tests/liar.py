@@ -23,6 +23,7 @@ from wirt.image import manifest
 from wirt.image.manifest import Descriptor, Manifest
 from wirt.image.remote.auth import ANONYMOUS, Credentials
 from wirt.image.remote.pace import Patience
+from wirt.image.remote.repository import Repository
 from wirt.image.remote.settings import Settings
 from wirt.image.remote.source import Source
 from wirt.model.image import Digest, Reference
@@ -69,7 +70,8 @@ def descriptor(data: bytes, media_type: str = "application/octet-stream") -> Des
 
 
 class Liar:
-    """``seen``: all requests. ``lies``: asked first, in order; None is the honest answer."""
+    """``seen``: all requests. ``lies``: asked first, in order; None is the honest answer.
+    ``deaf``: bodies are not read."""
 
     def __init__(self) -> None:
         self.seen: list[Request] = []
@@ -77,6 +79,7 @@ class Liar:
         self.blobs: dict[str, bytes] = {}
         self.manifests: dict[str, tuple[bytes, str]] = {}
         self.host = ""
+        self.deaf = False
         self._clients: set[asyncio.Task[Any]] = set()
 
     def add_blob(self, data: bytes, media_type: str = "application/octet-stream") -> Descriptor:
@@ -155,6 +158,8 @@ class Liar:
         method, target, _ = head[0].split(" ")
         headers = {k.lower(): v.strip() for k, _, v in (h.partition(":") for h in head[1:]) if k}
         parts = urlsplit(target)
+        if self.deaf and int(headers.get("content-length", "0")):
+            await asyncio.sleep(3600)
         body = await reader.readexactly(int(headers.get("content-length", "0")))
         request = Request(
             method=method,
@@ -255,3 +260,16 @@ async def refused(source: Source, wanted: Descriptor, kind: type[WirtError] = Up
     with pytest.raises(kind) as failure:
         await got(source, wanted)
     return failure.value.code
+
+
+@contextlib.asynccontextmanager
+async def repository_of(
+    liar: Liar, credentials: Credentials = ANONYMOUS
+) -> AsyncIterator[Repository]:
+    """Where to push to."""
+    registries = Registries(Settings(), patience=QUICK)
+    reference = Reference.parse(f"{liar.host}/team/app:1")
+    try:
+        yield registries.repository(reference, credentials)
+    finally:
+        await registries.close()

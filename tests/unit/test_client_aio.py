@@ -144,6 +144,20 @@ def test_images(daemon: FakeDaemon) -> None:
         use(daemon, lambda c: c.images.load(pieces(b"tar")))
     daemon.routes["POST /v1/images/import"] = lambda x: x.answer({"id": "sha256:1"})
     assert use(daemon, lambda c: c.images.import_root(pieces(b""), reference="a")) == "sha256:1"
+    pulled = b'{"layer":"a","state":"done","total":1}\n{"image":"a:1","id":"sha256:2","fresh":true}'
+    daemon.routes["POST /v1/images/pull"] = lambda x: x.answer(pulled)
+    login = {"username": "u", "password": "p"}
+    found = use(daemon, lambda c: c.images.pull("a", credentials=login, all_tags=True))
+    assert found == ("sha256:2",)
+    assert daemon.requests[-1].json == {
+        "reference": "a",
+        "credentials": login,
+        "all_tags": True,
+    }
+    daemon.routes["POST /v1/images/push"] = lambda x: x.answer(
+        {"pushed": "a:1", "digest": "sha256:3", "size": 1}
+    )
+    assert use(daemon, lambda c: c.images.push("a")) == ("sha256:3",)
     daemon.routes["DELETE /v1/images/a/b"] = lambda x: x.answer([{"untagged": "a/b"}])
     assert use(daemon, lambda c: c.images.remove("a/b"))[0].untagged == "a/b"
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import posix
+
 from wirt.cli.output import say
 from wirt.cli.progress import Progress
 from wirt.cli.upload import lines
 from wirt.client.fastjson import encode
-from wirt.model.image import Reference
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,9 +19,33 @@ if TYPE_CHECKING:
 
 def credentials(registry: str) -> dict[str, str] | None:
     """What the user has for a registry. Raises Invalid when docker's file is broken."""
+    if not has_config():
+        return None
     from wirt.cli.docker_config import DockerConfig
 
     return DockerConfig().credentials(registry)
+
+
+def has_config() -> bool:
+    """Whether docker's file may be there, found out without what reading it takes."""
+    folder = posix.environ.get(b"DOCKER_CONFIG")
+    home = posix.environ.get(b"HOME")
+    if folder is None and home is None:
+        return True  # the long way knows other ways home
+    try:
+        posix.stat((folder or (home or b"") + b"/.docker") + b"/config.json")
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def registry_of(reference: str) -> str:
+    """The registry in a name, by docker's rule; the daemon judges whether it is a name at all."""
+    head, slash, _ = reference.partition("/")
+    named = slash and ("." in head or ":" in head or head == "localhost" or head != head.lower())
+    return head if named and head != "index.docker.io" else "docker.io"
 
 
 def with_credentials(registry: str, wish: dict[str, Any]) -> dict[str, Any]:
@@ -39,8 +64,7 @@ def pull(
     daemon: Daemon, reference: str, *, quiet: bool = False, **wish: Any
 ) -> Iterator[dict[str, Any]]:
     """Pull; yields a line for each image that is here then."""
-    domain = Reference.parse(reference).domain
-    body = with_credentials(domain, {"reference": reference, **wish})
+    body = with_credentials(registry_of(reference), {"reference": reference, **wish})
     return _shown(ask(daemon, "/v1/images/pull", body), quiet=quiet)
 
 
@@ -48,8 +72,7 @@ def push(
     daemon: Daemon, reference: str, *, quiet: bool = False, **wish: Any
 ) -> Iterator[dict[str, Any]]:
     """Push; yields a line for each name that is at its registry then."""
-    domain = Reference.parse(reference).domain
-    body = with_credentials(domain, {"reference": reference, **wish})
+    body = with_credentials(registry_of(reference), {"reference": reference, **wish})
     return _shown(ask(daemon, "/v1/images/push", body), quiet=quiet)
 
 
@@ -79,6 +102,8 @@ def pull_missing(daemon: Daemon, image: str, *, quiet: bool, error: Exception) -
     if image.startswith("sha256:"):
         raise error
     if not quiet:
+        from wirt.model.image import Reference
+
         say(f"Unable to find image '{Reference.parse(image).familiar}' locally")
     try:
         pull_for(daemon, image, quiet=quiet)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 
 from wirt.aio import Locks
@@ -18,8 +17,6 @@ from wirt.image.store import BlobStore, Lease, Upload
 from wirt.model.image import Digest
 from wirt.privileged.faults import fault
 
-AT_ONCE = 4
-"""Blobs that one daemon downloads at the same time."""
 _BLOCK = 1024 * 1024
 
 
@@ -30,7 +27,6 @@ class Downloads:
         self._pipes = pipes
         self._store = store
         self._locks = Locks()
-        self._slots = asyncio.Semaphore(AT_ONCE)
 
     def has(self, wanted: Descriptor) -> bool:
         """Whether the store has it, with the announced size."""
@@ -81,7 +77,7 @@ class Downloads:
                 await bar.state("exists")
                 return False
             await bar.state("waiting")
-            async with self._slots:
+            async with source.slots:
                 await self._take(source, wanted, lease, bar, growing)
         await bar.state("downloaded")
         return True

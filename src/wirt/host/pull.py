@@ -263,6 +263,7 @@ async def _finish(name: Reference, image: Image, tell: Tell, *, fresh: bool) -> 
     await tell(
         {
             "image": name.familiar,
+            "name": str(name),
             "id": image.id,
             "digest": image.targets.get(str(name), image.manifest),
             "fresh": fresh,

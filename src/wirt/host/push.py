@@ -179,11 +179,16 @@ class Push:
         slots = asyncio.Semaphore(AT_ONCE)
         try:
             async with Team() as team:
-                for part in freight.blobs:
-                    team.start(self._blob(part, repository, tell, slots))
+                blobs = [
+                    team.start(self._blob(part, repository, tell, slots)) for part in freight.blobs
+                ]
         except BaseExceptionGroup as group:
             raise primary(group) from group
         fault("push.blobs")
+        if tag and all(blob.result() for blob in blobs):
+            there = await repository.head(tag, pushing=True)
+            if there is not None and str(there) == freight.documents[-1].digest:
+                return  # the tag means this already
         for row in freight.documents:
             top = row is freight.documents[-1]
             await self._document(row, repository, tag if top and tag else row.digest)
@@ -196,7 +201,8 @@ class Push:
 
     async def _blob(
         self, part: Part, repository: Repository, tell: Tell, slots: asyncio.Semaphore
-    ) -> None:
+    ) -> bool:
+        """Have a blob there; whether it was there before."""
         blob = Descriptor(
             media_type=part.media_type, digest=Digest.parse(part.digest), size=part.size
         )
@@ -206,9 +212,11 @@ class Push:
                 await bar.state("skipped")
             elif await repository.has_blob(blob.digest):
                 await bar.state("there")
+                return True
             else:
                 self._store.size(blob.digest)  # raises NotFound
                 await self._give(blob, repository, bar)
+        return False
 
     async def _give(self, blob: Descriptor, repository: Repository, bar: Bar) -> None:
         source = await self._elsewhere(str(blob.digest), repository)

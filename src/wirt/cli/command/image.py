@@ -26,12 +26,12 @@ def run(call: Call) -> int:
 
 
 def _remote(call: Call, name: str) -> Any:
-    from wirt.cli.pulling import with_credentials
-    from wirt.model.image import Reference
+    from wirt.cli.pulling import registry_of, with_credentials
 
-    wish = {"reference": name, "platform": call.text("platform")}
-    domain = Reference.parse(name).domain
-    return call.daemon.call("POST", "/v1/images/remote", with_credentials(domain, wish))
+    wish = with_credentials(
+        registry_of(name), {"reference": name, "platform": call.text("platform")}
+    )
+    return call.daemon.call("POST", "/v1/images/remote", wish)
 
 
 def diff(call: Call) -> int:

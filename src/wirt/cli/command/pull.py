@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from wirt.cli.flags import Call, Command, Flag
 from wirt.cli.output import harmless, out
-from wirt.model.image import Reference
 
 
 def run(call: Call) -> int:
@@ -24,7 +23,7 @@ def run(call: Call) -> int:
     for line in found:
         if not quiet:
             out(f"Digest: {harmless(str(line['digest']))}\n{harmless(status(line))}\n")
-        out(f"{harmless(str(Reference.parse(str(line['image']))))}\n")
+        out(f"{harmless(str(line['name']))}\n")
     return 0
 
 

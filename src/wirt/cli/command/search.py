@@ -20,14 +20,12 @@ _CUT = 45
 
 def run(call: Call) -> int:
     """Search a registry for repositories."""
-    from wirt.cli.docker_config import HUB
-    from wirt.cli.pulling import with_credentials
+    from wirt.cli.pulling import registry_of, with_credentials
 
     term = call.args[0]
-    host, slash, _ = term.partition("/")
-    registry = host if slash and ("." in host or ":" in host or host == "localhost") else HUB
+    registry = registry_of(term)
     wish: dict[str, Any] = {"term": term, "limit": call.number("limit") or 25}
-    if registry != HUB:
+    if registry != "docker.io":
         wish = with_credentials(registry, wish)
     found = call.daemon.call("POST", "/v1/images/search", wish)
     cut = not call.on("no-trunc")

@@ -105,11 +105,15 @@ class HistoryStep(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of a long work's answer: exactly one field is set."""
+    """One line of a long work's answer. ``image`` and ``id``: what was pulled; ``pushed`` and
+    ``digest``: what was pushed; else exactly one field is set, or none that is known here."""
 
     status: str | None = None
     loaded: str | None = None
     id: str | None = None
+    image: str | None = None
+    pushed: str | None = None
+    digest: str | None = None
     problem: dict[str, Any] | None = None
 
 

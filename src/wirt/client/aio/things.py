@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -51,6 +51,24 @@ class Images:
         found = [line.id async for line in _good(lines) if line.id is not None]
         return found[-1]
 
+    async def pull(
+        self, reference: str, *, credentials: Mapping[str, str] | None = None, **wish: Any
+    ) -> tuple[str, ...]:
+        """Pull from a registry; the ids of the images. ``wish``: platform, all_platforms, all_tags,
+        referrers. ``credentials``: username and password, or identity_token."""
+        body = _wish(reference, credentials, wish)
+        lines = self._transport.lines("POST", "/v1/images/pull", Progress, upload=body)
+        return tuple([one.id async for one in _good(lines) if one.id is not None])
+
+    async def push(
+        self, reference: str, *, credentials: Mapping[str, str] | None = None, **wish: Any
+    ) -> tuple[str, ...]:
+        """Push to the registry in the name; the digests that are there then. ``wish``: all_tags,
+        referrers."""
+        body = _wish(reference, credentials, wish)
+        lines = self._transport.lines("POST", "/v1/images/push", Progress, upload=body)
+        return tuple([one.digest async for one in _good(lines) if one.pushed and one.digest])
+
     def save(self, *names: str, format: str = "docker") -> AsyncIterator[bytes]:
         """An archive of images, as it comes; ``format``: docker or oci."""
         query = [*(("name", name) for name in names), ("format", format)]
@@ -64,6 +82,11 @@ class Images:
         """Remove a name, and the image when it was its last."""
         query = [("force", force or None)]
         return await self._transport.call("DELETE", _image(name), tuple[Removed, ...], query=query)
+
+
+def _wish(reference: str, credentials: Mapping[str, str] | None, wish: Mapping[str, Any]) -> bytes:
+    found = {"credentials": dict(credentials)} if credentials else {}
+    return msgspec.json.encode({"reference": reference, **found, **wish})
 
 
 def _image(name: str) -> str:

@@ -80,9 +80,9 @@ class Transport:
         path: str,
         *,
         query: Query = (),
-        upload: AsyncIterable[bytes] | None = None,
+        upload: AsyncIterable[bytes] | bytes | None = None,
     ) -> AsyncIterator[bytes]:
-        """The body as it comes; ``upload``: the request's body."""
+        """The body as it comes; ``upload``: the request's body, JSON when it is bytes."""
         async with self.begin(method, path, query=query, data=upload) as answer:
             async for chunk in answer.content.iter_chunked(READ_SIZE):
                 yield chunk
@@ -94,7 +94,7 @@ class Transport:
         kind: type[T],
         *,
         query: Query = (),
-        upload: AsyncIterable[bytes] | None = None,
+        upload: AsyncIterable[bytes] | bytes | None = None,
     ) -> AsyncIterator[T]:
         """The JSON values of an answer that has one a line."""
         rest = b""

@@ -25,6 +25,8 @@ from wirt.image.remote.transport import Transport
 log = logging.getLogger("wirt.registry")
 
 MAX_REDIRECTS = 5
+_PIECE = 128 * 1024
+"""Bytes of an upload that must be taken within an interval."""
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 FAILURES = (aiohttp.ClientError, TimeoutError, OSError)
 Body = Callable[[], "AsyncIterator[bytes] | bytes"]
@@ -214,21 +216,28 @@ class Door:
             host = self.endpoint.host if own else url.authority
             trust = await self.transport.tls(host, self.endpoint.trust if own else None)
         patience = self.transport.patience
-        timeout = aiohttp.ClientTimeout(
-            total=None,
-            sock_connect=patience.connect,
-            sock_read=patience.interval if body is None else patience.commit,
-        )
-        sent = self.transport.http.request(
-            method,
-            url,
-            headers=headers,
-            data=body() if body else None,
-            allow_redirects=False,
-            timeout=timeout,
-            ssl=trust if trust is not None else True,
-        )
-        if body is not None:
-            return await sent
-        async with asyncio.timeout(patience.head):
-            return await sent
+        async with asyncio.timeout(patience.head if body is None else patience.commit) as limit:
+            made = body() if body is not None else None
+            data = (
+                made if made is None or isinstance(made, bytes) else _watched(made, limit, patience)
+            )
+            return await self.transport.http.request(
+                method,
+                url,
+                headers=headers,
+                data=data,
+                allow_redirects=False,
+                ssl=trust if trust is not None else True,
+            )
+
+
+async def _watched(
+    body: AsyncIterator[bytes], limit: asyncio.Timeout, patience: Patience
+) -> AsyncIterator[bytes]:
+    """A body whose reader is given up when it takes too little for too long."""
+    loop = asyncio.get_running_loop()
+    async for piece in body:
+        for at in range(0, len(piece), _PIECE):
+            limit.reschedule(loop.time() + patience.interval)
+            yield piece[at : at + _PIECE]
+    limit.reschedule(loop.time() + patience.commit)

@@ -6,6 +6,7 @@ everything after goes by digest, so a tag that moves meanwhile changes nothing.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -23,6 +24,8 @@ log = logging.getLogger("wirt.registry")
 
 T = TypeVar("T")
 
+AT_ONCE = 4
+"""Blobs that one pull gets at the same time."""
 MAX_URLS = 5
 """Addresses of a foreign layer that are tried."""
 
@@ -31,11 +34,13 @@ class Source:
     """One repository and its mirrors; ``repositories``: at least one, the registry itself last.
 
     ``foreign``: what no registry has may be got from the addresses that its descriptor names.
+    ``slots``: bounds how many blobs come from here at once; a slow registry holds up nobody else.
     """
 
     def __init__(self, repositories: Sequence[Repository], *, foreign: bool = False) -> None:
         self._repositories = list(repositories)
         self._foreign = foreign
+        self.slots = asyncio.Semaphore(AT_ONCE)
 
     @property
     def origin(self) -> Repository:
