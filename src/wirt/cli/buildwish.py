@@ -125,7 +125,7 @@ def gather(call: Call, place: Place) -> dict[str, Any]:
         "network": call.text("network") or "default",
         "extra_hosts": [_host(text) for text in call.many("add-host")],
         "shm_size": call.number("shm-size"),
-        "ulimits": call.many("ulimit"),
+        "ulimits": _ulimits(call.many("ulimit")),
         "isolation": call.text("as") or "container",
         "output": {"kind": place.output.kind},
         "check": call.on("check"),
@@ -157,6 +157,14 @@ def _args(texts: list[str]) -> dict[str, str]:
     if "SOURCE_DATE_EPOCH" not in found and (raw := posix.environ.get(b"SOURCE_DATE_EPOCH")):
         found["SOURCE_DATE_EPOCH"] = raw.decode("utf-8", "replace")
     return found
+
+
+def _ulimits(texts: list[str]) -> dict[str, list[int]]:
+    if not texts:
+        return {}
+    from wirt.cli.spec import ulimits
+
+    return ulimits(texts)
 
 
 def _pairs(texts: list[str], flag: str) -> dict[str, str]:

@@ -23,9 +23,15 @@ from wirt.image.build.settings import Settings
 from wirt.image.build.step import STDOUT
 from wirt.image.document import Object
 from wirt.image.platform import Platform, host
+from wirt.image.platform import parse as parse_platform
 from wirt.image.remote.auth import ANONYMOUS
 from wirt.image.store import BlobStore
 from wirt.model.image import Digest, Image, Reference
+
+
+def fits(image: Image, wanted: Platform) -> bool:
+    """Whether an image that is here is for the platform that was asked for."""
+    return (image.os or "linux", image.architecture) == (wanted.os, wanted.architecture)
 
 
 class Puller(Protocol):
@@ -49,9 +55,14 @@ class Bases:
         self, ref: ImageRef, *, platform: str, wish: BuildWish, progress: Progress
     ) -> BaseImage:
         """An image, pulled when it is not here or ``wish`` says so. Raises NotFound, Upstream."""
+        wanted = (
+            parse_platform(ref.platform or wish.platform) if ref.platform or wish.platform else None
+        )
         if not wish.pull:
             with contextlib.suppress(NotFound):
-                return await self._base(await self.images.inspect(ref.name), ref)
+                detail = await self.images.inspect(ref.name)
+                if wanted is None or fits(detail.image, wanted):
+                    return await self._base(detail, ref)
         vertex = progress.vertex(f"[internal] pull {ref.name}")
         await vertex.begin()
         try:

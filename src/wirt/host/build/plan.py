@@ -85,6 +85,7 @@ def guest_of(guest_id: str, base: tuple[str, ...], step: RunStep, *, now: int) -
         resources=step.resources,
         extra_hosts=step.extra_hosts,
         shm_size=step.shm_size,
+        ulimits=dict(step.ulimits),
         log=_LOG,
     )
     return Guest(

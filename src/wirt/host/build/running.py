@@ -74,7 +74,7 @@ async def inputs(job: Job, step: Step, root: Root, origins: Origins, site: str) 
     if wish.extra_hosts:
         parts["--add-host"] = cache.digest(list(wish.extra_hosts))
     if wish.shm_size is not None or wish.ulimits:
-        parts["the limits"] = cache.digest([wish.shm_size, list(wish.ulimits)])
+        parts["the limits"] = cache.digest([wish.shm_size, dict(wish.ulimits)])
     for number, mount in enumerate(run.mounts):
         name = f"the mount {mount.kind.value} {mount.target or mount.id or number}"
         parts[name] = await _mount_input(job, mount, origins)
@@ -151,6 +151,7 @@ async def run_step(job: Job, step: Step, root: Root, origins: Origins, name: str
         epoch=root.epoch,
         isolation=wish.isolation,
         shm_size=wish.shm_size,
+        ulimits=wish.ulimits,
         name=name,
     )
 

@@ -117,14 +117,31 @@ class Solver:
                     lambda: transfer.make_workdir(works, job, step, root),
                 )
             case _:
-                async with transfer.transfer(works, job, step, node.sources) as found:
-                    return await self._cached(
-                        node,
-                        root,
-                        vertex,
-                        found.inputs(root, site),
-                        lambda: transfer.place_files(works, job, found, root),
-                    )
+                return await self._copy(node, step, root, vertex, site)
+
+    async def _copy(
+        self, node: StageNode, step: Step, root: Root, vertex: Vertex, site: str
+    ) -> Layer | None:
+        """A copy is known by its files; one from a stage also by the stage that it copies from."""
+        works, job = self.works, self.job
+        quick = await transfer.quick_inputs(job, step, root, node.sources, site)
+        if quick is not None and job.may_use_cache(node.plan.name):
+            found = await works.find(quick, root, job.holding.lease)
+            if found is not None:
+                self.used.append(found.key)
+                await vertex.cached()
+                return found.layer
+        async with transfer.transfer(works, job, step, node.sources) as files:
+            layer = await self._cached(
+                node,
+                root,
+                vertex,
+                files.inputs(root, site),
+                lambda: transfer.place_files(works, job, files, root),
+            )
+        if quick is not None:
+            await works.remember(quick, layer)
+        return layer
 
     async def _cached(
         self, node: StageNode, root: Root, vertex: Vertex, inputs: cache.Inputs, make: Make

@@ -23,7 +23,7 @@ from wirt.image.build.copying import (
     place,
 )
 from wirt.image.build.dockerfile import ast, mode
-from wirt.image.build.graph import Origin
+from wirt.image.build.graph import ImageRef, Origin, StageRef
 from wirt.image.build.outcome import Layer, Root
 from wirt.image.build.pack import fingerprint
 from wirt.image.build.steps import Step
@@ -60,6 +60,33 @@ class Transfer:
             parts = {k: v for k, v in parts.items() if not k.startswith("file ")}
             parts |= cache.files(listed)
         return cache.Inputs(site=site, parts=parts)
+
+
+async def quick_inputs(
+    job: Job, step: Step, root: Root, origins: Origins, site: str
+) -> cache.Inputs | None:
+    """What a copy from a stage or image depends on, said without reading its files; None where
+    only the files themselves tell."""
+    said = step.instruction
+    if not isinstance(said, ast.Copy) or not said.origin:
+        return None
+    origin = origins[said.origin]
+    if not isinstance(origin, (StageRef, ImageRef)):
+        return None
+    source = await job.sources.root(origin)
+    parts = {
+        "the files below it": root.chain_id,
+        "the files to copy from": source.chain_id,
+        "the destination": step.before.path(said.destination),
+        "the sources": cache.digest(
+            [
+                said.destination, said.sources, [[doc.name, doc.content] for doc in said.inline],
+                said.chown, said.chmod, said.link, said.parents, said.exclude,
+            ]
+        ),
+        "the time of files": str(root.epoch),
+    }  # fmt: skip
+    return cache.Inputs(site=f"{site}*", parts=parts)
 
 
 @asynccontextmanager

@@ -36,7 +36,7 @@ class BuildWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     ``context_url``: the context is fetched from there; otherwise the body brings it as a tar.
     ``args``: build arguments. ``secrets``: id to base64. ``credentials``: by registry.
     ``no_cache``: names of stages, or ``["*"]``. ``shm_size``: bytes. ``ulimits``:
-    ``NAME=SOFT[:HARD]``. ``extra_hosts``: ``NAME:IP``.
+    soft and hard by name, -1 for none. ``extra_hosts``: ``NAME:IP``.
     ``check``: build nothing, only look for mistakes. ``ignore``: the text of the context's
     ``.dockerignore``, for the checks; the client has applied it already.
     ``verify``: build a second time without the cache and compare. ``isolation``: of RUN steps.
@@ -58,7 +58,7 @@ class BuildWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     network: str = "default"
     extra_hosts: tuple[str, ...] = ()
     shm_size: int | None = None
-    ulimits: tuple[str, ...] = ()
+    ulimits: dict[str, tuple[int, int]] = {}
     isolation: Isolation = Isolation.CONTAINER
     output: Output = Output()
     check: bool = False

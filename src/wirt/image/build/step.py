@@ -11,7 +11,7 @@ one with no parents (:class:`~wirt.privileged.protocol.ApplyLayer`) and names it
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
@@ -129,7 +129,7 @@ class RunStep:
     script goes into ``argv`` or here). ``timeout``: seconds, or None for no limit.
     ``epoch``: Unix seconds to which the times of changed files are clamped, or None: as they are.
     ``isolation``: a container, or a microVM for what shall not run on this host's kernel.
-    ``shm_size``: bytes. ``keep_failed``: keep a failed step's state for a debugging shell
+    ``shm_size``: bytes. ``ulimits``: soft and hard by name, -1 for none. ``keep_failed``: keep a failed step's state for a debugging shell
     (:attr:`StepFailed.guest`). ``name``: for people, as ``[build 3/7]``.
     """
 
@@ -148,6 +148,7 @@ class RunStep:
     isolation: Isolation = Isolation.CONTAINER
     resources: Resources = field(default_factory=Resources)
     shm_size: int | None = None
+    ulimits: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     keep_failed: bool = False
     name: str = ""
 
