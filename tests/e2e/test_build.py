@@ -64,6 +64,7 @@ def test_a_build_is_run_and_found_again(live: Live, context: Path, tmp_path: Pat
     again = live.wirt(*words, "-q", str(context))
     assert again.stdout == f"{image_id}\n"
     assert live.wirt(*words, str(context)).stderr.count("CACHED") == 10
+    live.wirt(*words, "--ulimit", "nofile=77", "--build-arg", "GREETING=u", str(context))
     other = live.wirt(*words, "--explain", "--build-arg", "GREETING=bye", str(context)).stderr
     assert "ran because the variable GREETING changed" in other
     assert live.wirt("run", "--rm", "made:1").stdout == "bye world\n"
@@ -151,3 +152,30 @@ def test_an_interrupted_build_leaves_nothing(live: Live, context: Path) -> None:
     from e2e.test_life import eventually
 
     eventually(lambda: not list(guests.iterdir()))
+
+
+def test_the_cache_travels(live: Live, instance: Live, context: Path, tmp_path: Path) -> None:
+    """Results and cache mounts go from one host to another, and the archive does not grow."""
+    words = ("build", "-q", "-t", "made:1", "--secret", f"id=key,src={tmp_path}/key")
+    folder = tmp_path / "cache"
+    live.wirt("save", "-o", str(tmp_path / "base.tar"), "busybox")
+    instance.wirt("rmi", "-f", "busybox")
+    instance.wirt("load", "-i", str(tmp_path / "base.tar"))
+    first = live.wirt(*words, "--cache-to", f"type=local,dest={folder}", str(context)).stdout
+    size = (folder / "wirt-build-cache.tar").stat().st_size
+    taken = ("--cache-from", f"type=local,src={folder}", "--progress", "plain", str(context))
+    done = instance.wirt(*(word for word in words if word != "-q"), *taken)
+    assert done.stderr.count("CACHED") == 9  # all but the export of the image
+    assert instance.wirt(*words, str(context)).stdout == first
+    assert instance.wirt("run", "--rm", "made:1").stdout == "hello world\n"
+    (context / "src" / "name").write_text("again\n")
+    instance.wirt(*words, str(context))
+    assert instance.wirt("run", "--rm", "made:1", "cat", "/runs").stdout == "2\n"
+    live.wirt(*words, "--cache-to", str(folder), str(context))
+    assert [path.name for path in folder.iterdir()] == ["wirt-build-cache.tar"]
+    assert abs((folder / "wirt-build-cache.tar").stat().st_size - size) < size // 2
+    (folder / "wirt-build-cache.tar").write_bytes(b"nonsense" * 200)
+    done = instance.wirt(*words, "--cache-from", str(folder), str(context), code=None)
+    assert done.returncode != 0
+    for each in (live, instance):
+        clean(each, "made:1")

@@ -20,6 +20,7 @@ SAYS = {
     "03_network.sh": "resolved and answered",
     "04_volume.sh": "written by a container\nand by a container",
     "05_events.py": "7",
+    "06_build.sh": "HELLO FROM A BUILD",
 }
 """What an example's output must hold."""
 

@@ -31,9 +31,18 @@ def build(call: Call) -> int:
 
     place = Place(call)
     wish = gather(call, place)
+    for text in call.many("cache-from"):
+        from wirt.cli.buildcache import take
+
+        take(call.daemon, text)
     while True:
         try:
-            return _tell(call, _once(call, place, wish))
+            result = _once(call, place, wish)
+            for text in call.many("cache-to"):
+                from wirt.cli.buildcache import put
+
+                put(call.daemon, text, result)
+            return _tell(call, result)
         except Exception as error:
             if not _more_credentials(place, wish, error):
                 raise

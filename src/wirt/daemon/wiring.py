@@ -11,6 +11,7 @@ from wirt.aio import Nursery
 from wirt.api.http.app import Noun, application
 from wirt.api.native.archive import ArchiveRoutes
 from wirt.api.native.build import BuildRoutes
+from wirt.api.native.build_cache import BuildCacheRoutes
 from wirt.api.native.changes import ChangeRoutes
 from wirt.api.native.guests import GuestRoutes
 from wirt.api.native.images import ImageRoutes
@@ -31,6 +32,7 @@ from wirt.host.archive import Archive
 from wirt.host.attach import Attach
 from wirt.host.build.bases import Bases
 from wirt.host.build.build import Build
+from wirt.host.build.exchange import Exchange
 from wirt.host.build.fetch import Fetch
 from wirt.host.build.finish import Finish as FinishBuild
 from wirt.host.build.ground import BuildGround
@@ -198,6 +200,9 @@ class Builds:
         )  # fmt: skip
         self.caches = files.parts.build_caches
         self.steps = Steps(self.ground, self.caches)
+        self.exchange = Exchange(
+            pipes=files.pipes, store=files.store, table=files.build_cache, caches=self.caches
+        )
         works = Works(
             pipes=files.pipes, store=files.store, layers=files.layers, helper=ground.helper,
             cache=files.build_cache, runner=self.steps,
@@ -326,6 +331,7 @@ class Daemon:
                 images=files.images, load=files.load, save=files.save, importer=files.import_image
             ),
             BuildRoutes(build=self._builds.build),
+            BuildCacheRoutes(exchange=self._builds.exchange),
             RemoteRoutes(
                 pull=files.pull, push=files.push, look=Look(files.registries)
             ),

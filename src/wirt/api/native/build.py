@@ -45,7 +45,15 @@ class BuildRoutes:
                 await tell({"check": checked.text, "warnings": len(checked.findings)})
                 return None
             made = await self._build.run(wish, _rest(request), tell)
-            await tell({"image": made.id, "names": list(made.names), "manifest": made.manifest})
+            await tell(
+                {
+                    "image": made.id,
+                    "names": list(made.names),
+                    "manifest": made.manifest,
+                    "keys": list(made.keys),
+                    "mounts": list(made.mounts),
+                }
+            )
             if made.output is not None:
                 await tell({"bytes": True})
             return made.output

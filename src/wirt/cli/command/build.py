@@ -35,6 +35,8 @@ COMMAND = Command(
             "build-context", kind="list", value="NAME=PLACE",
             help="Further context: a directory, or docker-image://IMAGE",
         ),
+        Flag("cache-from", kind="list", value="type=local,src=DIR", help="Take results from there"),
+        Flag("cache-to", kind="list", value="type=local,dest=DIR", help="Put the results there"),
         Flag("check", kind="bool", help="Only look for mistakes in the Dockerfile"),
         Flag("explain", kind="bool", help="Say why steps were not taken from the cache"),
         Flag("file", "f", value="FILE", help="Name of the Dockerfile, - for standard input"),

@@ -65,6 +65,14 @@ class Asked:
         return platform_args(self.platform, platform.host(), self.wish.target)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Solved:
+    """The target's root, and the keys of the results that it is made of."""
+
+    root: Root
+    keys: tuple[str, ...]
+
+
 class Build:
     """The use case."""
 
@@ -198,11 +206,12 @@ class Build:
             graph, bases = await self._plan(asked, held, progress)
             self._check(asked, graph, bases)
             await self._checks.before_build(asked.question, asked.wish, asked.known, progress)
-            root = await self._solve(asked, graph, bases, held, progress)
+            solved = await self._solve(asked, graph, bases, held, progress)
             if asked.wish.verify:
                 again = await self._solve(asked, graph, bases, held, progress, cached=False)
-                _compare(root, again)
-            return await self._deliver(asked, graph, root, held, progress)
+                _compare(solved.root, again.root)
+            made = await self._deliver(asked, graph, solved.root, held, progress)
+            return replace(made, keys=solved.keys, mounts=_cache_mounts(graph))
 
     async def _deliver(
         self, asked: Asked, graph: Graph, root: Root, held: Holding, progress: Progress
@@ -275,7 +284,7 @@ class Build:
         progress: Progress,
         *,
         cached: bool = True,
-    ) -> Root:
+    ) -> Solved:
         solver: Solver
 
         async def root_of(origin: object) -> Root:
@@ -297,12 +306,24 @@ class Build:
         finally:
             await shielded(self._tidy(sources))
         await self._works.cache.touch(solver.used, now=time.time_ns())
-        return root
+        return Solved(root=root, keys=tuple(solver.used))
 
     async def _tidy(self, sources: Sources) -> None:
         await sources.discard_read()
         if sources.temporary_layers:
             await self._works.layers.drop(Orphans(chain_ids=sources.temporary_layers))
+
+
+def _cache_mounts(graph: Graph) -> tuple[str, ...]:
+    """Ids of the cache mounts of all steps."""
+    return tuple(
+        mount.id or step.before.path(mount.target or "/")
+        for node in graph.stages
+        for step in node.plan.steps
+        if isinstance(step.instruction, ast.Run)
+        for mount in step.instruction.mounts
+        if mount.kind is ast.MountKind.CACHE
+    )
 
 
 def _check_name(name: str) -> None:

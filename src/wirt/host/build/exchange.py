@@ -11,7 +11,7 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -56,28 +56,30 @@ class Exchange:
 
     # --- out --------------------------------------------------------------------------------
 
-    async def export(self, keys: Sequence[str], mounts: Sequence[str]) -> AsyncIterator[bytes]:
+    async def export(
+        self, keys: Sequence[str], mounts: Sequence[str]
+    ) -> AsyncGenerator[bytes, None]:
         """The archive of these results and cache mounts; what is no longer there is left out."""
         with contextlib.ExitStack() as stack:
             lease = stack.enter_context(self._store.lease())
             found = [row for key in dict.fromkeys(keys) if (row := await self._table.get(key))]
-            steps = tuple(row for row in found if await self._held(row, lease))
+            steps = [row for row in found if self._held(row, lease)]
             files: list[Upload] = []
-            stack.callback(lambda: [one.discard() for one in files])
             there: list[str] = []
             for mount in dict.fromkeys(mounts):
                 made = await self._mount(mount)
                 if made is not None:
+                    stack.callback(made.discard)
                     files.append(made)
                     there.append(mount)
-            contents = Contents(edition=EDITION, steps=steps, mounts=tuple(there))
+            contents = Contents(edition=EDITION, steps=tuple(steps), mounts=tuple(there))
             async with contextlib.aclosing(
                 self._pipes.drain(lambda sink: self._write(sink, contents, files))
             ) as written:
                 async for chunk in written:
                     yield chunk
 
-    async def _held(self, row: CachedStep, lease: Lease) -> bool:
+    def _held(self, row: CachedStep, lease: Lease) -> bool:
         if not row.blob:
             return True
         blob = Digest.parse(row.blob)

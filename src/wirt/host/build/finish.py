@@ -27,11 +27,14 @@ from wirt.state.images import ImageTable, LayerRow, Orphans
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
     """What was built. ``id``: of the image, or empty where none was to be made. ``new``: the image
-    was not there before. ``output``: the bytes that were asked for."""
+    was not there before. ``keys`` and ``mounts``: the results of steps that it is made of, and ids
+    of cache mounts. ``output``: the bytes that were asked for."""
 
     id: str = ""
     manifest: str = ""
     new: bool = False
+    keys: tuple[str, ...] = ()
+    mounts: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     output: AsyncIterator[bytes] | None = None
 

@@ -140,6 +140,7 @@ class Solver:
                 lambda: transfer.place_files(works, job, files, root),
             )
         if quick is not None:
+            self.used.append(quick.key)
             await works.remember(quick, layer)
         return layer
 
@@ -154,6 +155,7 @@ class Solver:
                 self.used.append(found.key)
                 await vertex.cached()
                 return found.layer
+        self.used.append(inputs.key)
         if job.wish.explain:
             earlier = await works.cache.recent(inputs.site)
             why = cache.explain(inputs, [row.inputs for row in earlier])

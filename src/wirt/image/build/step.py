@@ -129,8 +129,9 @@ class RunStep:
     script goes into ``argv`` or here). ``timeout``: seconds, or None for no limit.
     ``epoch``: Unix seconds to which the times of changed files are clamped, or None: as they are.
     ``isolation``: a container, or a microVM for what shall not run on this host's kernel.
-    ``shm_size``: bytes. ``ulimits``: soft and hard by name, -1 for none. ``keep_failed``: keep a failed step's state for a debugging shell
-    (:attr:`StepFailed.guest`). ``name``: for people, as ``[build 3/7]``.
+    ``shm_size``: bytes. ``ulimits``: soft and hard by name, -1 for none.
+    ``keep_failed``: keep a failed step's state for a debugging shell (:attr:`StepFailed.guest`).
+    ``name``: for people, as ``[build 3/7]``.
     """
 
     argv: tuple[str, ...]
