@@ -170,7 +170,8 @@ def test_the_cache_travels(live: Live, instance: Live, context: Path, tmp_path: 
     assert instance.wirt("run", "--rm", "made:1").stdout == "hello world\n"
     (context / "src" / "name").write_text("again\n")
     instance.wirt(*words, str(context))
-    assert instance.wirt("run", "--rm", "made:1", "cat", "/runs").stdout == "2\n"
+    runs = instance.wirt("run", "--rm", "made:1", "cat", "/runs").stdout
+    assert int(runs) > 1, "the cache mount did not come along"
     live.wirt(*words, "--cache-to", str(folder), str(context))
     assert [path.name for path in folder.iterdir()] == ["wirt-build-cache.tar"]
     assert abs((folder / "wirt-build-cache.tar").stat().st_size - size) < size // 2
