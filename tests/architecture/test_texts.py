@@ -91,3 +91,11 @@ def test_generated_pages_are_what_the_source_says(name: str) -> None:
     page = source.ROOT / name
     assert page.exists(), "make docs"
     assert page.read_text() == reference.PAGES[name](), f"{name} is stale: make docs"
+
+
+def test_every_debian_package_is_named_once() -> None:
+    lines = (source.ROOT / "tools" / "packages.txt").read_text().splitlines()
+    named = [line.split() for line in lines if line and not line.startswith("#")]
+    assert {kind for kind, _ in named} == {"run", "build", "test"}
+    names = [name for _, name in named]
+    assert sorted(set(names)) == sorted(names)

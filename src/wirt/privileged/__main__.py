@@ -21,6 +21,7 @@ from wirt.errors import Invalid, WirtError
 from wirt.layout import Layout
 from wirt.linux.cgroup import Cgroups
 from wirt.privileged import faults, registry, view
+from wirt.privileged.calls import filter_program
 from wirt.privileged.context import Context
 from wirt.privileged.rulewatch import RuleWatch
 from wirt.privileged.server import Server
@@ -163,6 +164,7 @@ def main(argv: list[str]) -> NoReturn:
         )
         context.cgroups.create(layout.keeper_cgroup)
         faults.arm()
+        filter_program()  # once, for all children
         ears = watches(layout)
         server = Server(context, listen(layout.helper_socket, uid, gid), registry.routes(), ears)
     except WirtError as error:

@@ -1,7 +1,8 @@
 """Work on hostile bytes in a child process that can reach nothing but one tree.
 
 The child enters the tree (its ``enter`` function mounts and changes root), then loses every
-descriptor, capability and the ability to import code, and only then reads the first hostile byte.
+descriptor, capability, many system calls (:mod:`wirt.privileged.calls`) and the ability to import
+code, and only then reads the first hostile byte.
 Whatever it would load later (a codec, a module, a name service library) would come from the tree
 itself, which has been an attack; so all imports happen before the fork.
 """
@@ -21,6 +22,7 @@ import msgspec
 from wirt.errors import Exhausted, Internal, Kind, WirtError
 from wirt.linux import libc
 from wirt.privileged.answers import Answer, to_error, to_failure
+from wirt.privileged.calls import filter_program
 from wirt.privileged.protocol import Failure
 
 A = TypeVar("A")
@@ -58,6 +60,7 @@ def run(work: Callable[[], A], kind: type[A], *, enter: Callable[[], None], righ
     Errors of the child are raised here again: WirtError kinds and OSErrors. A child that was
     killed is :class:`~wirt.errors.Exhausted` (memory), one that crashed Internal.
     """
+    filter_program()  # libseccomp is not to be found any more once the child has entered
     reader, writer = os.pipe()
     parent = os.getpid()
     pid = os.fork()
@@ -142,6 +145,8 @@ def _confine(rights: Rights) -> None:
         resource.setrlimit(limit, (value, value))
     libc.keep_capabilities(rights.capabilities)
     libc.prctl(libc.PR_SET_NO_NEW_PRIVS, 1)
+    if code := filter_program():
+        libc.set_seccomp(code)
 
 
 def _read_all(fd: int) -> bytes:
