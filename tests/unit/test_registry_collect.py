@@ -8,9 +8,11 @@ import random
 from pathlib import Path
 
 from registrylab import Client, Lab, digest_of, image, lab
+from waiting import PATIENCE
 
 REPOSITORY = "busy/app"
-SECONDS = 1.5
+ENOUGH = {"pushed": 40, "deleted": 10, "collected": 6}
+"""How much must have happened; how long that takes depends on the machine."""
 
 
 async def whole(ask: Client, reference: str) -> None:
@@ -49,18 +51,25 @@ def test_what_is_deleted_leaves_the_disk_and_nothing_else(tmp_path: Path) -> Non
     asyncio.run(story())
 
 
+def short(counts: dict[str, int]) -> bool:
+    """Whether too little has happened yet."""
+    return any(counts[what] < least for what, least in ENOUGH.items())
+
+
 def test_pushes_and_deletions_while_collecting(tmp_path: Path) -> None:
-    """Four clients push, mount and delete the same few images while the collector runs without a
-    pause and without grace; a push that was answered 201 is whole until it is deleted."""
+    """Four clients push, mount and delete images of the same few layers while the collector runs
+    without a pause and without grace; a push that was answered 201 is whole until it is deleted."""
     counts = {"pushed": 0, "retried": 0, "deleted": 0, "collected": 0}
 
-    async def user(own: Lab, ask: Client, number: int, end: float) -> None:
+    async def user(ask: Client, number: int, end: float) -> None:
         chance = random.Random(number)
         layers = [b"layer %d" % n for n in range(4)]
-        while asyncio.get_running_loop().time() < end:
+        while short(counts) and asyncio.get_running_loop().time() < end:
             tag = f"t{number}"
             chosen = chance.sample(layers, 2)
-            config = b"config of %d" % chance.randrange(3)
+            # one part of its own: what everybody pushes all the time is never out of use for as
+            # long as a collection takes on a slow machine
+            config = b"config %d of %d" % (counts["pushed"], number)
             for data in (config, *chosen):
                 await ask.blob(REPOSITORY, data)
             done = await ask.manifest(REPOSITORY, tag, image(config, chosen))
@@ -82,10 +91,10 @@ def test_pushes_and_deletions_while_collecting(tmp_path: Path) -> None:
     async def story() -> None:
         async with lab(tmp_path) as own:
             ask = await own.serve()
-            end = asyncio.get_running_loop().time() + SECONDS
+            end = asyncio.get_running_loop().time() + PATIENCE
             async with asyncio.TaskGroup() as group:
                 collecting = group.create_task(collector(own))
-                users = [group.create_task(user(own, ask, n, end)) for n in range(4)]
+                users = [group.create_task(user(ask, n, end)) for n in range(4)]
                 await asyncio.wait(users)
                 collecting.cancel()
             for tag in (await ask("GET", f"/v2/{REPOSITORY}/tags/list")).json["tags"]:
@@ -95,8 +104,7 @@ def test_pushes_and_deletions_while_collecting(tmp_path: Path) -> None:
             assert own.files() == set()
 
     asyncio.run(story())
-    assert counts["pushed"] > 5, counts
-    assert counts["collected"] > 5, counts
+    assert not short(counts), counts
 
 
 def test_a_head_keeps_a_blob_for_who_is_about_to_name_it(tmp_path: Path) -> None:
