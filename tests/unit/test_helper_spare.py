@@ -15,17 +15,24 @@ from helping import (
     launch_verb,
     story_of,
 )
+from waiting import eventually
 from wirt.privileged import protocol as p
 from wirt.privileged.client import Helper
 
 __all__ = ["helper_path"]
 
 
+async def the_one(path: Path) -> int:
+    """The pid of the helper's only child, once it has forked one and reaped those that ended."""
+    await eventually(lambda: len(children(path)) == 1, "one child waits")
+    return children(path)[0]
+
+
 def test_one_child_waits_for_work_and_is_replaced(path: Path) -> None:
     async def story(helper: Helper) -> None:
         await helper.call(p.Ping())
         for _ in range(3):
-            (waiting,) = children(path)
+            waiting = await the_one(path)
             launched, fds = await helper.call(launch_verb("a"))
             assert launched.keeper_pid == waiting
             os.close(fds[0])
@@ -39,7 +46,7 @@ def test_one_child_waits_for_work_and_is_replaced(path: Path) -> None:
 def test_work_is_done_though_the_child_that_waited_was_killed(path: Path) -> None:
     async def story(helper: Helper) -> None:
         await helper.call(p.Ping())
-        (waiting,) = children(path)
+        waiting = await the_one(path)
         end(waiting)
         await helper.call(p.KillGuest(id=ID))
         read, write = os.pipe()
@@ -54,7 +61,7 @@ def test_work_is_done_though_the_child_that_waited_was_killed(path: Path) -> Non
 def test_large_work_is_for_a_new_child(path: Path) -> None:
     async def story(helper: Helper) -> None:
         await helper.call(p.Ping())
-        (waiting,) = children(path)
+        waiting = await the_one(path)
         launch = msgspec.structs.replace(launch_verb("a"), files={"x": "y" * 100_000})
         launched, fds = await helper.call(launch)
         assert launched.keeper_pid != waiting
