@@ -241,6 +241,7 @@ def keeper(
 ) -> Iterator[Keeper]:
     """A keeper started in ``run`` with this configuration; killed at the end with its children."""
     (run / "keeper.conf").write_bytes(encode_record(conf))
+    before = set(_children(os.getpid()))
     with (run / "keeper.err").open("wb") as errors:
         process = subprocess.Popen(
             [*wrap, str(KEEPER), str(run)],
@@ -257,7 +258,13 @@ def keeper(
             client.close()
         left = _kill_tree(process.pid) - {process.pid}
         process.wait()
-        until(lambda: not [pid for pid in left if not _reaped(pid)], "their end")
+
+        def gone() -> bool:
+            """The first process of a namespace waits for those of it that we adopted meanwhile."""
+            adopted = set(_children(os.getpid())) - before
+            return not [pid for pid in left | adopted if not _reaped(pid)]
+
+        until(gone, "their end")
         complaint = (run / "keeper.err").read_text()
     assert complaint == "", complaint
 

@@ -202,9 +202,10 @@ static void listener_ready(struct keeper *keeper, struct source *source, uint32_
     source_open(keeper, &connection->source, steal_fd(fd), EPOLLIN, connection_ready);
 }
 
+/* Where the socket can be seen, somebody listens: so it is named last. */
 static int listen_here(void)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "keeper.sock"};
+    struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "keeper.new"};
     cleanup_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
@@ -213,7 +214,8 @@ static int listen_here(void)
     mode_t mask = umask(0077);
     int bound = bind(fd, (struct sockaddr *)&address, sizeof address);
     umask(mask);
-    if (bound < 0 || chmod(address.sun_path, 0660) < 0 || listen(fd, 64) < 0)
+    if (bound < 0 || chmod(address.sun_path, 0660) < 0 || listen(fd, 64) < 0 ||
+        rename(address.sun_path, "keeper.sock") < 0)
         return -errno;
     return steal_fd(fd);
 }

@@ -146,3 +146,20 @@ def test_what_does_not_run(host: Tour, tmp_path: Path) -> None:
         refused = live.wirt("cp", *words, code=4).stderr
         assert f"a {host.kind} must run for it" in refused
         assert "--as container" in refused
+
+
+def test_a_volume_of_what_never_ran(shared_instance: Live, tmp_path: Path) -> None:
+    """The image has no such directory, and none is left in the container's own layer."""
+    live = shared_instance
+    (tmp_path / "f").write_text("early\n")
+    live.wirt("create", "--name", "never", "-v", "early:/deep/place", "busybox", "ls", "/deep")
+    try:
+        live.wirt("cp", str(tmp_path / "f"), "never:/deep/place/f")
+        live.wirt("cp", "never:/deep/place/f", str(tmp_path / "back"))
+        assert (tmp_path / "back").read_text() == "early\n"
+        assert live.wirt("diff", "never").stdout == ""
+        seen = live.wirt("run", "--rm", "-v", "early:/x", "busybox", "cat", "/x/f")
+        assert seen.stdout == "early\n"
+    finally:
+        live.wirt("rm", "never")
+        live.wirt("volume", "rm", "early")

@@ -23,7 +23,7 @@ from wirt.privileged.overlay import mount_overlay, pivot_into, private_mounts
 from wirt.privileged.paths import layer_diffs, volume_path
 from wirt.privileged.protocol import TreeSource
 from wirt.privileged.rootfs import make_upper
-from wirt.privileged.walk import Directories, clean
+from wirt.privileged.stubs import Point, Stubs
 
 _FLAGS = libc.MS_NODEV | libc.MS_NOSUID | libc.MS_NOEXEC
 
@@ -36,12 +36,13 @@ class View:
     keep: tuple[int, ...] = ()
 
 
-def places(layout: Layout) -> tuple[Path, Path]:
-    """Root's own empty directories, on which guests' files are mounted for a moment."""
-    return layout.run / "view", layout.run / "view-ids"
+def places(layout: Layout) -> tuple[Path, Path, Path]:
+    """Root's own empty directories, on which guests' files are mounted for a moment: the files,
+    layers with other owners, and mount points that are in no layer."""
+    return layout.run / "view", layout.run / "view-ids", layout.run / "view-stubs"
 
 
-def ready_places(layout: Layout) -> tuple[Path, Path]:
+def ready_places(layout: Layout) -> tuple[Path, Path, Path]:
     """The same, and they are there: where there is a helper, it made them."""
     for place in places(layout):
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -133,10 +134,11 @@ class Views:
         users = None
         if source.idmap is not None:
             users = self._keep(userns.make(source.idmap, network=False).user)
-        spot, ids = ready_places(self.layout)
+        spot, ids, stubs = ready_places(self.layout)
         mounts = _Mounts(
             spot=spot,
             ids=ids,
+            stubs=Stubs(spot, stubs, owner=source.idmap or 0),
             state=self.layout.state,
             layers=layers,
             upper=upper if upper is not None and upper.is_dir() else None,
@@ -157,11 +159,13 @@ class Views:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Mounts:
     """The files of a guest that does not run. ``spot`` and ``ids``: empty directories to mount on.
+    ``stubs``: make places for binds that the image does not have, as a start does.
     ``users``: a user namespace like the guest's private one; its own layer is numbered so already,
     the image's layers and the volumes below ``state`` are shown so."""
 
     spot: Path
     ids: Path
+    stubs: Stubs
     state: Path
     layers: list[Path]
     upper: Path | None
@@ -171,17 +175,34 @@ class _Mounts:
     def enter_to_read(self) -> None:
         """Nothing can be written, so the guest may be started meanwhile."""
         layers = self._layers()
-        layers += [self.upper] if self.upper is not None else []
-        mount_overlay(self.spot, layers, flags=_FLAGS | libc.MS_RDONLY)
+        own = [self.upper] if self.upper is not None else []
+
+        def mount(stubs: list[Path]) -> None:
+            mount_overlay(self.spot, [*layers, *stubs, *own], flags=_FLAGS | libc.MS_RDONLY)
+
+        self._stack(mount)
         self._finish(write=False)
 
     def enter_to_write(self) -> None:
         """Changes go to the guest's own layer and its volumes."""
-        assert self.upper is not None, "made before"
-        work = self.upper.with_name("work")
-        mount_overlay(self.spot, self._layers(), upper=self.upper, work=work, flags=_FLAGS)
-        _make_targets(self.spot, self.binds)
+        upper = self.upper
+        assert upper is not None, "made before"
+        layers, work = self._layers(), upper.with_name("work")
+
+        def mount(stubs: list[Path]) -> None:
+            mount_overlay(self.spot, [*layers, *stubs], upper=upper, work=work, flags=_FLAGS)
+
+        self._stack(mount)
         self._finish(write=True)
+
+    def _stack(self, mount: Callable[[list[Path]], None]) -> None:
+        """The overlay; once more with a layer of missing mount points."""
+        mount([])
+        wanted = [Point(target=t, is_file=path.is_file()) for path, t, _ in self.binds]
+        if self.stubs.make(wanted):
+            for _ in ("the overlay", "the links to its layers"):
+                libc.umount2(self.spot)
+            mount([self.stubs.place])
 
     def _layers(self) -> list[Path]:
         private_mounts()
@@ -239,21 +260,3 @@ def _inside(root: Path, target: str) -> Iterator[str]:
         yield f"/proc/self/fd/{found}"
     finally:
         os.close(found)
-
-
-def _make_targets(root: Path, binds: list[tuple[Path, str, bool]]) -> None:
-    """Make missing mount points, in a child that sees nothing but the guest's root."""
-    if not binds:
-        return
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.chroot(root)
-            os.chdir("/")
-            top = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
-            for _, target, _ in binds:
-                with contextlib.suppress(OSError):
-                    Directories(top, on_made=lambda _: None).open(clean(os.fsencode(target)))
-        finally:
-            os._exit(0)
-    os.waitpid(pid, 0)

@@ -188,7 +188,7 @@ def _view(
     """The views; a guest that never ran has changed nothing."""
     if isinstance(upper, Path) and not upper.is_dir():
         upper = layers
-    spot, ids = ready_places(ctx.layout)
+    spot, ids, _ = ready_places(ctx.layout)
     users = None if idmap is None else userns.make(idmap, network=False).user
     try:
         yield ChangeView(spot=spot, ids=ids, layers=layers, upper=upper, users=users, settle=settle)
