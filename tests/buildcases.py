@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 BASE = "FROM localhost/busybox\n"
 NAMED = "FROM localhost/busybox AS one\n"
+PLACES = "mounts: it leaves the places of files in the image"
 VOLUMES = "volumes: it makes their directories in the image"
 FILES: Mapping[str, str] = {
     "a.txt": "a\n",
@@ -27,8 +28,8 @@ FILES: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """A Dockerfile. ``args`` are build arguments; ``files`` come to the context besides
-    :data:`FILES`; ``lacks``: why the judge differs, "" when it must not.
+    """A Dockerfile. ``args`` are build arguments, ``secrets`` texts by id; ``files`` come to the
+    context besides :data:`FILES`; ``lacks``: why the judge differs, "" when it must not.
 
     ``gives``: files of the image as ``MODE CONTENT``, ``MODE /`` for a directory, "" for nothing.
     ``says``: lines of its configuration, as ``Env NAME=value`` or ``Cmd word word``."""
@@ -37,6 +38,7 @@ class Case:
     text: str
     args: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict)
     target: str = ""
     lacks: str = ""
     gives: Mapping[str, str] = field(default_factory=dict)
@@ -166,6 +168,14 @@ CASES = (
     _on("mount-bind", "RUN --mount=type=bind,source=dir,target=/m cat /m/one > /out\n"),
     Case(name="mount-bind-stage", text=f"{NAMED}RUN mkdir /d; echo x > /d/y\n{BASE}"
          "RUN --mount=type=bind,from=one,source=/d,target=/m cat /m/y > /out\n"),
+    Case(name="mount-bind-file",
+         text=f"{NAMED}RUN echo x > /y\n{BASE}"
+         "RUN --mount=type=bind,from=one,source=/y,target=/m/n cat /m/n > /out\n", lacks=PLACES,
+         gives={"out": "644 x\n", "m": ""}),
+    _on("mount-secret", "RUN --mount=type=secret,id=s wc -c < /run/secrets/s > /out\n"
+        "RUN --mount=type=secret,id=s,target=/t stat -c %a /t > /mode\n",
+        secrets={"s": "secret"}, lacks=PLACES,
+        gives={"out": "644 6\n", "mode": "644 400\n", "t": "", "run/secrets": ""}),
     _on("mount-tmpfs", "RUN --mount=type=tmpfs,target=/m echo x > /m/y; ls /m > /out\n"),
     _on("mount-cache", "RUN --mount=type=cache,target=/m echo x > /m/y; ls /m > /out\n"),
     _on("run-network", "RUN --network=none true\nRUN echo x > /out\n", lacks="RUN --network",

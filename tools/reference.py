@@ -10,6 +10,7 @@ from typing import Protocol
 
 from aiohttp import web
 
+import dockerfilepage
 import kinds
 import wirt.api.native
 from wirt import discover
@@ -71,6 +72,7 @@ def all_routes() -> list[web.RouteDef]:
 
 PAGES: Mapping[str, Callable[[], str]] = {
     "docs/reference/cli.md": commands.markdown,
+    "docs/reference/dockerfile.md": dockerfilepage.page,
     "docs/reference/errors.md": errors,
     "docs/reference/kinds.md": kinds.page,
     "docs/reference/openapi.json": document,

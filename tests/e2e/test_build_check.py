@@ -52,7 +52,9 @@ def test_a_check_of_standard_input_and_of_nonsense(shared_instance: Live, tmp_pa
 
 def test_a_build_warns_and_fails_only_when_asked_to(shared_instance: Live, tmp_path: Path) -> None:
     text = "FROM scratch as b\nCOPY file /\n"
-    done = shared_instance.wirt("build", "-t", "warned", context(tmp_path, text))
+    place = context(tmp_path, text)
+    done = shared_instance.wirt("build", "--build-arg=no=1", "-t", "warned", place)
+    assert "'no' is not used: no ARG declares it" in done.stderr
     assert "FromAsCasing" in done.stderr
     assert "Dockerfile:1:14" in done.stderr
     shared_instance.wirt("rmi", "warned")

@@ -59,8 +59,7 @@ class Buildah:
 
     def build(self, context: Path, case: Case) -> bytes | None:
         """The image as a docker archive; None when buildah refuses the file."""
-        words = [f"--build-arg={name}={value}" for name, value in case.args.items()]
-        words += ["--target", case.target] if case.target else []
+        words = _words(context, case)
         built = self.run(
             "bud", "--format=docker", "--layers=false", "--pull-never", "-q", "-t", "made",
             "--network=none", *words, str(context),
@@ -90,6 +89,16 @@ def judge(
     shared_instance.wirt("tag", "busybox", "localhost/busybox")
     yield shared_instance, buildah
     shared_instance.wirt("rmi", "localhost/busybox")
+
+
+def _words(context: Path, case: Case) -> list[str]:
+    """The flags of a case, which both builders read alike."""
+    words = [f"--build-arg={name}={value}" for name, value in case.args.items()]
+    for name, text in case.secrets.items():
+        source = context.parent / f"{context.name}-{name}"
+        source.write_text(text)
+        words.append(f"--secret=id={name},src={source}")
+    return [*words, "--target", case.target] if case.target else words
 
 
 def _context(place: Path, case: Case) -> None:
@@ -195,8 +204,7 @@ def _told(config: dict[str, Any]) -> dict[str, Any]:
 def test_both_build_the_same(judge: tuple[Live, Buildah], tmp_path: Path, case: Case) -> None:
     live, buildah = judge
     _context(tmp_path, case)
-    words = [f"--build-arg={name}={value}" for name, value in case.args.items()]
-    words += ["--target", case.target] if case.target else []
+    words = _words(tmp_path, case)
     live.wirt("build", "-q", "--network=none", "-t", "made", *words, str(tmp_path))
     try:
         ours = live.pipe("save", "made")

@@ -331,6 +331,7 @@ def test_latin_comments_are_let_be_and_latin_instructions_are_not() -> None:
         b"FROM a\n" + b"#" * lines.MAX_BYTES,
         b"FROM a\n" + b"\n" * lines.MAX_LINES,
         b"FROM a\n" + b"RUN b\n" * lines.MAX_INSTRUCTIONS,
+        b"FROM a\n" * 1001,
         b"FROM a\nRUN " + b" ".join(b"<<a%d" % n for n in range(2000)),
     ],
 )

@@ -15,6 +15,7 @@ from wirt.image.build.dockerfile.ast import Dockerfile
 from wirt.image.build.dockerfile.expand import expand_from
 from wirt.image.build.dockerfile.lint import report, rules
 from wirt.image.build.dockerfile.lint.subject import Finding, Subject
+from wirt.image.build.dockerfile.scope import unused_args
 from wirt.image.build.graph import Question
 from wirt.model.ignore import Ignore
 
@@ -48,6 +49,9 @@ class Checks:
         checked = await self.pipes.call(lambda: _checked(subject))
         for each in checked.findings:
             await progress.warn(_line(subject.file, each))
+        for name in unused_args(question.file, wish.args):
+            message = f"the build argument {name[:100]!r} is not used: no ARG declares it"
+            await progress.warn({"rule": "UnusedBuildArg", "message": message})
         rules.refuse_if_failing(subject, checked.findings)
 
     async def _subject(

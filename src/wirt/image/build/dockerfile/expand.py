@@ -158,6 +158,8 @@ class _Expansion:
                     found.update(dict.fromkeys(ports.parse(each)))
                 except Wrong as error:
                     raise Wrong(error.message, word=word, hint=error.hint) from None
+        if len(found) > ports.MAX_PORTS:
+            raise Wrong(f"EXPOSE has {len(found)} ports, {ports.MAX_PORTS} are allowed")
         return tuple(found)
 
     def _transfer(self, instruction: Copy | Add) -> Copy | Add:

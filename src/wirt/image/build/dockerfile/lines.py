@@ -17,7 +17,7 @@ from wirt.image.build.dockerfile.words import BLANK
 
 MAX_BYTES = 1024 * 1024
 MAX_LINES = 50_000
-MAX_INSTRUCTIONS = 10_000
+MAX_INSTRUCTIONS = 2_000
 _MARK = "\ufeff"
 _CONTINUED = {
     mark: re.compile(rf"(?:^|[^{re.escape(mark)}])({re.escape(mark)}[ \t]*)$") for mark in "\\`"

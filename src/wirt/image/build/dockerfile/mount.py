@@ -39,7 +39,7 @@ _ALLOWED: Mapping[MountKind, frozenset[str]] = {
     MountKind.CACHE: frozenset(
         {"target", "source", "origin", "readonly", "id", "sharing", "mode", "uid", "gid"}
     ),
-    MountKind.TMPFS: frozenset({"target", "size"}),
+    MountKind.TMPFS: frozenset({"target", "size", "readonly"}),
     MountKind.SECRET: frozenset(
         {"target", "source", "id", "required", "env", "mode", "uid", "gid", "readonly"}
     ),
@@ -152,7 +152,7 @@ def _checked(text: str, given: dict[str, Any]) -> Mount:
             raise Wrong(
                 f"a mount of type {kind.value} has no key {written!r}",
                 word=text,
-                hint=f"it may have: {_keys_of(kind)}",
+                hint=f"it may have: {keys_of(kind)}",
             )
     found = replace(Mount(kind=kind, text=text), **given)
     if kind in {MountKind.BIND, MountKind.CACHE, MountKind.TMPFS} and not found.target:
@@ -175,5 +175,7 @@ def _check_secret(found: Mount, text: str) -> None:
         raise Wrong("the mount does not say which secret", word=text, hint="add id=NAME")
 
 
-def _keys_of(kind: MountKind) -> str:
-    return ", ".join(key for key, name in _KEYS.items() if name in _ALLOWED[kind])
+def keys_of(kind: MountKind) -> str:
+    """What a mount of this kind may say, for people."""
+    allowed = _ALLOWED[kind] | ({"readwrite"} if "readonly" in _ALLOWED[kind] else set())
+    return ", ".join(key for key, name in _KEYS.items() if name in allowed)

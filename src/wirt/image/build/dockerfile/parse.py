@@ -40,6 +40,7 @@ KEYWORDS: Mapping[str, Callable[[Call], Instruction | From]] = {
     "VOLUME": arguments.volume,
     "WORKDIR": arguments.workdir,
 }
+MAX_STAGES = 1000
 _NEVER_TRIGGERS = {"ONBUILD", "FROM", "MAINTAINER"}
 
 
@@ -54,6 +55,9 @@ def parse(data: bytes, name: str = "Dockerfile") -> Dockerfile:
         found = _instruction(logical, text.directives.escape, name)
         if isinstance(found, From):
             stages.append((found, []))
+            if len(stages) > MAX_STAGES:
+                place = Position(found.at.line, found.at.column)
+                raise located(name, place, f"the file has more than {MAX_STAGES} stages")
         elif stages:
             stages[-1][1].append(found)
         elif isinstance(found, Arg):

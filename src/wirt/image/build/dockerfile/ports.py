@@ -9,6 +9,8 @@ from wirt.image.build.dockerfile.problem import Wrong, show
 
 _RANGE = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", re.ASCII)
 PROTOCOLS = ("tcp", "udp", "sctp")
+MAX_PORTS = 16_384
+"""Ports of one EXPOSE; each becomes a line of the image's configuration."""
 
 
 def parse(text: str) -> list[str]:
@@ -28,6 +30,12 @@ def parse(text: str) -> list[str]:
             hint="expected /tcp, /udp or /sctp",
         )
     first, end = _range(numbers, text)
+    if end - first >= MAX_PORTS:
+        raise Wrong(
+            f"{show(text)} are {end - first + 1} ports",
+            word=text,
+            hint=f"one EXPOSE may have {MAX_PORTS}; it opens nothing, it only tells",
+        )
     return [f"{number}/{protocol}" for number in range(first, end + 1)]
 
 

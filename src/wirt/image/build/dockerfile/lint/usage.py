@@ -11,14 +11,12 @@ from wirt.image.build.dockerfile.ast import (
     Arg,
     Cmd,
     Copy,
-    Dockerfile,
     Entrypoint,
     Expose,
     Healthcheck,
     Instruction,
     Maintainer,
     Shell,
-    Stage,
     Workdir,
 )
 from wirt.image.build.dockerfile.lint.subject import Found, Subject, keyword_of
@@ -61,44 +59,39 @@ def several(subject: Subject) -> Iterator[Found]:
 
 def shell_form(subject: Subject) -> Iterator[Found]:
     """JSONArgsRecommended: a shell in between keeps signals from the program."""
+    for each, shell in _with_seen(subject, Shell):
+        if isinstance(each, Cmd | Entrypoint) and each.command.shell and not shell:
+            keyword = keyword_of(each)
+            yield Found(
+                each.at,
+                f'{keyword} runs in a shell that keeps signals; write {keyword} ["...", "..."]',
+            )
+
+
+def _with_seen(subject: Subject, kind: type[Shell | Workdir]) -> Iterator[tuple[Instruction, bool]]:
+    """Every instruction, and whether one of ``kind`` stands before it, in its stage or in those
+    that it begins from."""
+    ends: dict[str, bool] = {}
     for stage in subject.file.stages:
-        shell = any(_sets_shell(each) for each in _inherited(subject.file, stage))
+        seen = ends.get(stage.start.image.lower(), False)
         for each in stage.instructions:
-            shell = shell or isinstance(each, Shell)
-            if isinstance(each, Cmd | Entrypoint) and each.command.shell and not shell:
-                keyword = keyword_of(each)
-                yield Found(
-                    each.at,
-                    f'{keyword} runs in a shell that keeps signals; write {keyword} ["...", "..."]',
-                )
-
-
-def _sets_shell(each: Instruction) -> bool:
-    return isinstance(each, Shell)
-
-
-def _inherited(file: Dockerfile, stage: Stage) -> Iterator[Instruction]:
-    """The instructions of the stages that a stage begins from."""
-    below = file.stage(stage.start.image)
-    while below is not None and below.index < stage.index:
-        yield from below.instructions
-        stage, below = below, file.stage(below.start.image)
+            yield each, seen
+            seen = seen or isinstance(each, kind)
+        if stage.start.name:
+            ends[stage.start.name] = seen
 
 
 def relative_workdir(subject: Subject) -> Iterator[Found]:
     """WorkdirRelativePath: it depends on what the base image's directory happens to be."""
-    for stage in subject.file.stages:
-        known = any(isinstance(each, Workdir) for each in _inherited(subject.file, stage))
-        for each in stage.instructions:
-            if not isinstance(each, Workdir):
-                continue
-            if not known and not each.path.lstrip("\"'").startswith(("/", "$")):
-                yield Found(
-                    each.at,
-                    f"'{each.path}' is relative to a directory that the base image decides",
-                    each.path,
-                )
-            known = True
+    for each, known in _with_seen(subject, Workdir):
+        if not isinstance(each, Workdir) or known:
+            continue
+        if not each.path.lstrip("\"'").startswith(("/", "$")):
+            yield Found(
+                each.at,
+                f"'{each.path}' is relative to a directory that the base image decides",
+                each.path,
+            )
 
 
 def mapped_port(subject: Subject) -> Iterator[Found]:
