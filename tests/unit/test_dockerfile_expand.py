@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from wirt.errors import Invalid
 from wirt.image.build.dockerfile import ast, mode
@@ -246,6 +248,28 @@ def test_invocations(text: str, argv: tuple[str, ...], script: str | None) -> No
     found = invocation(run)
     assert found.argv == argv
     assert (found.script.content if found.script else None) == script
+
+
+PIECES = "ENV|LABEL|EXPOSE|COPY|ADD|USER|VOLUME|WORKDIR|STOPSIGNAL|RUN|--mount=target=|--chmod=|a"
+SIGNS = " |=|$v|${none}|${v%|}|'|\"|\\|/|80|-|,|\n|[|]|<<E|\nE\n|--from=x|u+x|$"
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(f"{PIECES}|{SIGNS}".split("|")), max_size=20).map("".join))
+def test_every_instruction_means_something_or_is_refused_with_its_place(text: str) -> None:
+    try:
+        file = parse(f"FROM scratch\n{text}\n".encode())
+    except Invalid:
+        return
+    for each in file.stages[0].instructions:
+        try:
+            found = expand(each, ENV, name="Dockerfile").instruction
+        except Invalid as error:
+            line = int(error.facts["line"])
+        else:
+            assert type(found) is type(each)
+            line = found.at.line
+        assert each.at.line <= line <= each.at.end_line
 
 
 @pytest.mark.parametrize(

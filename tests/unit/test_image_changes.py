@@ -26,12 +26,29 @@ def test_variables_and_labels() -> None:
     assert changed('LABEL a="b c" d=').labels == {"a": "b c", "d": ""}
 
 
+def test_lines_mean_what_they_mean_in_a_dockerfile() -> None:
+    assert changed("ENV A=1", "ENV A=2 B=$A", "LABEL l=${A}${none:-x}").labels == {"l": "2x"}
+    assert changed("ENV A=1", "ENV A=2 B=$A").env == ("A=2", "B=1")
+    assert changed("EXPOSE 8000-8001").exposed_ports == ("8000/tcp", "8001/tcp")
+    assert changed("CMD a", "ENTRYPOINT b").cmd == ("/bin/sh", "-c", "a")
+    before = ImageConfig(cmd=("old",), env=("P=1",), volumes=("/v",))
+    after = apply_changes(before, ['ENTRYPOINT ["x"]', "VOLUME /w$P"])
+    assert (after.cmd, after.entrypoint, after.volumes) == ((), ("x",), ("/v", "/w1"))
+    assert after.env == ("P=1",)
+    with pytest.raises(
+        Invalid, match=r"'USRE me': --change:1:1: there is no instruction"
+    ) as caught:
+        changed("USRE me")
+    assert caught.value.hint == "did you mean USER?"
+    assert caught.value.code == "image.change"
+
+
 def test_the_rest() -> None:
     made = changed(
         "EXPOSE 80 53/udp", "VOLUME /a /b", 'VOLUME ["/a", "/c"]', "USER u:g", "WORKDIR /w",
         "WORKDIR sub", "STOPSIGNAL SIGINT", "HEALTHCHECK --interval=5s --retries=2 CMD test -f x",
     )  # fmt: skip
-    assert made.exposed_ports == ("80/tcp", "53/udp")
+    assert made.exposed_ports == ("53/udp", "80/tcp")
     assert made.volumes == ("/a", "/b", "/c")
     assert (made.user, made.working_dir, made.stop_signal) == ("u:g", "/w/sub", "SIGINT")
     assert made.healthcheck == {

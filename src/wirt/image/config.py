@@ -70,11 +70,12 @@ def parse(data: bytes) -> Configuration:
             )
             for entry in document.objects(node, "history", _WHAT, most=10_000)
         ),
-        config=_run_config(document.mapping(node, "config", _WHAT)),
+        config=run_config(document.mapping(node, "config", _WHAT)),
     )
 
 
-def _run_config(node: Object) -> ImageConfig:
+def run_config(node: Object) -> ImageConfig:
+    """What the ``config`` object of a configuration says. Raises Invalid."""
     return ImageConfig(
         user=document.string(node, "User", _WHAT),
         env=document.strings(node, "Env", _WHAT),

@@ -86,19 +86,19 @@ def parse(data: bytes, name: str = "Dockerfile") -> Dockerfile:
 
 def parse_trigger(text: str, name: str) -> Instruction:
     """The instruction of an ONBUILD of a base image; ``name`` says of which. Raises Invalid."""
+    found = parse_instruction(text, name)
+    keyword = found.at.keyword.upper()
+    if isinstance(found, From) or keyword in _NEVER_TRIGGERS:
+        raise Invalid(f"{name}: {keyword} cannot be a trigger", code="dockerfile.invalid")
+    return found
+
+
+def parse_instruction(text: str, name: str) -> Instruction | From:
+    """A text that is one instruction; ``name`` is what errors call it. Raises Invalid."""
     found = split(text.encode("utf-8", "surrogateescape"), name)
     if len(found.logical) != 1:
-        raise Invalid(
-            f"{name}: the trigger {show(text)} is not one instruction", code="dockerfile.invalid"
-        )
-    logical = found.logical[0]
-    if logical.keyword.upper() in _NEVER_TRIGGERS:
-        raise Invalid(
-            f"{name}: {logical.keyword.upper()} cannot be a trigger", code="dockerfile.invalid"
-        )
-    instruction = _instruction(logical, found.directives.escape, name)
-    assert not isinstance(instruction, From)
-    return instruction
+        raise Invalid(f"{name}: {show(text)} is not one instruction", code="dockerfile.invalid")
+    return _instruction(found.logical[0], found.directives.escape, name)
 
 
 def _instruction(logical: Logical, escape: str, name: str) -> Instruction | From:
