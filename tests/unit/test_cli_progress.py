@@ -16,7 +16,7 @@ def _states(*states: str) -> str:
     layer = Layer("abc")
     for state in states:
         layer.take({"state": state, "total": 10})
-    return layer.line(bar=False)
+    return layer.line()
 
 
 def test_a_layer_is_done_when_it_came_and_is_unpacked_in_either_order() -> None:
@@ -72,7 +72,10 @@ def test_bars_are_drawn_in_place_and_fit(
     lines = re.sub(r"\x1b\[\d*[A-Z]", "", last).split("\n")
     assert len(lines) == 5
     assert all(len(line.strip("\r")) < 40 for line in lines)
-    assert "[===============>" in last
+    assert "Downloading [====>   ] 500B/1kB" in last
+    monkeypatch.setattr(terminal, "size", lambda fd: (5, 30))
+    _tell(shown, {"layer": "narrow", "state": "downloading", "current": 500})
+    assert "narrow: Downloading 500B/1kB\x1b" in written[-1]
 
 
 def test_quiet_is_quiet(written: list[str]) -> None:

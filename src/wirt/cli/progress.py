@@ -34,6 +34,8 @@ _FINAL = frozenset({"done", "exists", "uploaded", "there", "mounted", "skipped"}
 EVERY = 0.1
 """Seconds between two drawings for numbers alone."""
 _BAR = 30
+_LEAST_BAR = 5
+"""Columns."""
 
 
 class Layer:
@@ -71,17 +73,21 @@ class Layer:
         """Whether nothing more will happen to it."""
         return self.shown in _FINAL
 
-    def line(self, *, bar: bool) -> str:
-        """Its line, with a bar and figures while bytes move."""
+    def line(self, *, columns: int = 0) -> str:
+        """Its line; where there are columns for it, with a bar and figures while bytes move."""
         words = WORDS.get(self.shown, self.shown)
         if self.shown == "mounted" and self.source:
             words = f"Mounted from {self.source}"
         text = f"{self.name}: {words}"
-        if not bar or self.shown not in MOVING or not self.total:
-            return text
-        done = min(_BAR, _BAR * self.current // self.total)
-        drawn = ("=" * done + ">")[:_BAR].ljust(_BAR)
-        return f"{text} [{drawn}] {decimal_size(self.current)}/{decimal_size(self.total)}"
+        if not columns or self.shown not in MOVING or not self.total:
+            return text[:columns] if columns else text
+        figures = f"{decimal_size(self.current)}/{decimal_size(self.total)}"
+        width = min(_BAR, columns - len(text) - len(figures) - 4)
+        if width < _LEAST_BAR:
+            return f"{text} {figures}"[:columns]
+        done = min(width, width * self.current // self.total)
+        drawn = ("=" * done + ">")[:width].ljust(width)
+        return f"{text} [{drawn}] {figures}"
 
 
 class Progress:
@@ -103,7 +109,7 @@ class Progress:
         fresh = layer.take(told)
         if not self._bars:
             if fresh:
-                say(layer.line(bar=False))
+                say(layer.line())
         elif fresh or time.monotonic() >= self._next:
             self._next = time.monotonic() + EVERY
             write(STDERR, self._drawing())
@@ -132,7 +138,7 @@ class Progress:
         if len(layers) > room:  # only those that move; what is done is done
             layers = [one for one in layers if not one.final][:room] or layers[-room:]
         parts = [f"\x1b[{self._drawn}A"] if self._drawn else []
-        parts += [f"\r{one.line(bar=True)[: (columns or 80) - 1]}\x1b[K\n" for one in layers]
+        parts += [f"\r{one.line(columns=(columns or 80) - 1)}\x1b[K\n" for one in layers]
         spare = self._drawn - len(layers)
         if spare > 0:
             parts.append("\x1b[K\n" * spare + f"\x1b[{spare}A")
