@@ -122,11 +122,12 @@ def _pushes(peers: Sequence[Peer], wirt: Peer, layout: Path, rounds: int) -> Ite
     for peer in peers:
         quietly(peer, "rmi", NAME)
         if peer.name == "podman":
-            subprocess.run([*peer.cli()[:-1], "/usr/bin/buildah", "rmi", NAME], check=False)
+            gone = [*peer.cli()[:-1], "/usr/bin/buildah", "rmi", NAME]
+            subprocess.run(gone, capture_output=True, check=False)
 
 
 def _buildah(podman: Peer) -> float:
-    """From a store of its own, into which it has pulled the image."""
+    """From where it has pulled the image to."""
     enter = podman.cli()[:-1]
     words = ("/usr/bin/buildah", "push", "-q", "--tls-verify=false", NAME, f"docker://{NAME}")
     return command([*enter, *words], podman.environment())
