@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import ssl
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -84,16 +85,39 @@ def test_buildah_pushes_and_pulls(live: Live, archive: Path, tmp_path: Path) -> 
     run(live, *buildah, "rmi", "-a", "-f")
 
 
+@needs("podman")
+def test_podman_logs_in_pushes_and_pulls(live: Live, archive: Path, tmp_path: Path) -> None:
+    words = ("--listen", "127.0.0.1:5004", "--htpasswd", str(users(tmp_path)))
+    address = live.wirt("registry", "serve", *words).stdout.strip()
+    key = ("--authfile", f"{tmp_path}/auth.json", "--tls-verify=false")
+    (tmp_path / "auth.json").write_text("{}")
+    target = f"{address}/pod/busybox:1"
+    with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:  # podman takes short paths only
+        places = ("--root", f"{folder}/a", "--runroot", f"{folder}/b", "--tmpdir", f"{folder}/c")
+        podman = ("podman", *places, "--storage-driver", "vfs")
+        run(live, *podman, "load", "-q", "-i", str(archive))
+        push = (*podman, "push", "-q", *key, "busybox:latest", target)
+        assert "unauthorized" in live.inside(*push).stderr
+        login = (*podman, "login", *key, "-u", "bob", "-p")
+        assert live.inside(*login, "wrong", address).returncode != 0
+        run(live, *login, "builds", address)
+        run(live, *push)
+        run(live, *podman, "rmi", "-a", "-f")
+        run(live, *podman, "pull", "-q", "--tls-verify=false", target)  # anybody may
+        run(live, *podman, "rmi", "-a", "-f")
+    live.wirt("registry", "stop", address)
+    live.wirt("registry", "rm", "pod/busybox")
+
+
 @needs("skopeo")
 def test_users_tls_and_a_policy(live: Live, archive: Path, tmp_path: Path) -> None:
     certificate, key = make_certificate(tmp_path)
-    users = tmp_path / "users"
-    made = bcrypt.hashpw(b"builds", bcrypt.gensalt(4)).decode()
-    users.write_text(f"bob:{made}\n")
+    file = users(tmp_path)
+    made = file.read_text().partition(":")[2].strip()
     rules = tmp_path / "policy.toml"
     rules.write_text('[[rule]]\nusers=["bob"]\nrepositories=["own/*"]\nrights=["pull","push"]\n')
     words = ("--listen", "127.0.0.1:0", "--tls-cert", str(certificate), "--tls-key", str(key),
-             "--htpasswd", str(users), "--policy", str(rules), "--anonymous", "none")  # fmt: skip
+             "--htpasswd", str(file), "--policy", str(rules), "--anonymous", "none")  # fmt: skip
     address = live.wirt("registry", "serve", *words).stdout.strip()
     base = ("skopeo", "copy", "--dest-cert-dir", str(tmp_path), f"docker-archive:{archive}")
     target = f"docker://{address}/own/busybox:1"
@@ -158,6 +182,13 @@ def test_the_registry_outlives_the_daemon(live: Live, archive: Path) -> None:
     assert live.wirt("run", "--rm", "busybox:latest", "echo", "alive").stdout == "alive\n"
     live.wirt("registry", "stop")
     assert listeners(live) == []
+
+
+def users(folder: Path) -> Path:
+    """A file with the user bob."""
+    path = folder / "users"
+    path.write_text(f"bob:{bcrypt.hashpw(b'builds', bcrypt.gensalt(4)).decode()}\n")
+    return path
 
 
 def make_certificate(folder: Path) -> tuple[Path, Path]:

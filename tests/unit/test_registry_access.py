@@ -113,8 +113,11 @@ def test_rights_follow_the_policy(tmp_path: Path) -> None:
         assert tags.json["tags"] == ["v1", "v2"]
         assert (await alice.manifest("team/app", "v1", second)).status == 201
         assert (await alice("DELETE", read)).status == 202
+        listing = await g.token(bob, "registry:catalog:*")
+        blind = await g.token(bob, "repository:pub:pull")
         for who, names in (
-            (alice, ["pub", "team/app"]), (bob, ["pub", "team/app"]), (g.anybody, ["pub"]),
+            (alice, ["pub", "team/app"]), (listing, ["pub", "team/app"]), (blind, ["pub"]),
+            (bob, ["pub", "team/app"]), (g.anybody, ["pub"]),
         ):  # fmt: skip
             assert (await who("GET", "/v2/_catalog")).json["repositories"] == names
 

@@ -140,6 +140,8 @@ async def base(visit: Visit) -> web.StreamResponse:
 
 
 def _scope(request: web.BaseRequest, target: Target) -> str:
+    if target.kind is Kind.CATALOG:
+        return "registry:catalog:*"
     if not target.name:
         return ""
     return f"repository:{target.name}:{_SCOPES.get(request.method, 'pull,push')}"

@@ -12,10 +12,17 @@ from wirt.errors import WirtError
 from wirt.host.registry.access import Access
 from wirt.host.registry.accounts import Accounts
 from wirt.host.registry.refusals import denied, unauthorized
-from wirt.host.registry.tokens import Grant, Tokens
+from wirt.host.registry.tokens import CATALOG, Grant, Tokens
 from wirt.model.registry import ANYBODY, Right
 
 MAX_CREDENTIALS = 16384
+
+_WORDS = {
+    Right.PULL: "pull from",
+    Right.CREATE: "push to",
+    Right.PUSH: "push to",
+    Right.DELETE: "delete from",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +41,12 @@ class Caller:
     def may(self, right: Right, repository: str) -> bool:
         """Whether they may do this."""
         return right in self.rights(repository)
+
+    def sees(self, repository: str) -> bool:
+        """Whether a list may show them this repository."""
+        if self.grant is not None and Right.PULL in self.grant.rights.get(CATALOG, ()):
+            return Right.PULL in self.access.rights(self.user, repository)
+        return self.may(Right.PULL, repository)
 
 
 class Gate:
@@ -69,7 +82,7 @@ class Gate:
     def refuse(self, caller: Caller, right: Right, repository: str) -> WirtError:
         """The error for a right that is missing: whoever could get it by logging in, or with a
         wider token, is asked to."""
-        action = f"{right.value} {repository or 'anything'}"
+        action = f"{_WORDS[right]} {repository}"
         wider = caller.grant is not None and right in self.access.rights(caller.user, repository)
         if self.accounts and (caller.user == ANYBODY or wider):
             return unauthorized(action)

@@ -7,7 +7,8 @@ from aiohttp import web
 
 from wirt.api.registry.visit import Visit
 from wirt.host.registry.manifests import MAX_PAGE, Manifests, Page
-from wirt.model.registry import Right
+from wirt.host.registry.refusals import unauthorized
+from wirt.model.registry import ANYBODY, Right
 
 CATALOG_PAGE = 100
 """Names of an answer to a client that says no number."""
@@ -38,7 +39,10 @@ class ListAnswers:
         while wished and len(names) < wished and (first or page.more):
             first = False
             page = await self._manifests.names(after=page.more, most=wished - len(names))
-            names += [name for name in page.names if caller.may(Right.PULL, name)]
+            names += [name for name in page.names if caller.sees(name)]
+        stranger = caller.user == ANYBODY and caller.grant is None
+        if wished and not names and stranger and visit.gate.accounts:
+            raise unauthorized("list repositories")
         shown = Page(names=tuple(names), more=page.more if wished else "")
         return _answer(visit, {"repositories": shown.names}, shown, wished)
 

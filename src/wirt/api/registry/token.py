@@ -14,7 +14,8 @@ from wirt.api.registry.caller import Caller
 from wirt.api.registry.visit import Visit
 from wirt.errors import Invalid
 from wirt.host.registry.refusals import unauthorized
-from wirt.host.registry.tokens import LIFE_SECONDS, Grant, parse_scopes
+from wirt.host.registry.tokens import CATALOG, LIFE_SECONDS, Grant, Scope, parse_scopes
+from wirt.model.registry import Right
 
 MAX_FORM = 64 * 1024
 MAX_FIELDS = 200
@@ -47,12 +48,19 @@ def _check_service(visit: Visit, service: str | None) -> None:
         raise Invalid("tokens for other services are not made here", code="registry.query")
 
 
+def _granted(caller: Caller, scope: Scope) -> frozenset[Right]:
+    """What somebody gets of what they ask for; the list is cut to what they may pull later."""
+    if scope.repository == CATALOG:
+        return scope.rights
+    return caller.access.rights(caller.user, scope.repository) & scope.rights
+
+
 def _answer(visit: Visit, caller: Caller, scopes: Iterable[str]) -> web.Response:
     gate = visit.gate
     rights = {
         scope.repository: found
         for scope in parse_scopes(scopes)
-        if (found := gate.access.rights(caller.user, scope.repository) & scope.rights)
+        if (found := _granted(caller, scope))
     }
     token = gate.tokens.make(Grant(user=caller.user, rights=rights), gate.service)
     now = datetime.datetime.now(tz=datetime.UTC)

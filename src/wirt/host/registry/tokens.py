@@ -40,9 +40,14 @@ ACTIONS = {
 """The words of a scope (distribution, "Docker Registry Token Authentication") to rights."""
 
 
+CATALOG = ""
+"""Stands for the list of repositories among a token's rights: it has no name of its own."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
-    """What a token says: who bears it, and rights by repository."""
+    """What a token says: who bears it, and rights by repository. The right to pull
+    :data:`CATALOG` lets the bearer list what they may pull."""
 
     user: str
     rights: dict[str, frozenset[Right]] = field(default_factory=dict)
@@ -61,11 +66,13 @@ class Scope:
 
 
 def parse_scopes(texts: Iterable[str]) -> tuple[Scope, ...]:
-    """``repository:NAME:pull,push`` texts, each perhaps several with blanks between; the catalogue
-    and what is not understood give nothing."""
+    """``repository:NAME:pull,push`` and ``registry:catalog:*`` texts, each perhaps several with
+    blanks between; what is not understood gives nothing."""
     words = [word for text in texts for word in text.split(" ") if word][:MAX_SCOPES]
     scopes = []
     for word in words:
+        if word == "registry:catalog:*":
+            scopes.append(Scope(repository=CATALOG, rights=ACTIONS["pull"]))
         kind, _, rest = word.partition(":")
         name, colon, actions = rest.rpartition(":")
         if kind != "repository" or not colon or not is_path(name):
