@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from certificates import self_signed
 from registrychecks import stream
 from registrylab import Client, Lab, digest_of, image, lab
 from wirt.api.registry import server, visit
@@ -30,6 +31,13 @@ async def raw(ask: Client, request: bytes, *, patience: float = 10) -> bytes:
             return await reader.read()
     finally:
         writer.close()
+
+
+async def written(own: Lab, place: str) -> None:
+    """Wait until a request writes to this upload."""
+    session = own.parts.uploads.find(place.rpartition("/")[2], "a", "")
+    while not session.busy:  # noqa: ASYNC110 - nothing tells
+        await asyncio.sleep(0.01)
 
 
 def story_of(tmp_path: Path, story: object) -> None:
@@ -91,7 +99,7 @@ def test_two_chunks_at_once(tmp_path: Path) -> None:
 
         first = asyncio.ensure_future(ask("PATCH", place, slow()))
         await begun.wait()
-        await asyncio.sleep(0.1)
+        await written(own, place)
         for verb in ("PATCH", "PUT"):
             other = await ask(verb, f"{place}?digest={digest_of(b'x')}", b"x", Content_Range="6-6")
             assert other.status == 416
@@ -112,7 +120,7 @@ def test_a_body_that_breaks_off_can_go_on(tmp_path: Path) -> None:
         _, writer = await asyncio.open_connection(host, int(port))
         writer.write(head.encode() + b"x" * 400)
         await writer.drain()
-        await asyncio.sleep(0.1)
+        await written(own, place)
         writer.close()
         for _ in range(100):
             known = await ask("GET", place)
@@ -185,9 +193,9 @@ def test_a_blob_beyond_the_limits_ends_its_upload(tmp_path: Path) -> None:
 
 
 def test_slow_clients_are_put_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "HEAD_SECONDS", 0.3)
-    monkeypatch.setattr(server, "IDLE_SECONDS", 0.3)
-    monkeypatch.setattr(visit, "WINDOW_SECONDS", 0.3)
+    monkeypatch.setattr(server, "HEAD_SECONDS", 1.0)
+    monkeypatch.setattr(server, "IDLE_SECONDS", 1.0)
+    monkeypatch.setattr(visit, "WINDOW_SECONDS", 1.0)
 
     async def story(own: Lab, ask: Client) -> None:
         for begun in (b"", b"GET /v2/ HTT", b"GET /v2/ HTTP/1.1\r\nHost: x\r\nX: y"):
@@ -212,8 +220,35 @@ def test_connections_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert await raw(ask, b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n") == b""
         for _, writer in held:
             writer.close()
-        await asyncio.sleep(0.2)
-        assert (await ask("GET", "/v2/")).status == 200
+        while await raw(ask, b"GET /v2/ HTTP/1.0\r\n\r\n") == b"":  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0.05)
+
+    story_of(tmp_path, story)
+
+
+def test_a_handshake_that_does_not_come_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It counts as a connection meanwhile, so that nobody takes all descriptors with it."""
+    monkeypatch.setattr(server, "CONNECTIONS", 3)
+    monkeypatch.setattr(server, "HANDSHAKE_SECONDS", 5.0)
+    authority = self_signed(tmp_path, "authority")
+
+    async def story(own: Lab, plain: Client) -> None:
+        del plain
+        ask = await own.serve(certificate=authority.cert.read_text(), key=authority.key.read_text())
+        host, _, port = ask.base.removeprefix("https://").rpartition(":")
+        mute = [await asyncio.open_connection(host, int(port)) for _ in range(3)]
+        begun = asyncio.get_running_loop().time()
+        reader, writer = await asyncio.open_connection(host, int(port))
+        assert await reader.read() == b""
+        assert asyncio.get_running_loop().time() - begun < 4
+        for other, _ in mute:
+            assert await other.read() == b""
+        async with own.http.get(ask.base + "/v2/", ssl=False) as found:
+            assert found.status == 200
+        for _, opened in [*mute, (reader, writer)]:
+            opened.close()
 
     story_of(tmp_path, story)
 

@@ -42,6 +42,8 @@ class Database:
         self._thread.shutdown()
 
     def _open(self) -> None:
+        self._path.touch(mode=0o600)
+        self._path.chmod(0o600)  # keys of registries are in it; its journals get its mode
         connection = sqlite3.connect(self._path, isolation_level=None)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import os
 import secrets
+import socket
 import ssl
 
 from aiohttp import web
 
+from wirt.aio import Nursery
 from wirt.api.registry.app import Registry
 from wirt.api.registry.caller import Gate
 from wirt.errors import Conflict, Forbidden, Invalid
@@ -23,20 +26,16 @@ from wirt.host.registry.accounts import Accounts
 from wirt.host.registry.tokens import Tokens
 from wirt.model.registry import Listener
 
+log = logging.getLogger("wirt.registry")
+
 CONNECTIONS = 512
 HEAD_SECONDS = 20.0
 IDLE_SECONDS = 60.0
 HANDSHAKE_SECONDS = 10.0
 CLOSE_SECONDS = 1.0
+ACCEPT_PAUSE = 0.2
 BACKLOG = 512
 READ_BUFFER = 512 * 1024
-
-
-class Refused(asyncio.Protocol):
-    """A connection too many: closed before it says anything."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport.close()
 
 
 class Server:
@@ -54,44 +53,70 @@ class Server:
             read_bufsize=READ_BUFFER,
         )
         self._silent: dict[asyncio.BaseProtocol, asyncio.TimerHandle] = {}
-        self._server: asyncio.Server | None = None
+        self._arriving = 0
+        self._nursery = Nursery("registry")
+        self._socket: socket.socket | None = None
 
     @property
     def port(self) -> int:
         """The port that it listens on."""
-        assert self._server is not None, "it is open"
-        return int(self._server.sockets[0].getsockname()[1])
+        assert self._socket is not None, "it is open"
+        return int(self._socket.getsockname()[1])
 
     async def open(self, listener: Listener) -> None:
         """Listen. Raises Conflict, Forbidden or Invalid when the host does not let it."""
-        loop = asyncio.get_running_loop()
         context = tls(listener) if listener.tls else None
+        family = socket.AF_INET6 if ":" in listener.host else socket.AF_INET
         try:
-            self._server = await loop.create_server(
-                self._connection,
-                listener.host,
-                listener.port,
-                ssl=context,
-                ssl_handshake_timeout=HANDSHAKE_SECONDS if context else None,
-                backlog=BACKLOG,
-                reuse_address=True,
+            self._socket = socket.create_server(
+                (listener.host, listener.port), family=family, backlog=BACKLOG
             )
         except OSError as error:
             raise _unopened(listener, error) from error
+        self._socket.setblocking(False)
+        self._nursery.start(self._accept(self._socket, context), name="accept")
 
     async def close(self) -> None:
         """Listen no more, and end the connections."""
-        if self._server is not None:
-            self._server.close()
+        await self._nursery.close()
+        if self._socket is not None:
+            self._socket.close()
         for timer in self._silent.values():
             timer.cancel()
         self._silent.clear()
         self._web.pre_shutdown()
         await self._web.shutdown(CLOSE_SECONDS)
 
-    def _connection(self) -> asyncio.BaseProtocol:
-        if len(self._web.connections) >= CONNECTIONS:
-            return Refused()
+    async def _accept(self, listening: socket.socket, context: ssl.SSLContext | None) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, _ = await loop.sock_accept(listening)
+            except OSError as error:  # gone before we looked, or no descriptor left
+                log.warning("the registry could not take a connection: %s", error)
+                await asyncio.sleep(ACCEPT_PAUSE)
+                continue
+            if len(self._web.connections) + self._arriving >= CONNECTIONS:
+                connection.close()
+                continue
+            self._arriving += 1
+            self._nursery.start(self._welcome(connection, context), name="connection")
+
+    async def _welcome(self, connection: socket.socket, context: ssl.SSLContext | None) -> None:
+        """Shake hands; who does not is as if they had not come."""
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                self._protocol,
+                connection,
+                ssl=context,
+                ssl_handshake_timeout=HANDSHAKE_SECONDS if context else None,
+            )
+        except (OSError, TimeoutError):
+            connection.close()
+        finally:
+            self._arriving -= 1
+
+    def _protocol(self) -> asyncio.BaseProtocol:
         protocol = self._web()
         loop = asyncio.get_running_loop()
         self._silent[protocol] = loop.call_later(HEAD_SECONDS, self._too_silent, protocol)
