@@ -20,6 +20,7 @@ from wirt.host.build.fetch import Fetch
 from wirt.host.build.finish import Finish, Result
 from wirt.host.build.output import Outputs
 from wirt.host.build.roots import BuildRoots
+from wirt.host.build.visitors import Agents
 from wirt.host.build.wish import BuildWish
 from wirt.host.build.works import Works
 from wirt.host.layers import Tell
@@ -109,6 +110,7 @@ class Builder:
             helper=bench.helper,
             cache=cache,
             runner=runner,
+            agents=Agents(),
             fetch=Fetch(
                 pipes=bench.pipes,
                 store=bench.store,

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 import json
+import socketserver
 import subprocess
 import tarfile
+import threading
 from pathlib import Path
 
 import pytest
 
 from live import Live
+from needs import needs
 
 DOCKERFILE = """\
 FROM busybox AS build
@@ -180,3 +183,53 @@ def test_the_cache_travels(live: Live, instance: Live, context: Path, tmp_path: 
     assert done.returncode != 0
     for each in (live, instance):
         clean(each, "made:1")
+
+
+ASK_AGENT = r"""
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+int main(void) {
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    strncpy(at.sun_path, getenv("SSH_AUTH_SOCK"), sizeof at.sun_path - 1);
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    if (connect(fd, (struct sockaddr *)&at, sizeof at) || write(fd, "hello\n", 6) != 6) return 1;
+    char answer[64];
+    ssize_t size, all = 0;
+    while ((size = read(fd, answer, sizeof answer)) > 0) all += write(1, answer, size);
+    return all == 0;
+}
+"""
+
+
+@needs("gcc")
+def test_the_users_ssh_agent_answers_in_a_step(live: Live, context: Path, tmp_path: Path) -> None:
+    (tmp_path / "ask.c").write_text(ASK_AGENT)
+    subprocess.run(["gcc", "-static", "-O1", "-o", context / "ask", tmp_path / "ask.c"], check=True)
+    (context / "Dockerfile").write_text(
+        "FROM busybox\nCOPY ask /ask\n"
+        "RUN --mount=type=ssh,required=true /ask > /one && /ask > /two\n"
+    )
+    done = live.wirt("build", str(context), code=None)
+    assert "the SSH agent 'default' was not given" in done.stderr
+
+    class Agent(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            self.wfile.write(b"heard " + self.rfile.readline())
+
+    with socketserver.ThreadingUnixStreamServer(str(tmp_path / "agent"), Agent) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            live.wirt("build", "-t", "ssh:1", "--ssh", f"default={tmp_path}/agent", str(context))
+        finally:
+            server.shutdown()
+            thread.join()
+    answers = live.wirt("run", "--rm", "ssh:1", "cat", "/one", "/two").stdout
+    assert answers == "heard hello\nheard hello\n"
+    done = live.wirt("build", "--ssh", f"default={tmp_path}/none", str(context), code=None)
+    assert "names no agent's socket" in done.stderr
+    clean(live, "ssh:1")

@@ -35,6 +35,12 @@ def build(call: Call) -> int:
         from wirt.cli.buildcache import take
 
         take(call.daemon, text)
+    if call.many("ssh"):
+        from wirt.cli.buildssh import agents, serve
+
+        found = agents(call.many("ssh"))
+        wish["ssh"], wish["ssh_token"] = list(found), posix.urandom(16).hex()
+        serve(call.daemon, str(wish["ssh_token"]), found)
     while True:
         try:
             result = _once(call, place, wish)

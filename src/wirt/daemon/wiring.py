@@ -11,6 +11,7 @@ from wirt.aio import Nursery
 from wirt.api.http.app import Noun, application
 from wirt.api.native.archive import ArchiveRoutes
 from wirt.api.native.build import BuildRoutes
+from wirt.api.native.build_agents import BuildAgentRoutes
 from wirt.api.native.build_cache import BuildCacheRoutes
 from wirt.api.native.changes import ChangeRoutes
 from wirt.api.native.guests import GuestRoutes
@@ -39,6 +40,7 @@ from wirt.host.build.ground import BuildGround
 from wirt.host.build.output import Outputs
 from wirt.host.build.roots import BuildRoots
 from wirt.host.build.runner import Steps
+from wirt.host.build.visitors import Agents
 from wirt.host.build.works import Works
 from wirt.host.changes import Changes
 from wirt.host.commit import Commit
@@ -200,12 +202,13 @@ class Builds:
         )  # fmt: skip
         self.caches = files.parts.build_caches
         self.steps = Steps(self.ground, self.caches)
+        self.agents = Agents()
         self.exchange = Exchange(
             pipes=files.pipes, store=files.store, table=files.build_cache, caches=self.caches
         )
         works = Works(
             pipes=files.pipes, store=files.store, layers=files.layers, helper=ground.helper,
-            cache=files.build_cache, runner=self.steps,
+            cache=files.build_cache, runner=self.steps, agents=self.agents,
             fetch=Fetch(
                 pipes=files.pipes, store=files.store, uploads=ground.layout.uploads,
                 registries=files.registries,
@@ -331,6 +334,7 @@ class Daemon:
                 images=files.images, load=files.load, save=files.save, importer=files.import_image
             ),
             BuildRoutes(build=self._builds.build),
+            BuildAgentRoutes(agents=self._builds.agents),
             BuildCacheRoutes(exchange=self._builds.exchange),
             RemoteRoutes(
                 pull=files.pull, push=files.push, look=Look(files.registries)

@@ -58,6 +58,7 @@ COMMAND = Command(
         Flag("quiet", "q", kind="bool", help="Print only the image's id"),
         Flag("secret", kind="list", value="id=ID[,src=FILE|,env=NAME]", help="Secret for RUN"),
         Flag("shm-size", kind="size", help="Size of /dev/shm in RUN"),
+        Flag("ssh", kind="list", value="default|NAME[=SOCKET]", help="SSH agent for RUN"),
         Flag("tag", "t", kind="list", value="NAME[:TAG]", help="Name of the image"),
         Flag("target", value="STAGE", help="Stage to build instead of the last"),
         Flag("ulimit", kind="list", value="NAME=SOFT[:HARD]", help="Limit of processes in RUN"),

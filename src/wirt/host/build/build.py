@@ -206,10 +206,11 @@ class Build:
             graph, bases = await self._plan(asked, held, progress)
             self._check(asked, graph, bases)
             await self._checks.before_build(asked.question, asked.wish, asked.known, progress)
-            solved = await self._solve(asked, graph, bases, held, progress)
-            if asked.wish.verify:
-                again = await self._solve(asked, graph, bases, held, progress, cached=False)
-                _compare(solved.root, again.root)
+            with self._works.agents.expect(asked.wish.ssh_token, asked.wish.ssh):
+                solved = await self._solve(asked, graph, bases, held, progress)
+                if asked.wish.verify:
+                    again = await self._solve(asked, graph, bases, held, progress, cached=False)
+                    _compare(solved.root, again.root)
             made = await self._deliver(asked, graph, solved.root, held, progress)
             return replace(made, keys=solved.keys, mounts=_cache_mounts(graph))
 
@@ -298,6 +299,7 @@ class Build:
             sources=sources,
             progress=progress,
             holding=held,
+            agents=self._works.agents,
             cached=cached,
         )
         solver = Solver(works=self._works, job=job, epoch=asked.epoch)

@@ -11,6 +11,7 @@ from wirt.errors import Invalid, NotFound, WirtError
 from wirt.host.build.holding import Holding
 from wirt.host.build.progress import Progress
 from wirt.host.build.sources import Sources
+from wirt.host.build.visitors import Agents
 from wirt.host.build.wish import BuildWish
 from wirt.image.build.graph import BaseSettings, Graph, ImageRef
 from wirt.image.build.outcome import Root
@@ -39,6 +40,7 @@ class Job:
     sources: Sources
     progress: Progress
     holding: Holding
+    agents: Agents
     cached: bool = True
 
     def may_use_cache(self, stage: str) -> bool:

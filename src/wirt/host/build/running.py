@@ -5,8 +5,9 @@ from __future__ import annotations
 import posixpath
 import shlex
 from collections.abc import Mapping
+from functools import partial
 
-from wirt.errors import Invalid, Unsupported
+from wirt.errors import Invalid, NotFound, Unsupported
 from wirt.host.build.job import Job
 from wirt.image.build import cache
 from wirt.image.build.dockerfile import ast
@@ -19,6 +20,7 @@ from wirt.image.build.step import (
     RunStep,
     SecretMount,
     Sharing,
+    SshMount,
     StepMount,
     TmpfsMount,
 )
@@ -134,7 +136,7 @@ async def run_step(job: Job, step: Step, root: Root, origins: Origins, name: str
     mounts: list[StepMount] = []
     secret_env: list[str] = []
     for mount in run.mounts:
-        made = await _mount(job, mount, step, origins, secret_env)
+        made = await _mount(job, mount, step, origins, secret_env, len(mounts))
         if made is not None:
             mounts.append(made)
     wish = job.wish
@@ -157,7 +159,12 @@ async def run_step(job: Job, step: Step, root: Root, origins: Origins, name: str
 
 
 async def _mount(
-    job: Job, mount: ast.Mount, step: Step, origins: Origins, secret_env: list[str]
+    job: Job,
+    mount: ast.Mount,
+    step: Step,
+    origins: Origins,
+    secret_env: list[str],
+    number: int,
 ) -> StepMount | None:
     origin = origins[mount.origin] if mount.origin else None
     target = step.before.path(mount.target) if mount.target else ""
@@ -186,13 +193,27 @@ async def _mount(
         case ast.MountKind.SECRET:
             return _secret(job, mount, target, secret_env)
         case ast.MountKind.SSH:
-            if not mount.required:
-                return None
-            raise Unsupported(
-                "the step needs the client's SSH agent, which is not passed on yet",
-                hint="give a key as a --secret",
-                code="build.ssh",
-            )
+            return _ssh(job, mount, target, number)
+
+
+def _ssh(job: Job, mount: ast.Mount, target: str, number: int) -> SshMount | None:
+    """The client's agent, if it was given. Raises NotFound when it must have been."""
+    name = mount.id or "default"
+    if name not in job.wish.ssh:
+        if not mount.required:
+            return None
+        raise NotFound(
+            f"the SSH agent {name[:100]!r} was not given",
+            hint=f"add --ssh {name[:100]}",
+            code="build.no-agent",
+        )
+    return SshMount(
+        target=target or f"/run/wirt/ssh-agent.{number}",
+        connect=partial(job.agents.connect, job.wish.ssh_token, name),
+        mode=0o600 if mount.mode is None else mount.mode,
+        uid=mount.uid or 0,
+        gid=mount.gid or 0,
+    )
 
 
 def _secret(job: Job, mount: ast.Mount, target: str, secret_env: list[str]) -> SecretMount | None:

@@ -35,6 +35,7 @@ class BuildWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     ``dockerfile``: its text, or None: it is the file ``dockerfile_name`` of the context.
     ``context_url``: the context is fetched from there; otherwise the body brings it as a tar.
     ``args``: build arguments. ``secrets``: id to base64. ``credentials``: by registry.
+    ``ssh``: names of the client's SSH agents, ``ssh_token``: by which their connections are known.
     ``no_cache``: names of stages, or ``["*"]``. ``shm_size``: bytes. ``ulimits``:
     soft and hard by name, -1 for none. ``extra_hosts``: ``NAME:IP``.
     ``check``: build nothing, only look for mistakes. ``ignore``: the text of the context's
@@ -51,6 +52,8 @@ class BuildWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     args: dict[str, str] = {}
     labels: dict[str, str] = {}
     secrets: dict[str, str] = {}
+    ssh: tuple[str, ...] = ()
+    ssh_token: str = ""
     credentials: dict[str, Credentials] = {}
     platform: str = ""
     no_cache: tuple[str, ...] = ()

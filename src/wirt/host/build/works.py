@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from wirt.host.build.fetch import Fetch
 from wirt.host.build.holding import Holding
+from wirt.host.build.visitors import Agents
 from wirt.host.layers import Layers
 from wirt.host.pipe import Pipes
 from wirt.image.build.cache import Inputs
@@ -40,6 +41,7 @@ class Works:
     cache: BuildCacheTable
     runner: Runner
     fetch: Fetch
+    agents: Agents
 
     # --- the cache --------------------------------------------------------------------------
 
