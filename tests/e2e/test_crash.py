@@ -23,8 +23,8 @@ from wirt.linux.cgroup import Cgroups
 SOURCES = Path(__file__).resolve().parents[2] / "src" / "wirt"
 POINT = re.compile(r'\b(fault|undo\.push)\(\s*"([a-z. -]+)"')
 
-ELSEWHERE = ("registry.", "store.")
-"""Steps that no run passes: ``test_registry_crash.py`` cuts those."""
+ELSEWHERE = ("registry.", "store.", "image.", "collect.")
+"""Steps that no run passes: ``test_registry_crash.py`` and ``test_store_crash.py`` cut those."""
 
 
 def fault_points() -> list[str]:

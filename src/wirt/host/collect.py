@@ -16,6 +16,7 @@ from wirt.host.layers import Layers
 from wirt.image.budget import Budget, refusal
 from wirt.image.store import BlobStore
 from wirt.privileged.client import Helper
+from wirt.privileged.faults import fault
 from wirt.privileged.protocol import ListStore, StoreList
 from wirt.state.images import Orphans
 from wirt.state.store import StoreTable
@@ -175,6 +176,7 @@ class Collect:
         for cache, entry in entries:
             if not await cache.evict(entry):
                 continue
+            fault("collect.evicted")
             count += 1
             freed += entry.size
             if self._budget.left + freed >= need:

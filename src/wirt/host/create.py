@@ -76,6 +76,8 @@ class Create:
             guest = replace(guest, endpoints=endpoints)
             fault("host.places")
             await self._roster.add(guest)
+            undo.push("row", lambda: self._roster.remove(guest.id))
+            await self._images.get(image.id)  # collection may have asked for guests before this
             fault("host.added")
             undo.keep()
         self._bus.publish("guest", "create", guest.id, name=name, image=spec.image)

@@ -21,6 +21,7 @@ from wirt.image.store import BlobStore
 from wirt.model.guest import Guest
 from wirt.model.image import Digest, Image, Reference
 from wirt.model.names import short
+from wirt.privileged.faults import fault
 from wirt.state.images import ImageTable, LayerRow, Orphans, User
 
 _HEX = re.compile(r"[0-9a-f]{1,64}", re.ASCII)
@@ -266,7 +267,9 @@ class Images:
         for reference in image.references:
             documents += (await self._untag(reference, image)).documents
             done.append(Removed(untagged=Reference.parse(reference).familiar))
+        fault("image.untagged")
         orphans = await self._table.delete(image.id)
+        fault("image.erased")
         if orphans.images:
             done.append(Removed(deleted=image.id))
             self._bus.publish("image", "delete", image.id)

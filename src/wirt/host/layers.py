@@ -30,6 +30,7 @@ from wirt.image.budget import Budget, refusal
 from wirt.image.store import BlobStore, Lease, no_space
 from wirt.model.image import Digest, Image
 from wirt.privileged.client import Helper
+from wirt.privileged.faults import fault
 from wirt.privileged.protocol import ApplyLayer, DropLayers, MakeImageDisk
 from wirt.state.images import ImageTable, LayerRow, Orphans
 
@@ -240,6 +241,7 @@ class Layers:
                 if await asyncio.to_thread(collection.remove, Digest.parse(blob))
             ]
             # who pushed one again meanwhile holds a lease and writes its row after this
+            fault("store.collected")
             await self.reach.forget([b for b in gone if not collection.touched(Digest.parse(b))])
         return len(gone)
 
@@ -279,6 +281,7 @@ class Layers:
         self.present.difference_update(chain_ids, image_ids)
         verb = DropLayers(chain_ids=chain_ids, image_ids=image_ids)
         await insist(self._helper, verb, patience=WHILE_SOMEBODY_WAITS)
+        fault("layer.dropped")
 
     def lease(self) -> Lease:
         """Keep blobs that are being read."""

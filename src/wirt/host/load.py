@@ -13,6 +13,7 @@ from wirt.image.archive import Archive, Bundle
 from wirt.image.assemble import Stored, store_bundle
 from wirt.image.store import BlobStore
 from wirt.model.image import Image, Reference
+from wirt.privileged.faults import fault
 from wirt.state.images import ImageTable, LayerRow, Orphans
 
 
@@ -89,6 +90,7 @@ class LoadImages:
                 names=dict.fromkeys(stored.references, str(stored.target)),
                 stored_at=time.time_ns(),
             )
+            fault("image.noted")
         for name, old in before.items():
             if old.image_id != image.id:
                 said = f"{Reference.parse(name).familiar} was {old.image_id[7:19]} before"

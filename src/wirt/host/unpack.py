@@ -50,6 +50,8 @@ class Unpack:
         if not missing:
             return
         rows = await self._table.layers(image.id)
+        if not rows:
+            raise NotFound(f"the image {image.id} was removed meanwhile", code="image.not-found")
         parents: tuple[str, ...] = ()
         for row, diff_id in zip(rows, image.diff_ids, strict=True):
             if row.chain_id in missing:
