@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -29,9 +29,12 @@ from wirt.image.remote.source import Source
 from wirt.model.image import Digest, Reference
 
 QUICK = Patience(
-    connect=2.0, head=2.0, commit=2.0, interval=0.3, least=16, tries=3, pause=0.01, longest=0.02,
-    retry_after=1.0,
+    connect=10.0, head=10.0, commit=10.0, interval=10.0, least=16, tries=3, pause=0.01,
+    longest=0.02, retry_after=1.0,
 )  # fmt: skip
+"""Tries again at once, and waits as long as a busy machine may need."""
+IMPATIENT = replace(QUICK, interval=0.3, commit=2.0)
+"""For those who are given up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,9 +246,13 @@ MANIFEST = manifest.encode_manifest(
 
 @contextlib.asynccontextmanager
 async def source_of(
-    liar: Liar, *, credentials: Credentials = ANONYMOUS, settings: Settings | None = None
+    liar: Liar,
+    *,
+    credentials: Credentials = ANONYMOUS,
+    settings: Settings | None = None,
+    patience: Patience = QUICK,
 ) -> AsyncIterator[Source]:
-    registries = Registries(settings or Settings(), patience=QUICK)
+    registries = Registries(settings or Settings(), patience=patience)
     try:
         yield registries.source(Reference.parse(f"{liar.host}/team/app:1"), credentials)
     finally:
@@ -264,10 +271,10 @@ async def refused(source: Source, wanted: Descriptor, kind: type[WirtError] = Up
 
 @contextlib.asynccontextmanager
 async def repository_of(
-    liar: Liar, credentials: Credentials = ANONYMOUS
+    liar: Liar, credentials: Credentials = ANONYMOUS, *, patience: Patience = QUICK
 ) -> AsyncIterator[Repository]:
     """Where to push to."""
-    registries = Registries(Settings(), patience=QUICK)
+    registries = Registries(Settings(), patience=patience)
     reference = Reference.parse(f"{liar.host}/team/app:1")
     try:
         yield registries.repository(reference, credentials)

@@ -6,6 +6,7 @@ import pytest
 
 from liar import (
     DATA,
+    IMPATIENT,
     MANIFEST,
     QUICK,
     Answer,
@@ -47,7 +48,7 @@ def test_a_body_that_stalls_is_given_up() -> None:
         wanted = liar.add_blob(DATA)
         slow = [Answer(pieces=[DATA[:100], 1.0], length=len(DATA)) for _ in range(10)]
         liar.lie_at("/blobs/", *slow)
-        async with source_of(liar) as source:
+        async with source_of(liar, patience=IMPATIENT) as source:
             assert await refused(source, wanted, Timeout) == "registry.slow"
         assert len(liar.asked("/blobs/")) == QUICK.tries
 
@@ -59,7 +60,7 @@ def test_a_byte_now_and_then_is_a_stall_too() -> None:
         wanted = liar.add_blob(DATA)
         drip: list[bytes | float] = [b"x", 0.1] * 20
         liar.lie_at("/blobs/", *[Answer(pieces=drip, length=len(DATA)) for _ in range(10)])
-        async with source_of(liar) as source:
+        async with source_of(liar, patience=IMPATIENT) as source:
             assert await refused(source, wanted, Timeout) == "registry.slow"
 
     tell_story(story)

@@ -86,7 +86,7 @@ def test_a_token_that_runs_out_is_renewed() -> None:
             await source.manifest("1")
             await asyncio.sleep(1.0)
             await source.manifest("1")
-            assert len(tokens.asked) == 4
+            assert len(tokens.asked) >= 4
 
     tell_story(story)
 

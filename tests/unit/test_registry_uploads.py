@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from liar import DATA, USER, Answer, Liar, Request, descriptor, repository_of, tell_story
+from liar import DATA, IMPATIENT, USER, Answer, Liar, Request, descriptor, repository_of, tell_story
 from wirt.errors import Forbidden, Timeout, Upstream, WirtError
 from wirt.image.manifest import Descriptor
 from wirt.image.remote.repository import Repository
@@ -185,7 +185,7 @@ def test_a_registry_that_stops_reading_is_given_up() -> None:
             for _ in range(64):
                 yield DATA
 
-        async with repository_of(liar) as repository:
+        async with repository_of(liar, patience=IMPATIENT) as repository:
             place = await repository.begin_upload(blob.digest)
             assert place is not None
             liar.deaf = True

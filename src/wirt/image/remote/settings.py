@@ -100,7 +100,7 @@ def _registry(name: str, said: object) -> RegistrySettings:
     if not isinstance(said, dict):
         raise _wrong(where, "is no table")
     Reference.parse(f"{name}/x")
-    known = {"mirrors", "insecure", "ca", "cert", "key", "realms", "foreign"}
+    known = ("ca", "cert", "foreign", "insecure", "key", "mirrors", "realms")
     for key in said:
         if key not in known:
             raise _wrong(f"{where}.{key}", "is unknown", hint=f"keys are: {', '.join(known)}")
