@@ -219,7 +219,9 @@ class ContainerEngine:
             resources=given.limits,
             container=ContainerPlan(
                 config=oci.encode(oci.config(parts)),
-                overlay=Overlay(layers=start.image.chain_ids, idmap=idmap),
+                overlay=Overlay(
+                    layers=start.image.chain_ids, idmap=idmap, volatile=spec.remove_on_exit
+                ),
                 user=start.process.user,
                 fills=tuple(
                     VolumeFill(volume=m.volume, target=m.target) for m in start.mounts if m.fill

@@ -54,10 +54,12 @@ class Overlay(msgspec.Struct, frozen=True, kw_only=True):
     """The container's root: layers (chain ids, base first) below the guest's own ``upper``.
 
     ``idmap``: first host uid and gid of a private user namespace of 65536 ids, or None.
+    ``volatile``: nothing of ``upper`` need survive a power cut.
     """
 
     layers: tuple[str, ...]
     idmap: int | None = None
+    volatile: bool = False
 
 
 class VolumeFill(msgspec.Struct, frozen=True, kw_only=True):

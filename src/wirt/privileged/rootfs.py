@@ -20,6 +20,7 @@ from wirt.privileged.context import Context
 from wirt.privileged.overlay import mount_overlay
 from wirt.privileged.paths import layer_diffs
 from wirt.privileged.protocol import Overlay
+from wirt.privileged.remove import remove_tree
 from wirt.privileged.stubs import Point, Stubs
 from wirt.privileged.userns import UserNamespace
 
@@ -48,27 +49,33 @@ def mount(
     stubs = Stubs(root, run / "stubs", owner=overlay.idmap or 0)
     make_upper(state, layers, overlay.idmap or 0)
     if user is None:
-        _stack(state, layers, stubs, wanted)
+        _stack(state, layers, stubs, wanted, volatile=overlay.volatile)
         return root
     below = run / "layers"
     below.mkdir(exist_ok=True)
     mapped = userns.map_layers(layers, user.user, below)
     try:
-        _stack(state, mapped, stubs, wanted)
+        _stack(state, mapped, stubs, wanted, volatile=overlay.volatile)
     finally:
         os.chdir("/")
         userns.unmap_layers(mapped)
     return root
 
 
-def _stack(state: Path, layers: list[Path], stubs: Stubs, wanted: Sequence[Point]) -> None:
-    """The overlay; once more with a layer of missing mount points below the writable one."""
+def _stack(
+    state: Path, layers: list[Path], stubs: Stubs, wanted: Sequence[Point], *, volatile: bool
+) -> None:
+    """The overlay, with a layer of missing mount points below the writable one.
+
+    What is missing is looked for in a stack that cannot be written to, and that stays where it
+    is, below the other: to unmount one is to wait for the kernel, and a writable one is synced
+    with the whole disk below it.
+    """
     upper, work = state / "upper", state / "work"
-    mount_overlay(stubs.root, layers, upper=upper, work=work, flags=0)
-    if stubs.make(wanted):
-        for _ in ("the overlay", "the links to its layers"):
-            libc.umount2(stubs.root)
-        mount_overlay(stubs.root, [*layers, stubs.place], upper=upper, work=work, flags=0)
+    mount_overlay(stubs.root, [*layers, upper], flags=libc.MS_RDONLY)
+    below = [*layers, stubs.place] if stubs.make(wanted) else layers
+    remove_tree(os.fsencode(work / "work/incompat"))  # a volatile one is not mounted twice
+    mount_overlay(stubs.root, below, upper=upper, work=work, volatile=volatile, flags=0)
 
 
 def make_upper(state: Path, layers: list[Path], first: int) -> None:
