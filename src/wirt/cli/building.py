@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
+    from wirt.errors import WirtError
     from wirt.model.ignore import Ignore
 
 MEDIA = "application/vnd.wirt.build"
@@ -29,6 +30,10 @@ def build(call: Call) -> int:
     """Build, and return the exit code. Raises what the daemon says, or Invalid."""
     from wirt.cli.buildwish import Place, gather
 
+    if call.on("debug-shell"):
+        from wirt.cli.stepshell import check_terminal
+
+        check_terminal()
     place = Place(call)
     wish = gather(call, place)
     for text in call.many("cache-from"):
@@ -78,12 +83,14 @@ def _once(call: Call, place: Any, wish: dict[str, Any]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     chunks = answer.chunks()
     rest = b""
+    failure: WirtError | None = None
     with view:
         try:
             for line, behind in _lines(chunks):
                 one = decode(line)
                 if "problem" in one:
-                    raise problem(0, encode(one["problem"]))
+                    failure = problem(0, encode(one["problem"]))
+                    break
                 if "bytes" in one:
                     rest = behind
                     break
@@ -95,6 +102,12 @@ def _once(call: Call, place: Any, wish: dict[str, Any]) -> dict[str, Any]:
             from wirt.client.daemon import unreachable
 
             raise unreachable(call.daemon.path, error) from error
+    if failure is not None:
+        if failure.facts.get("step"):
+            from wirt.cli.stepshell import look_into
+
+            look_into(call.daemon, str(failure.facts["step"]), failure.message)
+        raise failure
     place.output.take(rest, chunks, call.daemon.path)
     return result
 

@@ -132,6 +132,7 @@ def gather(call: Call, place: Place) -> dict[str, Any]:
         "ignore": _ignore(place),
         "explain": call.on("explain"),
         "verify": call.on("verify"),
+        "keep_failed": call.on("debug-shell"),
     }
     return {name: value for name, value in said.items() if value not in (None, "", [], {}, False)}
 

@@ -149,7 +149,7 @@ def attended(
             if start:
                 daemon.call("POST", f"/v1/guests/{quote(guest)}/start")
                 signals.started()
-            _follow(signals, streams, path=daemon.path, where=f"/v1/guests/{quote(guest)}/resize")
+            follow(signals, streams, path=daemon.path, where=f"/v1/guests/{quote(guest)}/resize")
             flow(pump, signals, daemon.path)
             if not (pump.detached and _runs(daemon, guest)):
                 return waiter.result(signals.wake)
@@ -161,7 +161,8 @@ def attended(
     return 0
 
 
-def _follow(signals: Signals, streams: Streams, *, path: str, where: str) -> None:
+def follow(signals: Signals, streams: Streams, *, path: str, where: str) -> None:
+    """Pass on the size of our terminal, now and when it changes."""
     fd = terminal_fd() if streams.tty else None
     if fd is not None:
         signals.follow_size(path, where, fd)
@@ -194,7 +195,7 @@ def executed(daemon: Daemon, path: str, streams: Streams) -> int:
     try:
         with Signals() as signals, streams.raw():
             pump = join(stream, streams)
-            _follow(signals, streams, path=daemon.path, where=f"{path}/resize")
+            follow(signals, streams, path=daemon.path, where=f"{path}/resize")
             flow(pump, signals, daemon.path)
             if pump.detached:
                 return 0

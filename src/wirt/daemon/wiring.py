@@ -333,7 +333,7 @@ class Daemon:
             ImageRoutes(
                 images=files.images, load=files.load, save=files.save, importer=files.import_image
             ),
-            BuildRoutes(build=self._builds.build),
+            BuildRoutes(build=self._builds.build, steps=self._builds.steps),
             BuildAgentRoutes(agents=self._builds.agents),
             BuildCacheRoutes(exchange=self._builds.exchange),
             RemoteRoutes(

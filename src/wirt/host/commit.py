@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -11,12 +12,13 @@ from typing import Any
 import msgspec
 
 from wirt.aio import shielded
-from wirt.errors import Conflict, Exhausted
+from wirt.errors import Conflict, Exhausted, Unavailable
 from wirt.host.build.ground import BuildGround
 from wirt.host.build.layer import pack
 from wirt.host.changes import idmap_of, require_container
 from wirt.host.events import Bus
 from wirt.host.images import Images
+from wirt.host.insist import FIRST_PAUSE, PATIENCE
 from wirt.host.layers import Tell
 from wirt.host.load import LoadImages
 from wirt.host.process import merge_environment
@@ -114,8 +116,23 @@ class Commit:
         try:
             yield
         finally:
-            with contextlib.suppress(Conflict):  # somebody has unpaused or ended it meanwhile
-                await shielded(self._signals.pause(guest, False))
+            await shielded(self._let_go(guest), deadline=2 * PATIENCE)
+
+    async def _let_go(self, guest: Guest) -> None:
+        """Unpause, though the helper may be gone for a while."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + PATIENCE
+        while True:
+            try:
+                await self._signals.pause(guest, False)
+            except Conflict:
+                return  # somebody has unpaused or ended it meanwhile
+            except Unavailable:
+                if loop.time() > deadline:
+                    raise
+                await asyncio.sleep(FIRST_PAUSE)
+            else:
+                return
 
     def _keep(self, made: _Made, upload: Upload, names: tuple[str, ...], lease: Lease) -> Stored:
         store = self._ground.store

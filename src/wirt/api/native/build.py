@@ -8,10 +8,13 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from wirt.api.http.hijack import hand_over, take_socket
 from wirt.api.http.operation import operation
+from wirt.api.http.size import terminal_size
 from wirt.api.http.told import Tell, told
 from wirt.errors import Invalid
 from wirt.host.build.build import Build
+from wirt.host.build.runner import Steps
 from wirt.host.build.wish import MAX_HEAD, BuildWish
 from wirt.host.pipe import CHUNK
 
@@ -20,14 +23,20 @@ MEDIA = "application/vnd.wirt.build"
 
 
 class BuildRoutes:
-    """The route of builds."""
+    """The routes of builds, and of failed steps that somebody looks into."""
 
-    def __init__(self, *, build: Build) -> None:
+    def __init__(self, *, build: Build, steps: Steps) -> None:
         self._build = build
+        self._steps = steps
 
     def routes(self) -> list[web.RouteDef]:
         """All routes."""
-        return [web.post("/v1/build", self.build)]
+        return [
+            web.post("/v1/build", self.build),
+            web.post("/v1/build/steps/{step}/shell", self.shell),
+            web.post("/v1/build/steps/{step}/resize", self.resize),
+            web.delete("/v1/build/steps/{step}", self.drop),
+        ]
 
     @operation("Build an image from a Dockerfile", body=MEDIA, answer=dict[str, Any], lines=True)
     async def build(self, request: web.Request) -> web.StreamResponse:
@@ -59,6 +68,38 @@ class BuildRoutes:
             return made.output
 
         return await told(request, work)
+
+    @operation(
+        "A shell in what a failed step left (hijack)",
+        query=("command", "rows", "columns"),
+        answer="application/vnd.docker.raw-stream",
+        status=101,
+    )
+    async def shell(self, request: web.Request) -> web.StreamResponse:
+        """``command`` is one argument each time; ``/bin/sh`` when there is none. The step is gone
+        when the shell has ended."""
+        step = request.match_info["step"]
+        self._steps.require(step)
+        rows, columns = terminal_size(request)
+        argv = tuple(request.query.getall("command", ["/bin/sh"]))
+        descriptor = take_socket(request, tty=True)
+        work = self._steps.shell(step, argv, descriptor, rows=rows, columns=columns)
+        return await hand_over(request, work)
+
+    @operation(
+        "Tell the terminal of a step's shell its size", query=("rows", "columns"), status=204
+    )
+    async def resize(self, request: web.Request) -> web.StreamResponse:
+        """While the shell runs."""
+        rows, columns = terminal_size(request)
+        await self._steps.resize(request.match_info["step"], rows=rows, columns=columns)
+        return web.Response(status=204)
+
+    @operation("Remove a failed step that was kept", status=204)
+    async def drop(self, request: web.Request) -> web.StreamResponse:
+        """Nothing happens when there is none."""
+        await self._steps.drop(request.match_info["step"])
+        return web.Response(status=204)
 
 
 async def _head(request: web.Request) -> BuildWish:

@@ -10,8 +10,9 @@ from wirt.api.http.body import answer, flag, number, read
 from wirt.api.http.hijack import hand_over, take_socket
 from wirt.api.http.lines import NDJSON, begin, send_bytes
 from wirt.api.http.operation import operation
+from wirt.api.http.size import terminal_size
 from wirt.host.attach import DEFAULT_DETACH_KEYS, Attach, Streams
-from wirt.host.execute import LARGEST_TERMINAL, Execute
+from wirt.host.execute import Execute
 from wirt.host.logs import Logs, LogWish
 from wirt.host.roster import Roster
 from wirt.host.running import Running
@@ -175,11 +176,3 @@ class ExecRoutes:
                 tty=process.spec.tty,
             )
         )
-
-
-def terminal_size(request: web.Request) -> tuple[int, int]:
-    """The query's ``rows`` and ``columns``. Raises Invalid."""
-    return (
-        number(request, "rows", 0, low=0, high=LARGEST_TERMINAL),
-        number(request, "columns", 0, low=0, high=LARGEST_TERMINAL),
-    )

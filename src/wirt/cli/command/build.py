@@ -38,6 +38,7 @@ COMMAND = Command(
         Flag("cache-from", kind="list", value="type=local,src=DIR", help="Take results from there"),
         Flag("cache-to", kind="list", value="type=local,dest=DIR", help="Put the results there"),
         Flag("check", kind="bool", help="Only look for mistakes in the Dockerfile"),
+        Flag("debug-shell", kind="bool", help="Open a shell in a RUN that failed"),
         Flag("explain", kind="bool", help="Say why steps were not taken from the cache"),
         Flag("file", "f", value="FILE", help="Name of the Dockerfile, - for standard input"),
         Flag("iidfile", value="FILE", help="Write the image's id there"),

@@ -48,6 +48,12 @@ class Names:
 
 def check(step: RunStep) -> None:
     """Raise Invalid or Unsupported for a step that cannot be run, before anything is made."""
+    if step.isolation is not Isolation.CONTAINER:
+        raise Unsupported(
+            f"RUN in a {step.isolation.value} is not possible yet",
+            hint="build without --as, or on a host that may be harmed",
+            code="build.isolation",
+        )
     if not step.argv or not step.argv[0]:
         raise Invalid("the step names no command", code="build.no-command")
     if step.network not in NETWORKS:

@@ -61,6 +61,7 @@ class Steps:
         self._ground = ground
         self._caches = caches
         self._kept: dict[str, _Kept] = {}
+        self._shells: dict[str, Session] = {}
         self._alive: set[str] = set()
 
     @property
@@ -81,9 +82,9 @@ class Steps:
             fault("step.ended")
             if ending.code == 0:
                 return await make_layer(self._ground, guest.id, base, step, lease)
-            keep = step.keep_failed and len(self._kept) < MOST_KEPT
+            keep = step.keep_failed
             if keep:
-                self._kept[guest.id] = _Kept(guest=guest, base=base, step=step)
+                await self._keep(_Kept(guest=guest, base=base, step=step))
             raise _failed(step, ending, guest.id if keep else "")
         finally:
             if not keep:
@@ -94,27 +95,49 @@ class Steps:
     ) -> int:
         """See :meth:`wirt.image.build.step.Runner.shell`."""
         try:
-            kept = self._kept[guest]
-            step = plan.shell_step(kept.step, argv)
-        except BaseException as error:
+            self.require(guest)
+            kept = self._kept.pop(guest)
+            try:
+                ending = await self._interact(kept, argv, descriptor, (rows, columns))
+            finally:
+                self._shells.pop(guest, None)
+                await shielded(self._forget(guest))
+        finally:
             os.close(descriptor)
-            if isinstance(error, KeyError):
-                raise _no_such_step(guest) from None
-            raise
-        spec = replace(kept.guest.spec, tty=True, stdin_open=True, command=argv)
-        async with contextlib.AsyncExitStack() as stack:
-            stack.callback(descriptor_closer := _Closer(descriptor))
-            live = await stack.enter_async_context(
-                self._launched(replace(kept.guest, spec=spec), kept.base, step)
-            )
-            descriptor_closer.given = True
-            ending = await live.interact(descriptor, rows=rows, columns=columns)
         return ending.code
+
+    async def _interact(
+        self, kept: _Kept, argv: tuple[str, ...], descriptor: int, size: tuple[int, int]
+    ) -> Exit:
+        step = plan.shell_step(kept.step, argv)
+        spec = replace(kept.guest.spec, tty=True, stdin_open=True, stdin_once=True, command=argv)
+        guest = replace(kept.guest, spec=spec)
+        async with self._launched(guest, kept.base, step) as live:
+            self._shells[guest.id] = live
+            return await live.interact(descriptor, rows=size[0], columns=size[1])
+
+    def require(self, guest: str) -> None:
+        """Raise NotFound unless this failed step waits for somebody to look into it."""
+        if guest not in self._kept:
+            raise _no_such_step(guest)
+
+    async def resize(self, guest: str, *, rows: int, columns: int) -> None:
+        """Tell the terminal of a step's shell its size. Raises NotFound."""
+        live = self._shells.get(guest)
+        if live is None:
+            raise _no_such_step(guest)
+        await live.handle.resize(rows, columns)
 
     async def drop(self, guest: str) -> None:
         """See :meth:`wirt.image.build.step.Runner.drop`."""
         if self._kept.pop(guest, None) is not None:
             await shielded(self._forget(guest))
+
+    async def _keep(self, kept: _Kept) -> None:
+        """Remember a failed step; the oldest one goes when there are too many."""
+        self._kept[kept.guest.id] = kept
+        if len(self._kept) > MOST_KEPT:
+            await self.drop(next(iter(self._kept)))
 
     # --- one guest --------------------------------------------------------------------------
 
@@ -191,18 +214,6 @@ class Steps:
             await insist(self._ground.helper, ForgetGuest(id=guest_id))
         finally:
             self._alive.discard(guest_id)
-
-
-class _Closer:
-    """Closes a descriptor unless it was given away."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self.given = False
-
-    def __call__(self) -> None:
-        if not self.given:
-            os.close(self._descriptor)
 
 
 def _what(step: RunStep) -> str:

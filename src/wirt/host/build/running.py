@@ -154,6 +154,7 @@ async def run_step(job: Job, step: Step, root: Root, origins: Origins, name: str
         isolation=wish.isolation,
         shm_size=wish.shm_size,
         ulimits=wish.ulimits,
+        keep_failed=wish.keep_failed,
         name=name,
     )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-import os
 import socket
 import struct
 from collections.abc import AsyncIterator
@@ -53,13 +52,10 @@ class Session:
             writer.close()
 
     async def interact(self, descriptor: int, *, rows: int, columns: int) -> Exit:
-        """Run the main process with a client's terminal; ``descriptor`` is closed."""
-        try:
-            await self.handle.attach(
-                descriptor, stdin=True, stdout=True, stderr=True, mux=False, detach=b""
-            )
-        finally:
-            os.close(descriptor)
+        """Run the main process with a client's terminal; ``descriptor`` stays the caller's."""
+        await self.handle.attach(
+            descriptor, stdin=True, stdout=True, stderr=True, mux=False, detach=b""
+        )
         await self.handle.start()
         if rows > 0 and columns > 0:
             await self.handle.resize(rows, columns)

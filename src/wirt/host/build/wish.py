@@ -41,6 +41,7 @@ class BuildWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     ``check``: build nothing, only look for mistakes. ``ignore``: the text of the context's
     ``.dockerignore``, for the checks; the client has applied it already.
     ``verify``: build a second time without the cache and compare. ``isolation``: of RUN steps.
+    ``keep_failed``: a RUN that fails is kept until somebody has looked into it.
     """
 
     dockerfile: str | None = None
@@ -68,6 +69,7 @@ class BuildWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     ignore: str = ""
     explain: bool = False
     verify: bool = False
+    keep_failed: bool = False
 
     def __repr__(self) -> str:
         """Without what may be secret."""

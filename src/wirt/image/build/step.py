@@ -178,7 +178,8 @@ class StepFailed(Invalid):
     """
 
     def __init__(self, message: str, *, exit_code: int, guest: str = "") -> None:
-        super().__init__(message, code="build.step-failed", exit=exit_code)
+        facts = {"step": guest} if guest else {}
+        super().__init__(message, code="build.step-failed", exit=exit_code, **facts)
         self.exit_code = exit_code
         self.guest = guest
 
@@ -202,7 +203,8 @@ class Runner(Protocol):
         self, guest: str, argv: tuple[str, ...], descriptor: int, *, rows: int, columns: int
     ) -> int:
         """An interactive process in a kept step's state, speaking on the stream socket
-        ``descriptor`` (which is closed); its exit code. Raises NotFound."""
+        ``descriptor`` (which is closed); its exit code. The step is gone afterwards. Raises
+        NotFound."""
         ...
 
     async def drop(self, guest: str) -> None:
