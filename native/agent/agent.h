@@ -15,6 +15,7 @@ struct agent {
     int signals;   /* signalfd for SIGCHLD */
     int initramfs; /* its root directory, for modules; -1 without one */
     int root;      /* see CHILD_ROOT */
+    int upper;     /* see CHILD_UPPER */
     pid_t main_pid;
     int64_t main_ended_at; /* monotonic ms; 0 while the guest's main process runs */
     int64_t late_at;       /* when the modules that can wait are due; 0: never */

@@ -113,6 +113,14 @@ static void call_tar_out(const struct order *order)
     say_done(order);
 }
 
+static void call_tar_changes(const struct order *order)
+{
+    struct failure why = {0};
+    if (tar_pack_changes(CHILD_UPPER, STDOUT_FILENO, &why) != 0)
+        child_fail(order, &why);
+    say_done(order);
+}
+
 static void call_tar_in(const struct order *order)
 {
     struct failure why = {0};
@@ -148,9 +156,13 @@ static const struct {
     child_body *body;
     bool input, output;
 } SLOW[] = {
-    {"stats", call_stats, false, false},    {"processes", call_processes, false, false},
-    {"files", call_files, false, false},    {"stat", call_stat, false, false},
-    {"tar-out", call_tar_out, false, true}, {"tar-in", call_tar_in, true, false},
+    {"stats", call_stats, false, false},
+    {"processes", call_processes, false, false},
+    {"files", call_files, false, false},
+    {"stat", call_stat, false, false},
+    {"tar-out", call_tar_out, false, true},
+    {"tar-in", call_tar_in, true, false},
+    {"tar-changes", call_tar_changes, false, true},
 };
 
 void dispatch_call(struct agent *agent, uint32_t channel)

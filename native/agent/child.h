@@ -11,6 +11,7 @@
 enum {
     CHILD_REPORT = 3, /* pipe to the agent for one record, as frames: STARTED, ERROR or RESULT */
     CHILD_ROOT = 4,   /* the guest's root as it is without the mounts upon it, always writable */
+    CHILD_UPPER = 5,  /* what the guest has changed of its image, an overlay's upper directory */
 };
 
 /* What a child is to do. */
@@ -19,6 +20,7 @@ struct order {
     const struct wire_record *request; /* SPAWN, CALL or CONFIG */
     const struct wire_record *config;
     int root;       /* becomes CHILD_ROOT */
+    int upper;      /* becomes CHILD_UPPER */
     bool terminal;  /* standard streams are a new terminal */
     bool has_input; /* standard input is a pipe, else /dev/null */
     bool has_output, has_error;

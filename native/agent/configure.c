@@ -8,6 +8,8 @@
 #include "net.h"
 #include "root.h"
 
+#include <fcntl.h>
+
 int configure(struct agent *agent, struct failure *why)
 {
     const struct wire_record *config = &agent->config;
@@ -18,6 +20,8 @@ int configure(struct agent *agent, struct failure *why)
         error = agent->root = enter_root(config, why);
     if (error < 0)
         return error;
+    /* The new root covers the way there, but not for who stands in the initramfs. */
+    agent->upper = openat(agent->initramfs, "disk/upper", O_PATH | O_DIRECTORY | O_CLOEXEC);
     /* Before any share is mounted: the files must end on the guest's own disk. */
     error = write_files(config, agent->root, why);
     if (error == 0)

@@ -96,10 +96,22 @@ static void give_streams(const struct order *order, const struct user *user)
             (void)!fchown(stream, user->uid, (gid_t)-1);
 }
 
+/* A machine that only lends itself to further processes. */
+_Noreturn static void idle(const struct order *order)
+{
+    static const struct user nobody;
+    say_started(order, &nobody);
+    close(CHILD_REPORT); /* as the start of a program does */
+    for (;;)
+        pause();
+}
+
 void child_program(const struct order *order)
 {
     struct failure why = {.exit = 126};
     static struct user user;
+    if (order->request == order->config && wire_flag(order->config, "idle"))
+        idle(order);
     if (find_user(choose(order, "user"), "/etc/passwd", "/etc/group", &user, &why) != 0)
         child_fail(order, &why);
     char **env = environment(order, &user);

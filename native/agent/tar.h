@@ -63,6 +63,12 @@ int tar_write_end(int fd);
 int tar_pack(const char *path, const char *name, int fd, struct failure *why);
 
 /*
+ * Packs what an overlay's upper directory holds: whiteouts are devices 0:0, opaque directories have
+ * the attribute trusted.overlay.opaque.
+ */
+int tar_pack_changes(int upper, int fd, struct failure *why);
+
+/*
  * Unpacks a stream into the existing directory `into`. Members cannot climb out of "/", and links
  * in the tree are followed as the guest itself would. `no_overwrite`: a directory may not replace
  * something else, nor the reverse.

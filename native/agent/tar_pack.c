@@ -23,6 +23,7 @@ struct seen {
 
 struct packer {
     int fd;
+    bool changes; /* of an upper directory */
     struct failure *why;
     struct seen *bucket[BUCKETS];
     size_t count;
@@ -68,19 +69,21 @@ static char type_of(mode_t mode)
                             : 0;
 }
 
-static bool is_kept(const char *name)
+static bool is_kept(const struct packer *packer, const char *name)
 {
-    return strncmp(name, "user.", 5) == 0 || strcmp(name, "security.capability") == 0;
+    return strncmp(name, "user.", 5) == 0 || strcmp(name, "security.capability") == 0 ||
+           (packer->changes && strcmp(name, "trusted.overlay.opaque") == 0);
 }
 
 /* The extended attributes that belong to the file itself, as pax records. */
-static void read_xattrs(int fd, struct tar_member *member)
+static void read_xattrs(struct packer *packer, int fd)
 {
+    struct tar_member *member = &packer->member;
     static char names[XATTRS_MAX], value[XATTRS_MAX];
     ssize_t length = flistxattr(fd, names, sizeof names);
     for (ssize_t at = 0; at < length; at += (ssize_t)strlen(names + at) + 1) {
         const char *name = names + at;
-        ssize_t size = is_kept(name) ? fgetxattr(fd, name, value, sizeof value) : -1;
+        ssize_t size = is_kept(packer, name) ? fgetxattr(fd, name, value, sizeof value) : -1;
         if (size < 0)
             continue;
         size_t most = strlen(name) + (size_t)size + 64;
@@ -140,30 +143,41 @@ static void describe(struct packer *packer, int directory, const char *entry, co
         }
     }
     if (fd >= 0 && member->type != '1')
-        read_xattrs(fd, member);
+        read_xattrs(packer, fd);
 }
 
 static int pack(struct packer *packer, int directory, const char *entry, const char *name,
                 int depth);
 
+static int by_bytes(const struct dirent **one, const struct dirent **other)
+{
+    return strcmp((*one)->d_name, (*other)->d_name);
+}
+
+static int is_entry(const struct dirent *entry)
+{
+    return strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
+}
+
+/* In the order of bytes: the same tree gives the same stream. Closes `fd`. */
 static int pack_entries(struct packer *packer, int fd, const char *name, int depth)
 {
-    DIR *entries = fdopendir(fd);
-    int error = 0;
-    if (entries == NULL) {
-        close(fd);
-        return fail(packer->why, errno, "cannot read %s", name);
-    }
-    for (struct dirent *e; error == 0 && (e = readdir(entries)) != NULL;) {
-        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
-            continue;
+    struct dirent **entries = NULL;
+    char through[64];
+    snprintf(through, sizeof through, "/proc/self/fd/%d", fd);
+    int count = scandir(through, &entries, is_entry, by_bytes);
+    int error = count >= 0 ? 0 : fail(packer->why, errno, "cannot read %s", name);
+    for (int i = 0; i < count; i++) {
         char path[TAR_PATH_MAX];
-        if ((size_t)snprintf(path, sizeof path, "%s/%s", name, e->d_name) >= sizeof path - 1)
+        if (error == 0 && (size_t)snprintf(path, sizeof path, "%s/%s", name, entries[i]->d_name) >=
+                              sizeof path - 1)
             error = fail(packer->why, ENAMETOOLONG, "%s", name);
-        else
-            error = pack(packer, dirfd(entries), e->d_name, path, depth + 1);
+        if (error == 0)
+            error = pack(packer, fd, entries[i]->d_name, path, depth + 1);
+        free(entries[i]);
     }
-    closedir(entries);
+    free(entries);
+    close(fd);
     return error;
 }
 
@@ -192,17 +206,39 @@ static int pack(struct packer *packer, int directory, const char *entry, const c
     return S_ISDIR(status.st_mode) ? pack_entries(packer, steal_fd(fd), name, depth) : 0;
 }
 
-int tar_pack(const char *path, const char *name, int fd, struct failure *why)
+static int pack_whole(struct packer *packer, int directory, const char *entry, const char *name)
 {
-    struct packer *packer = calloc(1, sizeof *packer);
-    if (packer == NULL)
-        return fail(why, ENOMEM, "cannot read %s", path);
-    packer->fd = fd;
-    packer->why = why;
-    int error = pack(packer, AT_FDCWD, path, *name == '\0' ? "." : name, 0);
-    if (error == 0 && (error = tar_write_end(fd)) != 0)
-        error = fail(why, -error, "cannot send %s", path);
+    int error = pack(packer, directory, entry, *name == '\0' ? "." : name, 0);
+    if (error == 0 && (error = tar_write_end(packer->fd)) != 0)
+        error = fail(packer->why, -error, "cannot send %s", name);
     forget_names(packer);
     free(packer);
     return error;
+}
+
+static struct packer *new_packer(int fd, bool changes, struct failure *why)
+{
+    struct packer *packer = calloc(1, sizeof *packer);
+    if (packer == NULL)
+        return NULL;
+    packer->fd = fd;
+    packer->changes = changes;
+    packer->why = why;
+    return packer;
+}
+
+int tar_pack(const char *path, const char *name, int fd, struct failure *why)
+{
+    struct packer *packer = new_packer(fd, false, why);
+    if (packer == NULL)
+        return fail(why, ENOMEM, "cannot read %s", path);
+    return pack_whole(packer, AT_FDCWD, path, name);
+}
+
+int tar_pack_changes(int upper, int fd, struct failure *why)
+{
+    struct packer *packer = new_packer(fd, true, why);
+    if (packer == NULL)
+        return fail(why, ENOMEM, "cannot read what was changed");
+    return pack_whole(packer, upper, ".", "");
 }

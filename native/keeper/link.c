@@ -101,7 +101,8 @@ int machine_call(struct keeper *keeper, struct task *task, const struct wire_rec
     link_channel(keeper, task);
     task->in_open = task->with_stdin;
     task->state = TASK_RUNNING;
-    task->out_ended = strcmp(wire_get(record, "call"), "tar-out") != 0;
+    const char *call = wire_get(record, "call");
+    task->out_ended = strcmp(call, "tar-out") != 0 && strcmp(call, "tar-changes") != 0;
     int error = send_record(keeper, WIRE_A_CALL, task->channel, record);
     task_update_clients(keeper, task);
     return error;

@@ -309,6 +309,8 @@ def _process(start: Start) -> Iterable[tuple[str, str]]:
     yield "tty", str(int(spec.tty))
     yield "stdin", str(int(spec.stdin_open))
     yield "stop_signal", str(own.stop_signal)
+    if start.idle:
+        yield "idle", "1"
     for name, (soft, hard) in sorted(spec.ulimits.items()):
         yield "ulimit", f"{name}{_US}{soft}{_US}{hard}"
     if spec.cap_drop:

@@ -60,7 +60,8 @@ class Start:
 
     ``network``: ``private``, ``host`` or ``guest:<id>``. ``files``: ``hosts``, ``hostname``,
     ``resolv.conf``. ``guest.endpoints`` are its places on networks, ``bridges`` their interface
-    names by network id, ``mtus`` likewise.
+    names by network id, ``mtus`` likewise. ``idle``: the main process does nothing; for machines
+    that only lend themselves to further processes.
     """
 
     guest: Guest
@@ -71,6 +72,7 @@ class Start:
     bridges: dict[str, str] = field(default_factory=dict)
     mtus: dict[str, int] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
+    idle: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,7 +27,7 @@ from wirt.image.build.step import (
     TmpfsMount,
 )
 from wirt.layout import Layout
-from wirt.model.guest import Guest, GuestSpec, Isolation, LogOptions
+from wirt.model.guest import ExecSpec, Guest, GuestSpec, Isolation, LogOptions
 from wirt.model.image import Image, ImageConfig
 from wirt.model.names import short
 from wirt.model.volume import MountKind
@@ -48,12 +48,6 @@ class Names:
 
 def check(step: RunStep) -> None:
     """Raise Invalid or Unsupported for a step that cannot be run, before anything is made."""
-    if step.isolation is not Isolation.CONTAINER:
-        raise Unsupported(
-            f"RUN in a {step.isolation.value} is not possible yet",
-            hint="build without --as, or on a host that may be harmed",
-            code="build.isolation",
-        )
     if not step.argv or not step.argv[0]:
         raise Invalid("the step names no command", code="build.no-command")
     if step.network not in NETWORKS:
@@ -198,6 +192,16 @@ def _source(mount: StepMount, names: Names) -> StepSource:
                 socket=names.sockets[mount], mode=mount.mode, uid=mount.uid, gid=mount.gid
             )
     raise AssertionError("a tmpfs has no source")
+
+
+def inside(step: RunStep) -> ExecSpec:
+    """The step as a further process of a machine, whose environment it shares."""
+    return ExecSpec(
+        command=step.argv,
+        user=step.user,
+        working_dir=step.cwd or "/",
+        stdin=bool(step.stdin),
+    )
 
 
 def with_sources(launch: LaunchGuest, sources: tuple[StepSource, ...]) -> LaunchGuest:

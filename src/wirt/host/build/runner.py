@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from wirt.aio import shielded
 from wirt.engine.protocol import Exit, Start
 from wirt.errors import NotFound, Timeout
-from wirt.host.build import plan
+from wirt.host.build import machine, plan
 from wirt.host.build.agents import listening
 from wirt.host.build.caches import BuildCaches
 from wirt.host.build.ground import BuildGround
@@ -33,7 +33,7 @@ from wirt.image.build.step import (
     StepFailed,
 )
 from wirt.image.store import Lease
-from wirt.model.guest import Guest
+from wirt.model.guest import Guest, Isolation
 from wirt.model.names import new_id, short
 from wirt.model.network import DEFAULT_NETWORK, Attachment
 from wirt.privileged.faults import fault
@@ -61,6 +61,7 @@ class Steps:
         self._ground = ground
         self._caches = caches
         self._kept: dict[str, _Kept] = {}
+        self._disks = machine.Disks(ground)
         self._shells: dict[str, Session] = {}
         self._alive: set[str] = set()
 
@@ -78,7 +79,10 @@ class Steps:
         self._alive.add(guest.id)
         keep = False
         try:
-            ending = await self._bounded(guest, base, step, out)
+            if step.isolation is not Isolation.CONTAINER:
+                return await self._in_machine(guest, base, step, out, lease)
+            async with self._bounded(guest, base, step) as live:
+                ending = await live.run(step.stdin, out)
             fault("step.ended")
             if ending.code == 0:
                 return await make_layer(self._ground, guest.id, base, step, lease)
@@ -141,11 +145,27 @@ class Steps:
 
     # --- one guest --------------------------------------------------------------------------
 
-    async def _bounded(self, guest: Guest, base: tuple[str, ...], step: RunStep, out: Out) -> Exit:
+    async def _in_machine(
+        self, guest: Guest, base: tuple[str, ...], step: RunStep, out: Out, lease: Lease
+    ) -> LayerMade:
+        machine.check(step)
+        async with self._disks.use(base), self._bounded(guest, base, step) as live:
+            ending, changed = await machine.run(self._ground, live, step, out)
+        if changed is None:
+            raise _failed(step, ending, "")
+        try:
+            return await machine.keep(self._ground, base, changed, lease)
+        finally:
+            await self._ground.pipes.call(changed.upload.discard)
+
+    @contextlib.asynccontextmanager
+    async def _bounded(
+        self, guest: Guest, base: tuple[str, ...], step: RunStep
+    ) -> AsyncIterator[Session]:
         try:
             async with asyncio.timeout(step.timeout):
                 async with self._launched(guest, base, step) as live:
-                    return await live.run(step.stdin, out)
+                    yield live
         except TimeoutError:
             raise Timeout(
                 f"{_what(step)} took longer than {step.timeout:g} seconds", code="build.timeout"
@@ -207,6 +227,7 @@ class Steps:
             bridges=await ground.networks.bridges(guest),
             mtus=await ground.networks.mtus(guest),
             files=await ground.networks.files(guest, hostname=step.hostname),
+            idle=step.isolation is not Isolation.CONTAINER,
         )
 
     async def _forget(self, guest_id: str) -> None:

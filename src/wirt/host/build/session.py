@@ -10,30 +10,73 @@ import struct
 from collections.abc import AsyncIterator
 
 from wirt.aio import beside
+from wirt.engine._machine_handle import MachineHandle
 from wirt.engine.protocol import Engine, Exit, Handle
-from wirt.errors import Internal, Unavailable
+from wirt.errors import Internal, Unavailable, Unsupported
 from wirt.guest.keeper import KeeperLink, Record
 from wirt.host.running import parse_exit
 from wirt.image.build.step import STDERR, STDOUT, Out
 from wirt.layout import Layout
-from wirt.model.guest import Guest
+from wirt.model.guest import ExecSpec, Guest
+from wirt.model.names import new_id
 
 _HEAD = struct.Struct(">B3xI")
 _CHUNK = 64 * 1024
 MAX_FRAME = 16 * 1024 * 1024
 
 
+class Endings:
+    """How the processes of a guest ended, as its keeper tells."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, asyncio.Future[Exit]] = {}
+        self._lost = False
+
+    def of(self, name: str) -> asyncio.Future[Exit]:
+        """The end of ``main`` or of a further process; Unavailable when its keeper was killed."""
+        if name not in self._known:
+            self._known[name] = asyncio.get_running_loop().create_future()
+            if self._lost:
+                self._fail(self._known[name])
+        return self._known[name]
+
+    def event(self, record: Record) -> None:
+        """Hear the keeper."""
+        if record.get("event") == ["exit"]:
+            ending = self.of(record.get("target", ["main"])[0])
+            if not ending.done():
+                ending.set_result(parse_exit(record))
+
+    def closed(self) -> None:
+        """The keeper is gone: no process will be heard of any more."""
+        self._lost = True
+        for ending in self._known.values():
+            self._fail(ending)
+
+    @staticmethod
+    def _fail(ending: asyncio.Future[Exit]) -> None:
+        if not ending.done():
+            ending.set_exception(Unavailable("the keeper of the step was killed"))
+
+    def forget(self) -> None:
+        """Nobody waits any more."""
+        for ending in self._known.values():
+            if ending.done() and not ending.cancelled():
+                ending.exception()  # heard, whether or not anybody asked
+            ending.cancel()
+
+
 class Session:
     """A launched guest, whose keeper waits for START."""
 
-    def __init__(self, keeper: KeeperLink, handle: Handle, ending: asyncio.Future[Exit]) -> None:
+    def __init__(self, keeper: KeeperLink, handle: Handle, endings: Endings) -> None:
         self._keeper = keeper
         self.handle = handle
-        self._ending = ending
+        self._endings = endings
 
     async def ended(self) -> Exit:
         """Wait for the end of the main process. Raises Unavailable when its keeper was killed."""
-        return await asyncio.shield(self._ending)
+        return await asyncio.shield(self._endings.of("main"))
 
     async def run(self, stdin: bytes, out: Out) -> Exit:
         """Run the main process to its end, its output told as it comes."""
@@ -42,14 +85,27 @@ class Session:
             await self.handle.attach(
                 theirs.fileno(), stdin=bool(stdin), stdout=True, stderr=True, mux=True, detach=b""
             )
-        reader, writer = await asyncio.open_connection(sock=ours)
-        try:
+        async with _streaming(ours, stdin, out) as told:
             await self.handle.start()
-            async with beside(_feed(writer, stdin)), beside(_tell(reader, out)) as told:
-                ending, _ = await asyncio.gather(self.ended(), told)
-            return ending
-        finally:
-            writer.close()
+            ending, _ = await asyncio.gather(self.ended(), told)
+        return ending
+
+    async def execute(self, spec: ExecSpec, stdin: bytes, out: Out) -> Exit:
+        """Run a further process of a started guest to its end."""
+        name = new_id()
+        ending = self._endings.of(name)
+        ours, theirs = socket.socketpair()
+        async with _streaming(ours, stdin, out) as told:
+            with theirs:
+                await self.handle.execute(name, spec, theirs.fileno())
+            ended, _ = await asyncio.gather(asyncio.shield(ending), told)
+        return ended
+
+    async def tell_changes(self, descriptor: int) -> None:
+        """A machine's changes as its agent packs them. Raises Unsupported for other guests."""
+        if not isinstance(self.handle, MachineHandle):
+            raise Unsupported("only a machine tells its changes")
+        await self.handle.read_changes(descriptor)
 
     async def interact(self, descriptor: int, *, rows: int, columns: int) -> Exit:
         """Run the main process with a client's terminal; ``descriptor`` stays the caller's."""
@@ -65,27 +121,28 @@ class Session:
 @contextlib.asynccontextmanager
 async def session(layout: Layout, engine: Engine, guest: Guest) -> AsyncIterator[Session]:
     """Connect to the keeper of a launched guest."""
-    ending: asyncio.Future[Exit] = asyncio.get_running_loop().create_future()
-
-    def event(record: Record) -> None:
-        is_end = record.get("event") == ["exit"] and record.get("target", ["main"]) == ["main"]
-        if is_end and not ending.done():
-            ending.set_result(parse_exit(record))
-
-    def closed() -> None:
-        if not ending.done():
-            ending.set_exception(Unavailable("the keeper of the step was killed"))
-
+    endings = Endings()
     keeper = await KeeperLink.connect(
-        layout.keeper_socket(guest.id), on_event=event, on_closed=closed
+        layout.keeper_socket(guest.id), on_event=endings.event, on_closed=endings.closed
     )
     try:
-        yield Session(keeper, engine.handle(guest, keeper), ending)
+        yield Session(keeper, engine.handle(guest, keeper), endings)
     finally:
         await keeper.close()
-        if ending.done() and not ending.cancelled():
-            ending.exception()  # heard, whether or not anybody asked
-        ending.cancel()
+        endings.forget()
+
+
+@contextlib.asynccontextmanager
+async def _streaming(
+    ours: socket.socket, stdin: bytes, out: Out
+) -> AsyncIterator[asyncio.Task[None]]:
+    """Feed a process its input and tell its output, while the block runs it."""
+    reader, writer = await asyncio.open_connection(sock=ours)
+    try:
+        async with beside(_feed(writer, stdin)), beside(_tell(reader, out)) as told:
+            yield told
+    finally:
+        writer.close()
 
 
 async def _feed(writer: asyncio.StreamWriter, data: bytes) -> None:

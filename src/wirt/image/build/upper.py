@@ -1,0 +1,102 @@
+"""What a machine says it has changed, made into an image layer.
+
+The machine's agent sends its overlay's upper directory as it is: removed files are devices 0:0,
+opaque directories have an attribute. The sender is a guest, so nothing of it is believed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from wirt.errors import Invalid
+from wirt.tar import writer
+from wirt.tar.member import Member, Type, show
+from wirt.tar.reader import Bounds, Readable, Reader
+from wirt.tar.retar import Writable
+
+_PREFIX = b".wh."
+_OPAQUE_MARK = b".wh..wh..opq"
+_NEVER = 2**63
+_OPAQUE = b"trusted.overlay.opaque"
+_OWN = frozenset({b"dev", b"proc", b"sys", b"etc/hosts", b"etc/hostname", b"etc/resolv.conf"})
+"""What the agent itself makes in every machine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bound:
+    """What a layer may have: bytes of contents, and members."""
+
+    size: int
+    entries: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """``size``: bytes of contents. ``entries``: members."""
+
+    size: int
+    entries: int
+
+
+def as_layer(
+    source: Readable, sink: Writable, *, epoch: int | None, places: frozenset[bytes], bound: Bound
+) -> Made:
+    """Write the layer. ``places``: mount points, of which empty ones are left out.
+
+    ``epoch``: Unix seconds that no time exceeds. Raises Invalid.
+    """
+    reader = Reader(source, bounds=Bounds(members=bound.entries))
+    latest = _NEVER if epoch is None else epoch * 10**9
+    size = entries = 0
+    for member in reader:
+        name = _clean(member.name)
+        if not name or name in _OWN or (name in places and _is_empty(member)):
+            continue
+        size += member.real_size
+        if size > bound.size:
+            raise Invalid(f"more than {bound.size} bytes were changed", code="archive.too-large")
+        for out in _members(member, name, latest):
+            entries += 1
+            sink.write(writer.encode(out, nanoseconds=True))
+        if member.type is Type.FILE:
+            for chunk in reader.chunks():
+                sink.write(chunk)
+            sink.write(writer.padding(member.real_size))
+    sink.write(writer.END)
+    return Made(size=size, entries=entries)
+
+
+def _is_empty(member: Member) -> bool:
+    return member.type is Type.DIRECTORY or (member.type is Type.FILE and not member.real_size)
+
+
+def _members(member: Member, name: bytes, latest: int) -> list[Member]:
+    head, _, leaf = name.rpartition(b"/")
+    if leaf.startswith(_PREFIX):
+        raise Invalid(
+            f"'{show(name)}' cannot be part of an image: names that begin with '.wh.' mean "
+            "removed files there",
+            hint="remove or rename it",
+            code="layer.whiteout",
+        )
+    if member.type is Type.CHAR and member.major == member.minor == 0:
+        hidden = head + b"/" + _PREFIX + leaf if head else _PREFIX + leaf
+        return [Member(name=hidden, type=Type.FILE, mode=0o600)]
+    if member.segments is not None:
+        raise Invalid(f"'{show(name)}' is sparse, which no agent sends", code="archive.malformed")
+    link = _clean(member.link) if member.type is Type.HARD_LINK else member.link
+    attributes = {k: v for k, v in member.xattrs.items() if not k.startswith(b"trusted.")}
+    # The image's disk has no times: what was changed in its attributes only comes without one.
+    time = min(member.mtime or latest, latest) if latest < _NEVER else member.mtime
+    made = replace(member, name=name, link=link, mtime=time, xattrs=attributes)
+    if member.type is Type.DIRECTORY and member.xattrs.get(_OPAQUE) == b"y":
+        mark = Member(name=name + b"/" + _OPAQUE_MARK, type=Type.FILE, mode=0o600)
+        return [made, mark]
+    return [made]
+
+
+def _clean(name: bytes) -> bytes:
+    parts = [part for part in name.split(b"/") if part not in {b"", b"."}]
+    if b".." in parts:
+        raise Invalid(f"the machine names '{show(name)}'", code="archive.escapes")
+    return b"/".join(parts)
