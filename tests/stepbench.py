@@ -107,9 +107,9 @@ async def bench(box: Lab) -> AsyncIterator[Bench]:
         pipes.close()
 
 
-def boxes(tmp_path: Path, session_tag: str) -> Iterator[Lab]:
+def boxes(tmp_path: Path, instance_name: str) -> Iterator[Lab]:
     """A fixture: a lab in which steps leave nothing behind."""
-    with lab(f"wt{session_tag}", tmp_path) as made:
+    with lab(instance_name, tmp_path) as made:
         yield made
         assert made.settled() == []
         assert list((made.layout.state / "guests").iterdir()) == []

@@ -240,12 +240,17 @@ def sweep(instance: Instance) -> None:
     The state stays: everything that lies in the state directory is named as in use.
     """
 
-    def names(directory: str) -> list[str]:
+    def names(directory: str, prefix: str = "") -> list[str]:
         path = instance.state / directory
-        return [entry.name.partition(".")[0] for entry in path.iterdir()] if path.is_dir() else []
+        found = [entry.name.partition(".")[0] for entry in path.iterdir()] if path.is_dir() else []
+        return [prefix + name for name in found if name]
 
-    everything = {"guests": "guests", "volumes": "volumes", "layers": "layers", "images": "disks"}
-    kept = {field: names(directory) for field, directory in everything.items()}
+    kept = {
+        "guests": names("guests"),
+        "volumes": names("volumes"),
+        "layers": names("layers", "sha256:"),
+        "images": names("disks", "sha256:"),
+    }
     ask_helper(instance, {"verb": "sweep", "running": [], **kept})
     ask_helper(instance, {"verb": "set-networks", "bridges": []})
 
