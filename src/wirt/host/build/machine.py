@@ -78,8 +78,9 @@ class Disks:
         image = plan.image_of(base)
         self._used[image.id] += 1
         try:
-            await self._ground.layers.disk(image)
-            yield
+            with self._ground.layers.hold((image.id,)):
+                await self._ground.layers.disk(image)
+                yield
         finally:
             self._used[image.id] -= 1
             if not self._used[image.id]:
