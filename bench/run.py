@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 import builds
+import disk
 import machines
 import registry
 import rows
@@ -39,6 +40,7 @@ TABLE: dict[str, tuple[Measure, float]] = {
     "build": (builds.ten_steps, 1),
     "microvm": (machines.cold, 1),
     "images": (transfer.images, 0.25),
+    "disk": (disk.derived, 1),
     "registry": (registry.blobs, 0.25),
     "two-hundred": (rows.two_hundred, 1),
 }

@@ -92,6 +92,15 @@ def test_clean_up(live: Live, tmp_path: Path) -> None:
     assert [s["size"] for s in report["shares"] if s["type"] == "Build Cache"] == [0]
 
 
+def test_trim(live: Live) -> None:
+    layers = live.instance.state / "layers"
+    live.wirt("tag", "busybox", "spare")
+    (kept,) = layers.iterdir()
+    assert live.wirt("store", "trim").stdout == "Total reclaimed space: 0B\n", "a guest uses it"
+    assert list(layers.iterdir()) == [kept]
+    live.wirt("rmi", "spare")
+
+
 def test_check(live: Live) -> None:
     assert "0 wrong" in live.wirt("store", "check", "--deep").stdout
     layers = live.instance.state / "layers"

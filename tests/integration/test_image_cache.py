@@ -15,8 +15,11 @@ from integration.test_image_life import guest_of
 from needs import needs
 from wirt.errors import Exhausted, NotFound
 from wirt.host import unpack
+from wirt.host.collect import LayerCaches
+from wirt.host.prune import Prune
 from wirt.model.image import Image
 from wirt.state.images import Orphans
+from wirt.state.store import StoreTable
 
 pytestmark = needs("root", "overlay")
 
@@ -131,6 +134,23 @@ def test_dropping_and_unpacking_at_once(tmp_path: Path) -> None:
                 await asyncio.sleep(0)
 
         await asyncio.gather(use(), use(), drop(), drop())
+
+    run(tmp_path, story)
+
+
+def test_a_trim_leaves_blobs_and_what_guests_use(tmp_path: Path) -> None:
+    async def story(b: Bench) -> None:
+        (used,) = await b.load(docker_archive(BASE, noise(1, 5000), tags=["used"]))
+        (spare,) = await b.load(docker_archive(BASE, noise(2, 5000), tags=["spare"]))
+        await b.add_guest(guest_of(used))
+        unpacked = [LayerCaches(b.layers, StoreTable(b.db), b.uses)]
+        prune = Prune(b.images, b.table, b.collect, builds=[], unpacked=unpacked)
+        before = b.on_disk()["blobs"]
+        assert await prune.unpacked() >= 5000
+        assert b.on_disk()["layers"] == {name[7:] for name in used.chain_ids}
+        assert b.on_disk()["blobs"] == before
+        async with b.images.ready(spare):
+            assert (b.diff(spare) / "noise2").exists()
 
     run(tmp_path, story)
 

@@ -54,7 +54,7 @@ async def remove(b: Bench) -> None:
 
 
 async def prune(b: Bench) -> None:
-    await Prune(b.images, b.table, b.collect, []).images(everything=True)
+    await Prune(b.images, b.table, b.collect, builds=[], unpacked=[]).images(everything=True)
 
 
 async def collect(b: Bench) -> None:

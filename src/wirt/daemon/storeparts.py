@@ -62,14 +62,11 @@ class StoreParts:
             BuildResults(layers, tables.builds),
             CacheMounts(self.build_caches),
         ]
-        caches: list[Cache] = [
-            LayerCaches(layers, tables.store, tables.uses),
-            UnnamedImages(layers, tables.store),
-            *builds,
-        ]
+        unpacked = LayerCaches(layers, tables.store, tables.uses)
+        caches: list[Cache] = [unpacked, UnnamedImages(layers, tables.store), *builds]
         self.collect = Collect(helper, store, layers.budget, caches)
         self._limit = layers.budget.maximum
-        self._prune = Prune(images, tables.images, self.collect, builds)
+        self._prune = Prune(images, tables.images, self.collect, builds=builds, unpacked=[unpacked])
         self._check = CheckStore(
             helper=helper,
             store=store,

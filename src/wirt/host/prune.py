@@ -23,15 +23,22 @@ class Pruned:
 
 
 class Prune:
-    """``wirt image prune``, ``wirt builder prune``."""
+    """``wirt image prune``, ``wirt builder prune``, ``wirt store trim``."""
 
     def __init__(
-        self, images: Images, table: ImageTable, collect: Collect, builds: Sequence[Cache]
+        self,
+        images: Images,
+        table: ImageTable,
+        collect: Collect,
+        *,
+        builds: Sequence[Cache],
+        unpacked: Sequence[Cache],
     ) -> None:
         self._images = images
         self._table = table
         self._collect = collect
         self._builds = builds
+        self._unpacked = unpacked
 
     async def images(
         self, *, everything: bool = False, filters: Mapping[str, Sequence[str]] | None = None
@@ -61,11 +68,20 @@ class Prune:
 
     async def builds(self) -> int:
         """Forget what builds keep and none uses now; the bytes that it frees."""
+        return await self._evict(self._builds)
+
+    async def unpacked(self) -> int:
+        """Drop the unpacked layers and disks that no guest uses, which are made again when they
+        are needed; the bytes that it frees."""
+        return await self._evict(self._unpacked)
+
+    async def _evict(self, caches: Sequence[Cache]) -> int:
         before = await self._collect.usage()
         found = await self._collect.measure()
         freed = 0
-        for cache in self._builds:
-            for entry in await cache.entries(found):
+        for cache in caches:
+            entries = await cache.entries(found)
+            for entry in sorted(entries, key=lambda one: -one.depth):
                 if await cache.evict(entry) and entry.kind == "mount":
                     freed += entry.size
         return freed + max(0, before - await self._collect.usage())

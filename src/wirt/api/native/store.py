@@ -25,7 +25,7 @@ class PrunedImages(msgspec.Struct, frozen=True, kw_only=True):
     freed: int
 
 
-class PrunedBuilds(msgspec.Struct, frozen=True, kw_only=True):
+class Freed(msgspec.Struct, frozen=True, kw_only=True):
     """``freed``: bytes on the disk."""
 
     freed: int
@@ -48,6 +48,7 @@ class StoreRoutes:
             web.get("/v1/df", self.df, allow_head=False),
             web.get("/v1/layers", self.layers, allow_head=False),
             web.post("/v1/store/check", self.check),
+            web.post("/v1/store/trim", self.trim),
             web.post("/v1/images/prune", self.prune_images),
             web.post("/v1/build/prune", self.prune_builds),
         ]
@@ -89,8 +90,13 @@ class StoreRoutes:
         )
         return body.answer(PrunedImages(removed=removed, freed=done.freed))
 
-    @operation("Forget what builds keep", answer=PrunedBuilds)
+    @operation("Drop unpacked layers and disks that no guest uses", answer=Freed)
+    async def trim(self, request: web.Request) -> web.StreamResponse:
+        """They are made again, of blobs, when a guest needs them."""
+        return body.answer(Freed(freed=await shielded(self._prune.unpacked(), deadline=DEADLINE)))
+
+    @operation("Forget what builds keep", answer=Freed)
     async def prune_builds(self, request: web.Request) -> web.StreamResponse:
         """Results of steps and cache mounts, but those in use."""
         freed = await shielded(self._prune.builds(), deadline=DEADLINE)
-        return body.answer(PrunedBuilds(freed=freed))
+        return body.answer(Freed(freed=freed))

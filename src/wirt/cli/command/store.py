@@ -7,6 +7,7 @@ import json
 from wirt.cli.flags import Call, Command, Flag, Group
 from wirt.cli.output import harmless, out
 from wirt.cli.upload import told
+from wirt.cli.view import human
 from wirt.cli.view.facts import JSON
 from wirt.client.wire import target
 
@@ -33,6 +34,13 @@ def check(call: Call) -> int:
     return 1 if verdict["wrong"] else 0
 
 
+def trim(call: Call) -> int:
+    """Drop what can be made again of blobs, and no guest uses."""
+    told = call.daemon.call("POST", "/v1/store/trim")
+    out(f"Total reclaimed space: {human.decimal_size(told['freed'])}\n")
+    return 0
+
+
 def _line(found: dict[str, str]) -> str:
     done = f" ({found['repair']})" if found["repair"] else ""
     return harmless(f"{found['what']} {found['name']}: {found['problem']}{done}") + "\n"
@@ -51,6 +59,11 @@ COMMAND = Group(
                 Flag("repair", kind="bool", help="Put right what can be, remove what cannot"),
             ),
             run=check,
+        ),
+        "trim": Command(
+            "store trim",
+            summary="Drop unpacked layers that no guest uses; a start unpacks them again",
+            run=trim,
         ),
     },
 )
