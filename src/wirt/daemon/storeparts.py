@@ -65,6 +65,7 @@ class StoreParts:
         unpacked = LayerCaches(layers, tables.store, tables.uses)
         caches: list[Cache] = [unpacked, UnnamedImages(layers, tables.store), *builds]
         self.collect = Collect(helper, store, layers.budget, caches)
+        self.collect.further = self.build_caches.size
         self._limit = layers.budget.maximum
         self._prune = Prune(images, tables.images, self.collect, builds=builds, unpacked=[unpacked])
         self._check = CheckStore(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -111,12 +111,16 @@ class UnnamedImages:
         return bool(orphans.images)
 
 
+async def _none() -> int:
+    return 0
+
+
 def _blobs(store: BlobStore) -> int:
     return sum(status.st_blocks * 512 for _, status in store.all())
 
 
 class Collect:
-    """Keeps the budget."""
+    """Keeps the budget. ``further``: bytes of what counts besides blobs, layers and disks."""
 
     def __init__(
         self, helper: Helper, store: BlobStore, budget: Budget, caches: Sequence[Cache]
@@ -126,6 +130,7 @@ class Collect:
         self._budget = budget
         self._caches = list(caches)
         self._lock = asyncio.Lock()
+        self.further: Callable[[], Awaitable[int]] = _none
 
     def add(self, cache: Cache) -> None:
         """Collect from this cache too."""
@@ -148,7 +153,7 @@ class Collect:
         found, _ = await self._helper.call(ListStore())
         blobs = await asyncio.to_thread(_blobs, self._store)
         layers, disks = sum(found.layers.values()), sum(found.disks.values())
-        self._budget.measured(blobs + layers + disks)
+        self._budget.measured(blobs + layers + disks + await self.further())
         return found
 
     async def make_room(self, need: int) -> None:

@@ -58,6 +58,10 @@ class BuildCaches:
         answer, _ = await self._helper.call(ListCaches())
         return answer.caches
 
+    async def size(self) -> int:
+        """Bytes of all of them."""
+        return sum(one.size for one in await self.all())
+
     async def drop(self, names: Iterable[str]) -> tuple[str, ...]:
         """Delete caches but those in use; which ones were."""
         free = tuple(name for name in names if not self._used[name])
