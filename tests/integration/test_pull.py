@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -209,6 +210,51 @@ def test_another_platform_is_taken_only_when_asked_for(tmp_path: Path) -> None:
         assert image.architecture == "s390x"
         with pytest.raises(NotFound, match="linux/riscv64"):
             await r.pull(platform="linux/riscv64")
+
+    run(tmp_path, story)
+
+
+def test_a_lone_image_of_another_platform(tmp_path: Path) -> None:
+    async def story(r: Remote) -> None:
+        r.add_image(BASE)
+        with pytest.raises(NotFound, match="linux/amd64, not for linux/s390x"):
+            await r.pull(platform="linux/s390x")
+        assert _empty(r.bench.on_disk())
+        assert (await r.pull(platform="linux/amd64")).architecture == "amd64"
+
+    run(tmp_path, story)
+
+
+def test_a_registry_that_knows_no_head(tmp_path: Path) -> None:
+    async def story(r: Remote) -> None:
+        r.add_image(BASE)
+        r.liar.lie(lambda q: Answer(status=405) if q.method == "HEAD" else None)
+        image = await r.pull()
+        assert (await r.pull()).id == image.id
+
+    run(tmp_path, story)
+
+
+@pytest.mark.parametrize("what", ["large", "announced", "twice", "nan", "deep"])
+def test_configurations_that_nobody_should_read(tmp_path: Path, what: str) -> None:
+    """Case 20, for what the manifest points at."""
+
+    async def story(r: Remote) -> None:
+        text = {
+            "large": b" " * (5 * 1024 * 1024) + b"{}",
+            "announced": b"{}",
+            "twice": b'{"os":"linux","os":"windows"}',
+            "nan": b'{"os":NaN}',
+            "deep": b"[" * 100_000,
+        }[what]
+        config = r.liar.add_blob(text, manifest.OCI_CONFIG)
+        if what == "announced":
+            config = replace(config, size=50 * 1024 * 1024)
+        data = manifest.encode_manifest(Manifest(config=config, layers=()))
+        r.liar.add_document(data, manifest.OCI_MANIFEST, "1")
+        with pytest.raises(Invalid):
+            await r.pull()
+        assert _empty(r.bench.on_disk())
 
     run(tmp_path, story)
 

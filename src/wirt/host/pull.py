@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from wirt.aio import Team, beside, shielded
-from wirt.errors import Invalid, primary
+from wirt.errors import Invalid, NotFound, primary
 from wirt.host.bars import Bar
 from wirt.host.download import Downloads
 from wirt.host.events import Bus
@@ -27,6 +27,7 @@ from wirt.image import platform
 from wirt.image.assemble import Stored
 from wirt.image.config import Configuration
 from wirt.image.manifest import Descriptor
+from wirt.image.platform import Platform
 from wirt.image.remote.auth import ANONYMOUS, Credentials
 from wirt.image.remote.source import Source
 from wirt.model.image import Image, Reference
@@ -116,7 +117,7 @@ class Pull:
         resolve = Resolve(source, wanted=wanted, whole=wish.all_platforms, referrers=wish.referrers)
         resolved = await resolve.run(name.digest or name.tag)
         async with self._layers.intake() as intake:
-            image = await self._take(name, resolved, source, intake, tell)
+            image = await self._take(name, resolved, source, intake, tell, wanted=wanted)
         same = known is not None and known.id == image.id
         self._bus.publish("image", "pull", image.id, name=name.familiar)
         await _finish(name, image, tell, fresh=not same)
@@ -127,7 +128,14 @@ class Pull:
         return await self._table.get(image_id) if image_id else None
 
     async def _take(
-        self, name: Reference, resolved: Resolved, source: Source, intake: Intake, tell: Tell
+        self,
+        name: Reference,
+        resolved: Resolved,
+        source: Source,
+        intake: Intake,
+        tell: Tell,
+        *,
+        wanted: Platform | None,
     ) -> Image:
         downloads, lease = self._downloads, intake.lease
         for fetched in resolved.fetched:
@@ -136,6 +144,7 @@ class Pull:
         data = await downloads.small(source, manifest.config, lease, what="image configuration")
         config = configuration.parse(data)
         _check_count(config, manifest.layers)
+        _check_platform(config, wanted)
         chain_ids = configuration.chain_ids(config.diff_ids)
         intake.chain_ids.extend(chain_ids)
         with self._layers.hold(chain_ids):
@@ -248,6 +257,16 @@ def _check_count(config: Configuration, layers: tuple[Descriptor, ...]) -> None:
             f"{len(config.diff_ids)}",
             hint="it is damaged or forged: tell who made it",
             code="image.layer-count",
+        )
+
+
+def _check_platform(config: Configuration, wanted: Platform | None) -> None:
+    """A name that means one image only says in its configuration for which platform it is."""
+    if wanted is not None and not platform.runs(config.platform, wanted):
+        raise NotFound(
+            f"the image is for {config.platform}, not for {wanted}",
+            hint="leave --platform out to get it all the same",
+            code="image.platform",
         )
 
 

@@ -81,14 +81,14 @@ class Repository:
 
     async def head(self, reference: str, *, pushing: bool = False) -> Digest | None:
         """end-3 by HEAD: the digest that a tag or digest has there; None when it is not there or
-        the registry does not say."""
+        the registry does not say, or knows no HEAD."""
         ask = Ask(
             method="HEAD",
             where=f"{self.name}/manifests/{reference}",
             what=f"manifest {self._shown(reference)}",
             query=self._query,
             headers={"Accept": ACCEPT},
-            good=frozenset({200, 404}),
+            good=frozenset({200, 400, 404, 405, 501}),
             scopes=self.push if pushing else self.pull,
         )
         async with self.door.ask(ask) as response:
