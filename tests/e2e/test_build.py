@@ -233,3 +233,17 @@ def test_the_users_ssh_agent_answers_in_a_step(live: Live, context: Path, tmp_pa
     done = live.wirt("build", "--ssh", f"default={tmp_path}/none", str(context), code=None)
     assert "names no agent's socket" in done.stderr
     clean(live, "ssh:1")
+
+
+def test_builds_leave_nothing_that_nobody_wants(instance: Live, context: Path) -> None:
+    live = instance
+    mounting = "FROM busybox\nRUN --mount=type=bind,source=src,target=/b cat /b/name > /n\n"
+    (context / "Dockerfile").write_text(mounting)
+    told = live.wirt("build", "-t", "kept", "--verify", str(context)).stderr
+    assert "comparing two builds of the same input" in told
+    (context / "Dockerfile").write_text(mounting + "RUN exit 3\n")
+    live.wirt("build", str(context), code=2)
+    (context / "Dockerfile").write_text("FROM busybox\nRUN date +%s%N > /time\n")
+    refused = live.wirt("build", "--verify", str(context), code=4).stderr
+    assert "differ from 'RUN" in refused
+    assert "0 wrong" in live.wirt("store", "check").stdout

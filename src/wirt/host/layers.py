@@ -295,15 +295,19 @@ class Layers:
         try:
             yield intake
         except BaseException:
-            orphans = Orphans(
-                chain_ids=tuple(dict.fromkeys(intake.chain_ids)),
-                blobs=tuple(str(digest) for digest in intake.lease.held),
-            )
-            intake.lease.end()
-            try:
-                await shielded(self.drop(orphans), deadline=UNDO_SECONDS)
-            except Exception as error:  # noqa: BLE001 - the first error counts; a sweep comes later
-                log.warning("what a failed load has made is left to the next sweep: %s", error)
+            await self.tidy(intake)
             raise
         finally:
             intake.lease.end()
+
+    async def tidy(self, intake: Intake) -> None:
+        """End an intake: delete what came with it and belongs to nothing."""
+        orphans = Orphans(
+            chain_ids=tuple(dict.fromkeys(intake.chain_ids)),
+            blobs=tuple(str(digest) for digest in intake.lease.held),
+        )
+        intake.lease.end()
+        try:
+            await shielded(self.drop(orphans), deadline=UNDO_SECONDS)
+        except Exception as error:  # noqa: BLE001 - what was asked for is done; a sweep comes later
+            log.warning("what nobody wants any more is left to the next sweep: %s", error)

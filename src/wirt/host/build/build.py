@@ -210,7 +210,10 @@ class Build:
                 solved = await self._solve(asked, graph, bases, held, progress)
                 if asked.wish.verify:
                     again = await self._solve(asked, graph, bases, held, progress, cached=False)
+                    vertex = progress.vertex("comparing two builds of the same input")
+                    await vertex.begin()
                     _compare(solved.root, again.root)
+                    await vertex.done()
             made = await self._deliver(asked, graph, solved.root, held, progress)
             return replace(made, keys=solved.keys, mounts=_cache_mounts(graph))
 

@@ -12,7 +12,9 @@ from wirt.image.store import Lease
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holding:
-    """Blobs by a lease, layers by name. What belongs to nothing when the build fails, goes."""
+    """Blobs by a lease, layers by name. What belongs to nothing at the end of the build, goes: all
+    that a failed one made but the results of its finished steps, and what only its steps saw, as
+    the context when a RUN mounts it."""
 
     intake: Intake
     layers: Layers
@@ -38,3 +40,5 @@ async def holding(layers: Layers) -> AsyncIterator[Holding]:
     async with layers.intake() as intake:
         with contextlib.ExitStack() as stack:
             yield Holding(intake=intake, layers=layers, stack=stack)
+        if intake.chain_ids:  # not when all came from the cache
+            await layers.tidy(intake)
