@@ -9,7 +9,7 @@ from typing import Any
 
 from yarl import URL
 
-from wirt.errors import Invalid, NotFound, Upstream
+from wirt.errors import Forbidden, Invalid, NotFound, Upstream
 from wirt.host.registries import Registries
 from wirt.host.resolve import Resolve
 from wirt.image import catalog, document, platform
@@ -128,9 +128,16 @@ class Look:
         Raises Forbidden when they are not.
         """
         door = self._registries.door(wish.registry, wish.credentials)
-        ask = Ask(method="GET", where="", what="a login")
-        async with door.ask(ask):
-            return door.auth.refresh_token
+        ask = Ask(method="GET", where="", what="its API")
+        try:
+            async with door.ask(ask):
+                return door.auth.refresh_token
+        except Forbidden as error:
+            raise Forbidden(
+                f"{wish.registry} refuses this user name and password",
+                hint="are both right?",
+                code=error.code,
+            ) from error
 
     async def search(self, wish: SearchWish) -> list[Found]:
         """Repositories by a word of their name. Raises Invalid, Upstream."""
