@@ -214,6 +214,27 @@ def test_volumes_and_binds_of_a_stopped_guest_are_seen(tmp_path: Path) -> None:
     run(tmp_path, story)
 
 
+def test_a_volume_is_read_where_the_image_has_no_place_for_it(tmp_path: Path) -> None:
+    """Mount points are not kept in the guest's own layer, and reading writes nothing into it."""
+
+    async def story(b: Bench) -> None:
+        guest = await made(
+            b,
+            Mount(kind=MountKind.VOLUME, source="vol", target="/new/deep"),
+            Mount(kind=MountKind.VOLUME, source="vol", target="/abs/linked"),
+        )
+        (b.layout.volumes / "vol/_data/file").write_text("kept")
+        assert (await b.archive.stat(guest, "/new/deep/file")).size == 4
+        assert "deep/file" in await out(b, guest, "/new/deep")
+        assert "linked/file" in await out(b, guest, "/etc/linked")
+        layer = b.diff(await b.images.find("made")).stat()
+        assert (await out(b, guest, "/."))["."].mode == stat.S_IMODE(layer.st_mode)
+        upper = b.layout.guest_state(GUEST) / "upper"
+        assert not upper.exists() or list(upper.iterdir()) == []
+
+    run(tmp_path, story)
+
+
 @needs("userns")
 def test_owners_of_a_guest_with_its_own_user_namespace(tmp_path: Path) -> None:
     async def story(b: Bench) -> None:

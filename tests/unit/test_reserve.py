@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 from collections.abc import Iterator
 
@@ -13,18 +14,30 @@ from wirt.model.network import PortMap
 from wirt.privileged.reserve import EPHEMERAL, candidates, holder, reserve
 
 
+def _free(number: int) -> bool:
+    """Whether nobody has this port, of either protocol."""
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        with socket.socket(type=kind) as sock:
+            try:
+                sock.bind(("127.0.0.1", number))
+            except OSError:
+                return False
+    return True
+
+
 @pytest.fixture
 def taken() -> Iterator[int]:
-    """A port of 127.0.0.1 on which this process listens; the next one is free."""
+    """A port of 127.0.0.1 on which this process listens; the next one is free. Not one of those
+    that the kernel gives to whoever asks for any."""
     while True:
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            number = first.getsockname()[1]
+        number = secrets.choice(range(EPHEMERAL[1] + 1, 65_000))
+        if not (_free(number) and _free(number + 1)):
+            continue
+        with socket.socket() as first:
             try:
-                second.bind(("127.0.0.1", number + 1))
+                first.bind(("127.0.0.1", number))
             except OSError:
                 continue
-            second.close()
             first.listen()
             yield number
             return
