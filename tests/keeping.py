@@ -138,15 +138,23 @@ class Keeper:
     lost: int = 0
 
     async def connect(self) -> KeeperLink:
-        await eventually(
-            lambda: (self.run / "keeper.sock").exists() or self.process.poll() is not None,
-            "the keeper's socket",
-        )
+        if not self.links:
+            await eventually(self._listens, "the keeper's socket")
         link = await KeeperLink.connect(
             self.run / "keeper.sock", on_event=self.events.append, on_closed=self._on_lost
         )
         self.links.append(link)
         return link
+
+    def _listens(self) -> bool:
+        """Whether it takes connections, or never will: between its bind and its listen the name is
+        there and refuses."""
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(str(self.run / "keeper.sock"))
+            except OSError:
+                return self.process.poll() is not None
+        return True
 
     def _on_lost(self) -> None:
         self.lost += 1
