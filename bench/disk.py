@@ -69,6 +69,8 @@ def derived(peers: Sequence[Peer], rounds: int) -> list[Row]:
     built: dict[str, list[float]] = {}
     trimmed: dict[str, list[float]] = {}
     for peer in peers:
+        if peer.name == "podman":  # the promise is about docker
+            continue
         before = _megabytes(peer)
         quietly(peer, "import", base, "disk-base")
         for number, context in enumerate(contexts):
@@ -83,7 +85,7 @@ def derived(peers: Sequence[Peer], rounds: int) -> list[Row]:
     return [
         Row(
             key="disk-built", title="disk of an image with 10 derived ones, just built", unit="MB",
-            samples=built, against="docker", must=1.5, aim=1, note=note,
+            samples=built, against="docker", must=1, aim=0.6, note=note,
         ),
         Row(
             key="disk", title="the same after `store trim`", unit="MB",
