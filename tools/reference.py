@@ -32,6 +32,8 @@ def errors() -> str:
         "Its kind decides the status of the API's answer (`application/problem+json`, see",
         "[the API](api.md)) and the exit code of `wirt`. `code` in the answer is finer and",
         "stable (`network.in-use`); programs may match it.",
+        "Those of a Dockerfile begin with file, line and column: see",
+        "[the language](dockerfile.md).",
         "",
         "| kind | HTTP | exit code | meaning |",
         "| --- | --- | --- | --- |",
