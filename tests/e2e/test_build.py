@@ -243,7 +243,9 @@ def test_builds_leave_nothing_that_nobody_wants(instance: Live, context: Path) -
     assert "comparing two builds of the same input" in told
     (context / "Dockerfile").write_text(mounting + "RUN exit 3\n")
     live.wirt("build", str(context), code=2)
-    (context / "Dockerfile").write_text("FROM busybox\nRUN cat /proc/sys/kernel/random/uuid > /id\n")
+    (context / "Dockerfile").write_text(
+        "FROM busybox\nRUN cat /proc/sys/kernel/random/uuid > /id\n"
+    )
     refused = live.wirt("build", "--verify", str(context), code=4).stderr
     assert "differ from 'RUN" in refused
     assert "0 wrong" in live.wirt("store", "check").stdout
