@@ -62,7 +62,13 @@ def test_the_daemon_can_replace_nothing_of_roots(tmp_path: Path) -> None:
         assert top.stat().st_mode & 0o1777 == 0o1771
         own = {path.name for path in top.iterdir() if path.stat().st_uid == USER}
         assert own == ({"blobs", "uploads"} if top == layout.state else set())
-    assert {path.name for path in layout.run.iterdir()} == {"g", "crun", "view", "view-ids"}
+    assert {path.name for path in layout.run.iterdir()} == {
+        "g",
+        "crun",
+        "view",
+        "view-ids",
+        "view-stubs",
+    }
 
 
 @pytest.mark.parametrize("name", ["docker0", "br0", "wt-0", "wt-12345", "wt0\n", "../wt0", ""])
