@@ -1,0 +1,80 @@
+"""One tick: from what was seen to what everybody is entitled to, with the reason for each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from wirt.governor.demand import Estimate, Tuning, cpu_wants, memory_wants, want_of
+from wirt.governor.emergency import Alarm, alarm
+from wirt.governor.movement import Reason
+from wirt.governor.observe import Seen, Tick
+from wirt.governor.plan import Entitlements, entitle
+from wirt.governor.tree import Claim, Group, Resource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What is remembered between ticks. A fresh one is as good: it is learned again."""
+
+    estimates: Mapping[str, Estimate] = field(default_factory=dict)
+    alarm: Alarm = Alarm.NONE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What one tick decided about memory. ``reasons``: by guest, the rule that set its share."""
+
+    state: State
+    memory: Entitlements
+    reasons: Mapping[str, Reason]
+
+
+def decide(
+    state: State, tick: Tick, root: Group, *, capacity: int, reserve: int, tuning: Tuning
+) -> Decision:
+    """Entitlements to ``capacity`` bytes of memory; ``reserve``: bytes that the host keeps free.
+
+    Guests that were not seen in this tick want nothing and are forgotten.
+    """
+    state = replace(
+        state,
+        alarm=alarm(state.alarm, free=tick.free, reserve=reserve, pressure=tick.pressure),
+    )
+    if state.alarm is not Alarm.NONE:
+        tuning = replace(tuning, tax=min(2 * tuning.tax, 1.0), tight=0.0)
+    claims = {m.name: m.claim(Resource.MEMORY) for m in root.members() if m.name in tick.guests}
+    seen = {name: tick.guests[name] for name in claims}
+    estimates = cpu_wants(state.estimates, seen, tuning)
+    estimates = memory_wants(estimates, seen, claims, capacity=capacity, tuning=tuning)
+    wants = {name: want_of(estimates[name], claims[name], tuning) for name in claims}
+    if state.alarm >= Alarm.HARD:
+        wants = {
+            name: replace(want, amount=_least(seen[name], claims[name]), hungry=False)
+            for name, want in wants.items()
+        }
+    entitled = entitle(root, Resource.MEMORY, capacity, wants)
+    reasons = {
+        name: _reason(state, seen[name], estimates[name], claims[name], entitled.members[name])
+        for name in claims
+    }
+    return Decision(state=replace(state, estimates=estimates), memory=entitled, reasons=reasons)
+
+
+def _least(guest: Seen, claim: Claim) -> int:
+    """What a guest keeps when the host is short: what was promised, or cannot be taken back."""
+    return min(max(claim.reservation, guest.anon or 0), claim.limit)
+
+
+def _reason(state: State, guest: Seen, estimate: Estimate, claim: Claim, entitled: int) -> Reason:
+    if guest.blind:
+        return Reason.BLIND
+    if state.alarm is not Alarm.NONE:
+        return Reason.EMERGENCY
+    if entitled >= claim.limit:
+        return Reason.LIMIT
+    if estimate.hungry:
+        return Reason.HUNGRY
+    if entitled <= claim.reservation:
+        return Reason.RESERVATION
+    return Reason.TAXED if estimate.taxed else Reason.HEADROOM

@@ -1,0 +1,160 @@
+"""What guests need, estimated from what was seen: fast up, slow down, taxed when idle."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from wirt.governor.observe import Seen
+from wirt.governor.plan import Want
+from wirt.governor.tree import Claim
+
+_MIB = 1 << 20
+MOST_REGRET = 4
+"""How often the patience before the tax is doubled and the tax halved at most: 16 times."""
+FORGIVEN = 4
+"""Patiences of calm after which an earlier regret no longer counts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tuning:
+    """How the estimates move. All were measured, see docs/explanation/governor.md.
+
+    ``cpu_up``, ``cpu_down``: part of the way that an estimate goes in a tick. ``ramp``: by what a
+    hungry guest's estimate grows in a tick. ``near``: part of the limit from which on a guest may
+    be hungry. ``refaults``: pages a second below which nobody is. ``ratio``: part of the most
+    urgent guest's refaults below which another's do not count. ``patience``: calm ticks before the
+    tax. ``tax``: part of the memory taken from an idle guest in a tick while another is hungry.
+    ``headroom``: part added to what is used, for growth. ``tight``: part of the capacity above
+    which memory is short.
+    """
+
+    cpu_up: float = 0.7
+    cpu_down: float = 0.15
+    ramp: float = 1.35
+    near: float = 0.92
+    refaults: float = 60.0
+    ratio: float = 0.2
+    patience: int = 5
+    tax: float = 0.2
+    headroom: float = 0.08
+    spare: int = 4 * _MIB
+    tight: float = 0.97
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What is remembered of a guest from tick to tick.
+
+    ``cpu``: millicores; ``memory``: bytes it needs; ``rate``: refaults a second, smoothed;
+    ``calm``: ticks since it last was hungry; ``use``: bytes it held; ``hungry``: now.
+    ``taxed``: whether it was taxed since it last was hungry; ``regret``: how often in a row the
+    tax made it hungry, so that it was no idle memory that was taken.
+    """
+
+    cpu: float = 0.0
+    memory: int = 0
+    rate: float = 0.0
+    calm: int = 0
+    use: int = 0
+    hungry: bool = False
+    taxed: bool = False
+    regret: int = 0
+
+
+FRESH = Estimate()
+
+
+def cpu_wants(
+    before: Mapping[str, Estimate], seen: Mapping[str, Seen], tuning: Tuning
+) -> dict[str, Estimate]:
+    """The estimates with new CPU demand: what was used and what was waited for.
+
+    Waiting makes demand visible that was never granted; use alone would lock a starved guest in.
+    """
+    after: dict[str, Estimate] = {}
+    for name, guest in seen.items():
+        old = before.get(name, FRESH)
+        if guest.cpu is None:
+            after[name] = old
+            continue
+        now = guest.cpu + (guest.cpu_wait or 0)
+        part = tuning.cpu_up if now > old.cpu else tuning.cpu_down
+        after[name] = replace(old, cpu=old.cpu + part * (now - old.cpu))
+    return after
+
+
+def memory_wants(
+    before: Mapping[str, Estimate],
+    seen: Mapping[str, Seen],
+    claims: Mapping[str, Claim],
+    *,
+    capacity: int,
+    tuning: Tuning,
+) -> dict[str, Estimate]:
+    """The estimates with new memory demand.
+
+    Who is near its limit and reads again what it lost is hungry, if its need is not a trickle
+    beside the most urgent one's; its estimate grows. While memory is short, the estimate of a
+    guest that has been calm falls: an idle tax, as ESX's, on a measured signal. Blind guests keep
+    their estimates.
+    """
+    rates = {name: _rate(before.get(name, FRESH), guest) for name, guest in seen.items()}
+    urgent = max((rates[n] * claims[n].shares for n in seen), default=0.0)
+    hungry = {
+        name: _hungry(guest, rates[name], claims[name].shares, urgent, tuning)
+        for name, guest in seen.items()
+    }
+    wanted = sum(want_of(before.get(n, FRESH), claims[n], tuning).amount for n in seen)
+    tight = wanted > tuning.tight * capacity and any(hungry.values())
+    after: dict[str, Estimate] = {}
+    for name, guest in seen.items():
+        old = before.get(name, FRESH)
+        if guest.blind:
+            after[name] = replace(old, hungry=False)
+            continue
+        moved = replace(old, rate=rates[name], hungry=hungry[name])
+        after[name] = _move(moved, guest, tight=tight, tuning=tuning)
+    return after
+
+
+def want_of(estimate: Estimate, claim: Claim, tuning: Tuning) -> Want:
+    """What to ask for: the need and some headroom, between reservation and limit."""
+    amount = int(estimate.memory * (1 + tuning.headroom)) + tuning.spare
+    return Want(amount=min(max(amount, claim.reservation), claim.limit), hungry=estimate.hungry)
+
+
+def _rate(old: Estimate, guest: Seen) -> float:
+    return old.rate if guest.refaults is None else (old.rate + guest.refaults) / 2
+
+
+def _near(guest: Seen, tuning: Tuning) -> bool:
+    if guest.memory is None or guest.memory_limit is None:
+        return False
+    return guest.memory > tuning.near * guest.memory_limit
+
+
+def _hungry(guest: Seen, rate: float, shares: int, urgent: float, tuning: Tuning) -> bool:
+    if guest.under_oom:
+        return True
+    if guest.blind or not _near(guest, tuning):
+        return False
+    return rate > tuning.refaults and rate * shares >= tuning.ratio * urgent
+
+
+def _move(old: Estimate, guest: Seen, *, tight: bool, tuning: Tuning) -> Estimate:
+    use = guest.memory or 0
+    grew = old.use > 0 and use > 1.02 * old.use and _near(guest, tuning)
+    if old.hungry or grew:
+        regret = min(old.regret + old.taxed, MOST_REGRET)
+        memory = int(use * tuning.ramp) + tuning.spare
+        return replace(old, memory=memory, calm=0, use=use, taxed=False, regret=regret)
+    calm = old.calm + 1
+    patience = tuning.patience << old.regret
+    if calm > patience and tight:
+        tax = tuning.tax / (1 << old.regret)
+        memory = int(min(old.memory, use) * (1 - tax))
+        return replace(old, memory=memory, calm=calm, use=use, taxed=True)
+    memory = min(max(old.memory, use), int(1.1 * use))
+    regret = old.regret if calm <= FORGIVEN * patience else 0
+    return replace(old, memory=memory, calm=calm, use=use, regret=regret)

@@ -1,0 +1,119 @@
+"""What each guest and group is entitled to: needs first, then who still grows, then by shares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from wirt.governor.fill import Slot, fill
+from wirt.governor.tree import Group, Member, Resource
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Want:
+    """What a guest wants of one resource now. ``hungry``: it would take more, at once.
+
+    ``lendable``: what it does not use of its reservation may be lent, since it comes back fast.
+    """
+
+    amount: int = 0
+    hungry: bool = False
+    lendable: bool = False
+
+
+NOTHING = Want()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entitlements:
+    """Units by name, of the guests and of the groups."""
+
+    members: Mapping[str, int] = field(default_factory=dict)
+    groups: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Need:
+    """A node with everything that dividing needs, its children's needs summed up."""
+
+    node: Group | Member
+    floor: int
+    want: int
+    limit: int
+    shares: int
+    hungry: bool
+    children: tuple[_Need, ...] = ()
+
+    @property
+    def key(self) -> str:
+        kind = "group" if isinstance(self.node, Group) else "guest"
+        return f"{kind}/{self.node.name}"
+
+
+def entitle(
+    root: Group, resource: Resource, capacity: int, wants: Mapping[str, Want]
+) -> Entitlements:
+    """Divide ``capacity`` units among all guests below ``root``.
+
+    A guest without a want wants nothing. The sum of what the children of a group get is at most
+    what the group gets, and the sum at the top is at most the capacity.
+    """
+    members: dict[str, int] = {}
+    groups: dict[str, int] = {}
+    _divide(_need(root, resource, wants), capacity, members, groups)
+    return Entitlements(members=members, groups=groups)
+
+
+def _divide(need: _Need, amount: int, members: dict[str, int], groups: dict[str, int]) -> None:
+    if isinstance(need.node, Member):
+        members[need.node.name] = amount
+        return
+    groups[need.node.name] = amount
+    shares = _rounds(amount, need.children)
+    for child in need.children:
+        _divide(child, shares[child.key], members, groups)
+
+
+def _rounds(capacity: int, needs: tuple[_Need, ...]) -> dict[str, int]:
+    """Three fills, each from where the one before left off."""
+    got = fill(capacity, [_slot(n, n.floor, n.want) for n in needs])
+    got = fill(
+        capacity,
+        [_slot(n, got[n.key], max(n.limit, got[n.key]) if n.hungry else got[n.key]) for n in needs],
+    )
+    return fill(capacity, [_slot(n, got[n.key], max(n.limit, got[n.key])) for n in needs])
+
+
+def _slot(need: _Need, floor: int, ceiling: int) -> Slot:
+    return Slot(key=need.key, floor=floor, ceiling=ceiling, weight=need.shares)
+
+
+def _need(node: Group | Member, resource: Resource, wants: Mapping[str, Want]) -> _Need:
+    claim = node.claim(resource)
+    if isinstance(node, Member):
+        want = wants.get(node.name, NOTHING)
+        kept = resource is Resource.MEMORY and not want.lendable
+        amount = min(max(want.amount, claim.reservation if kept else 0), claim.limit)
+        return _Need(
+            node=node,
+            floor=claim.reservation if kept else min(claim.reservation, amount),
+            want=amount,
+            limit=claim.limit,
+            shares=claim.shares,
+            hungry=want.hungry,
+        )
+    children = tuple(_need(child, resource, wants) for child in node.children)
+    limit = min(claim.limit, sum(child.limit for child in children))
+    floors = sum(child.floor for child in children)
+    sought = sum(child.want for child in children)
+    least = claim.reservation if resource is Resource.MEMORY else min(claim.reservation, sought)
+    floor = min(max(least, floors), limit)
+    return _Need(
+        node=node,
+        floor=floor,
+        want=min(max(sought, floor), limit),
+        limit=limit,
+        shares=claim.shares,
+        hungry=any(child.hungry for child in children),
+        children=children,
+    )
