@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from wirt.governor.fill import Slot, fill
 
+RELAXED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""A busy machine is no fault of the code."""
 AMOUNTS = st.integers(0, 2**40)
 
 
@@ -25,12 +27,14 @@ def total(made: list[Slot], what: str) -> int:
     return sum(getattr(slot, what) for slot in made)
 
 
+@RELAXED
 @given(AMOUNTS, slots())
 def test_all_that_may_be_given_is_given_and_no_more(capacity: int, made: list[Slot]) -> None:
     got = fill(capacity, made)
     assert sum(got.values()) == min(capacity, total(made, "ceiling"))
 
 
+@RELAXED
 @given(AMOUNTS, slots())
 def test_floors_and_ceilings_hold(capacity: int, made: list[Slot]) -> None:
     got = fill(capacity, made)
@@ -39,6 +43,7 @@ def test_floors_and_ceilings_hold(capacity: int, made: list[Slot]) -> None:
         assert all(got[s.key] >= s.floor for s in made)
 
 
+@RELAXED
 @given(AMOUNTS, slots(), st.randoms(use_true_random=False))
 def test_the_order_does_not_matter(capacity: int, made: list[Slot], random: object) -> None:
     mixed = list(made)
@@ -46,6 +51,7 @@ def test_the_order_does_not_matter(capacity: int, made: list[Slot], random: obje
     assert fill(capacity, mixed) == fill(capacity, made)
 
 
+@RELAXED
 @given(AMOUNTS, slots(least=2))
 def test_between_its_bounds_everybody_has_the_same_per_share(
     capacity: int, made: list[Slot]
@@ -60,6 +66,7 @@ def test_between_its_bounds_everybody_has_the_same_per_share(
             assert abs(mine - got[other.key] * one.weight) <= 2 * (one.weight + other.weight)
 
 
+@RELAXED
 @given(AMOUNTS, slots(), st.integers(0, 2**40))
 def test_more_capacity_lowers_nobody(capacity: int, made: list[Slot], more: int) -> None:
     if total(made, "floor") > capacity:
@@ -68,6 +75,7 @@ def test_more_capacity_lowers_nobody(capacity: int, made: list[Slot], more: int)
     assert all(after[key] >= before[key] - 1 for key in before)
 
 
+@RELAXED
 @given(AMOUNTS, slots(least=2), st.integers(0, 2**40))
 def test_a_higher_ceiling_helps_oneself_only(capacity: int, made: list[Slot], more: int) -> None:
     if total(made, "floor") > capacity:
