@@ -14,6 +14,7 @@ from wirt.errors import WirtError
 from wirt.guest.keeper import KeeperLink
 from wirt.model.guest import ExecSpec, Guest, GuestSpec, Isolation
 from wirt.model.image import Image
+from wirt.model.reading import InnerMemory
 from wirt.model.resources import Resources, Usage
 from wirt.model.volume import MountKind
 from wirt.privileged.protocol import LaunchGuest, TreeStat
@@ -196,4 +197,17 @@ class Trees(Protocol):
         self, path: str, descriptor: int, *, no_overwrite_dir_non_dir: bool = False
     ) -> None:
         """Unpack a tar stream into the directory ``path``; returns when it is all there."""
+        ...
+
+
+class Elastic(Protocol):
+    """A running guest whose memory is changed from within: machines have this."""
+
+    async def inner_memory(self) -> InnerMemory:
+        """What its kernel says. Raises Unavailable when it does not answer in time."""
+        ...
+
+    async def set_inner_memory(self, size: int) -> None:
+        """Ask it to live with ``size`` bytes, between its floor and its size at the start; it
+        follows as far and as fast as it can: read it back."""
         ...
