@@ -24,6 +24,7 @@ from wirt.host.events import Bus
 from wirt.host.naming import Naming
 from wirt.host.networks import Networks
 from wirt.layout import Layout
+from wirt.linux.cgroup import Cgroups
 from wirt.model.guest import Guest, GuestSpec, GuestState, GuestStatus
 from wirt.model.names import new_id
 from wirt.model.network import DEFAULT_NETWORK, Attachment, PortMap
@@ -131,6 +132,7 @@ def helper(base: Path) -> Iterator[None]:
     finally:
         process.kill()
         process.wait()
+        Cgroups.detect().remove("/wt")
 
 
 @contextlib.asynccontextmanager
