@@ -21,6 +21,7 @@ from wirt.host.build.finish import Finish, Result
 from wirt.host.build.output import Outputs
 from wirt.host.build.roots import BuildRoots
 from wirt.host.build.visitors import Agents
+from wirt.host.build.wallets import Wallets
 from wirt.host.build.wish import BuildWish
 from wirt.host.build.works import Works
 from wirt.host.layers import Tell
@@ -28,6 +29,7 @@ from wirt.host.pull import PullWish
 from wirt.host.registries import Registries
 from wirt.image import config as configuration
 from wirt.image.build.step import LayerMade, Out, RunStep, StepFailed
+from wirt.image.remote.auth import Late
 from wirt.image.remote.settings import Settings
 from wirt.image.store import Lease
 from wirt.model.image import Digest, Image
@@ -82,7 +84,9 @@ class PretendingRunner:
 class NoRegistry:
     """There is nothing to pull from."""
 
-    async def pull(self, wish: PullWish, tell: Tell) -> tuple[Image, ...]:
+    async def pull(
+        self, wish: PullWish, tell: Tell, *, late: Late | None = None
+    ) -> tuple[Image, ...]:
         raise NotFound(f"No such image: {wish.reference}")
 
 
@@ -111,6 +115,7 @@ class Builder:
             cache=cache,
             runner=runner,
             agents=Agents(),
+            wallets=Wallets(),
             fetch=Fetch(
                 pipes=bench.pipes,
                 store=bench.store,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
+    from wirt.client.daemon import Daemon
     from wirt.errors import WirtError
     from wirt.model.ignore import Ignore
 
@@ -46,31 +47,29 @@ def build(call: Call) -> int:
         found = agents(call.many("ssh"))
         wish["ssh"], wish["ssh_token"] = list(found), posix.urandom(16).hex()
         serve(call.daemon, str(wish["ssh_token"]), found)
-    while True:
-        try:
-            result = _once(call, place, wish)
-            for text in call.many("cache-to"):
-                from wirt.cli.buildcache import put
+    wish["credentials_token"] = posix.urandom(16).hex()
+    result = _once(call, place, wish)
+    for text in call.many("cache-to"):
+        from wirt.cli.buildcache import put
 
-                put(call.daemon, text, result)
-            return _tell(call, result)
-        except Exception as error:
-            if not _more_credentials(place, wish, error):
-                raise
+        put(call.daemon, text, result)
+    return _tell(call, result)
 
 
-def _more_credentials(place: Any, wish: dict[str, Any], error: Exception) -> bool:
-    """Whether the registry that refused us is one for which the user has something more."""
-    registry = str(getattr(error, "facts", {}).get("registry", ""))
-    known = wish.setdefault("credentials", {})
-    if not registry or registry in known or place.stream is not None:
-        return False
-    from wirt.cli.pulling import credentials
+def _answer(daemon: Daemon, token: str, registry: str) -> None:
+    """Give the build what the user has for a registry that wants to know who asks."""
+    from wirt.cli.pulling import with_credentials
+    from wirt.client.daemon import Daemon
 
-    found = credentials(registry)
-    if found:
-        known[registry] = found
-    return bool(found)
+    body = with_credentials(registry, {"registry": registry})
+    beside = Daemon(daemon.path)
+    try:
+        beside.call("POST", f"/v1/build/credentials/{token}", body)
+    except Exception as error:
+        if getattr(error, "code", "") != "build.no-question":  # it has waited for too long
+            raise
+    finally:
+        beside.close()
 
 
 def _once(call: Call, place: Any, wish: dict[str, Any]) -> dict[str, Any]:
@@ -94,7 +93,9 @@ def _once(call: Call, place: Any, wish: dict[str, Any]) -> dict[str, Any]:
                 if "bytes" in one:
                     rest = behind
                     break
-                if "image" in one or "check" in one:
+                if "credentials" in one:
+                    _answer(call.daemon, wish["credentials_token"], str(one["credentials"]))
+                elif "image" in one or "check" in one:
                     result = one
                 else:
                     view.show(line, one)

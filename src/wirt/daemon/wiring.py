@@ -13,6 +13,7 @@ from wirt.api.native.archive import ArchiveRoutes
 from wirt.api.native.build import BuildRoutes
 from wirt.api.native.build_agents import BuildAgentRoutes
 from wirt.api.native.build_cache import BuildCacheRoutes
+from wirt.api.native.build_credentials import BuildCredentialRoutes
 from wirt.api.native.changes import ChangeRoutes
 from wirt.api.native.guests import GuestRoutes
 from wirt.api.native.images import ImageRoutes
@@ -41,6 +42,7 @@ from wirt.host.build.output import Outputs
 from wirt.host.build.roots import BuildRoots
 from wirt.host.build.runner import Steps
 from wirt.host.build.visitors import Agents
+from wirt.host.build.wallets import Wallets
 from wirt.host.build.works import Works
 from wirt.host.changes import Changes
 from wirt.host.commit import Commit
@@ -202,13 +204,14 @@ class Builds:
         )  # fmt: skip
         self.caches = files.parts.build_caches
         self.steps = Steps(self.ground, self.caches)
-        self.agents = Agents()
+        self.agents, self.wallets = Agents(), Wallets()
         self.exchange = Exchange(
             pipes=files.pipes, store=files.store, table=files.build_cache, caches=self.caches
         )
         works = Works(
             pipes=files.pipes, store=files.store, layers=files.layers, helper=ground.helper,
             cache=files.build_cache, runner=self.steps, agents=self.agents,
+            wallets=self.wallets,
             fetch=Fetch(
                 pipes=files.pipes, store=files.store, uploads=ground.layout.uploads,
                 registries=files.registries,
@@ -335,6 +338,7 @@ class Daemon:
             ),
             BuildRoutes(build=self._builds.build, steps=self._builds.steps),
             BuildAgentRoutes(agents=self._builds.agents),
+            BuildCredentialRoutes(wallets=self._builds.wallets),
             BuildCacheRoutes(exchange=self._builds.exchange),
             RemoteRoutes(
                 pull=files.pull, push=files.push, look=Look(files.registries)

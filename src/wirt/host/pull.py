@@ -28,7 +28,7 @@ from wirt.image.assemble import Stored
 from wirt.image.config import Configuration
 from wirt.image.manifest import Descriptor
 from wirt.image.platform import Platform
-from wirt.image.remote.auth import ANONYMOUS, Credentials
+from wirt.image.remote.auth import ANONYMOUS, Credentials, Late
 from wirt.image.remote.source import Source
 from wirt.model.image import Image, Reference
 from wirt.privileged.faults import fault
@@ -81,15 +81,18 @@ class Pull:
         self._table = table
         self._bus = bus
 
-    async def pull(self, wish: PullWish, tell: Tell) -> tuple[Image, ...]:
+    async def pull(
+        self, wish: PullWish, tell: Tell, *, late: Late | None = None
+    ) -> tuple[Image, ...]:
         """Have the image here, with its name. Raises WirtError; then nothing has changed.
 
+        ``late``: gives the credentials when the registry wants some, instead of the wish.
         With ``all_tags`` the images before the one that failed are kept.
         """
         asked = Reference.parse(wish.reference, default_tag="" if wish.all_tags else "latest")
         if wish.platform and wish.all_platforms:
             raise Invalid("one platform and all platforms exclude each other")
-        source = self._registries.source(asked, wish.credentials)
+        source = self._registries.source(asked, late or wish.credentials)
         if not wish.all_tags:
             return (await self._one(asked, wish, source, tell),)
         if asked.tag or asked.digest:

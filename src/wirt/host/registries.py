@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from wirt.errors import Invalid
-from wirt.image.remote.auth import ANONYMOUS, Credentials
+from wirt.image.remote.auth import ANONYMOUS, Credentials, Late
 from wirt.image.remote.door import Door
 from wirt.image.remote.endpoint import endpoints, origin
 from wirt.image.remote.pace import Patience
@@ -48,18 +48,18 @@ class Registries:
             self._transport = transport(self.settings, self._patience)
         return self._transport
 
-    def door(self, domain: str, credentials: Credentials = ANONYMOUS) -> Door:
+    def door(self, domain: str, credentials: Credentials | Late = ANONYMOUS) -> Door:
         """A registry itself."""
         Reference.parse(f"{domain}/x")
         if domain.partition("/")[1]:
             raise Invalid(f"invalid registry {domain[:200]!r}", hint="write HOST[:PORT]")
         return Door(origin(domain, self.settings), self.transport, credentials)
 
-    def repository(self, reference: Reference, credentials: Credentials) -> Repository:
+    def repository(self, reference: Reference, credentials: Credentials | Late) -> Repository:
         """Where an image is pushed to."""
         return Repository(self.door(reference.domain, credentials), reference.path)
 
-    def source(self, reference: Reference, credentials: Credentials) -> Source:
+    def source(self, reference: Reference, credentials: Credentials | Late) -> Source:
         """Where an image is pulled from. Mirrors get no credentials."""
         found = [
             Repository(

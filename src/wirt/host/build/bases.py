@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from wirt.errors import Forbidden, NotFound, WirtError
 from wirt.host.build.job import BaseImage
 from wirt.host.build.progress import Progress, Vertex
+from wirt.host.build.wallets import Wallet
 from wirt.host.build.wish import BuildWish
 from wirt.host.images import ImageDetail, Images
 from wirt.host.layers import Tell
@@ -24,7 +26,7 @@ from wirt.image.build.step import STDOUT
 from wirt.image.document import Object
 from wirt.image.platform import Platform, host
 from wirt.image.platform import parse as parse_platform
-from wirt.image.remote.auth import ANONYMOUS
+from wirt.image.remote.auth import Late
 from wirt.image.store import BlobStore
 from wirt.model.image import Digest, Image, Reference
 
@@ -37,7 +39,9 @@ def fits(image: Image, wanted: Platform) -> bool:
 class Puller(Protocol):
     """Brings images here from their registries (:class:`wirt.host.pull.Pull`)."""
 
-    async def pull(self, wish: PullWish, tell: Tell) -> tuple[Image, ...]:
+    async def pull(
+        self, wish: PullWish, tell: Tell, *, late: Late | None = None
+    ) -> tuple[Image, ...]:
         """Have an image here. Raises WirtError."""
         ...
 
@@ -52,7 +56,13 @@ class Bases:
     puller: Puller
 
     async def find(
-        self, ref: ImageRef, *, platform: str, wish: BuildWish, progress: Progress
+        self,
+        ref: ImageRef,
+        *,
+        platform: str,
+        wish: BuildWish,
+        wallet: Wallet,
+        progress: Progress,
     ) -> BaseImage:
         """An image, pulled when it is not here or ``wish`` says so. Raises NotFound, Upstream."""
         wanted = (
@@ -66,17 +76,16 @@ class Bases:
         vertex = progress.vertex(f"[internal] pull {ref.name}")
         await vertex.begin()
         try:
-            await self._pull(ref, ref.platform or platform, wish, vertex)
+            await self._pull(ref, ref.platform or platform, wallet, vertex)
         except WirtError as error:
             await vertex.failed(error.message)
             raise
         await vertex.done()
         return await self._base(await self.images.inspect(ref.name), ref)
 
-    async def _pull(self, ref: ImageRef, platform: str, wish: BuildWish, vertex: Vertex) -> None:
+    async def _pull(self, ref: ImageRef, platform: str, wallet: Wallet, vertex: Vertex) -> None:
         """``platform``: only a foreign one is asked for by name."""
-        name = Reference.parse(ref.name)
-        given = wish.credentials.get(name.domain)
+        registry = Reference.parse(ref.name).domain
 
         async def tell(line: Mapping[str, object]) -> None:
             if line.get("state") in {"downloading", "done"} and "current" not in line:
@@ -87,13 +96,14 @@ class Bases:
         asked = PullWish(
             reference=ref.name,
             platform="" if platform == str(host()) else platform,
-            credentials=given or ANONYMOUS,
         )
         try:
-            await self.puller.pull(asked, tell)
+            await self.puller.pull(asked, tell, late=partial(wallet.of, registry))
         except Forbidden as error:
-            if error.code == "registry.denied" and given is None:
-                error.facts["registry"] = name.domain  # the client may have something for it
+            if not wallet.has(registry):
+                error.facts["registry"] = registry  # the client may have something for it
+            if registry in wallet.silent:
+                error.hint = f"the client was asked what it has for {registry}, and did not answer"
             raise
 
     async def _base(self, detail: ImageDetail, ref: ImageRef) -> BaseImage:

@@ -17,6 +17,7 @@ from wirt.host.build.output import Outputs, check_kind
 from wirt.host.build.progress import Progress, Tell
 from wirt.host.build.solve import Solver
 from wirt.host.build.sources import Sources
+from wirt.host.build.wallets import Wallet
 from wirt.host.build.wish import BuildWish
 from wirt.host.build.works import Works
 from wirt.host.pipe import FdReader
@@ -106,8 +107,11 @@ class Build:
         contexts = await self._receive(wish, body)
         try:
             fault("build.received")
-            asked = self._ask(wish, contexts)
-            return await self._build(asked, Progress(tell))
+            asked, progress = self._ask(wish, contexts), Progress(tell)
+            with self._works.wallets.open(
+                wish.credentials_token, wish.credentials, progress.ask
+            ) as wallet:
+                return await self._build(asked, wallet, progress)
         finally:
             for tree in contexts.values():
                 await self._works.pipes.call(tree.discard)
@@ -201,9 +205,9 @@ class Build:
 
     # --- the answer -------------------------------------------------------------------------
 
-    async def _build(self, asked: Asked, progress: Progress) -> Result:
+    async def _build(self, asked: Asked, wallet: Wallet, progress: Progress) -> Result:
         async with holding(self._works.layers) as held:
-            graph, bases = await self._plan(asked, held, progress)
+            graph, bases = await self._plan(asked, held, wallet, progress)
             self._check(asked, graph, bases)
             await self._checks.before_build(asked.question, asked.wish, asked.known, progress)
             with self._works.agents.expect(asked.wish.ssh_token, asked.wish.ssh):
@@ -236,7 +240,7 @@ class Build:
         return replace(made, output=output)
 
     async def _plan(
-        self, asked: Asked, held: Holding, progress: Progress
+        self, asked: Asked, held: Holding, wallet: Wallet, progress: Progress
     ) -> tuple[Graph, dict[ImageRef, BaseImage]]:
         """Look images up until nothing more is asked for."""
         known: dict[ImageRef, BaseImage] = {}
@@ -247,7 +251,11 @@ class Build:
                 return plan(asked.question, settings), known
             for ref in sorted(missing, key=lambda ref: ref.name):
                 known[ref] = await self._bases.find(
-                    ref, platform=str(asked.platform), wish=asked.wish, progress=progress
+                    ref,
+                    platform=str(asked.platform),
+                    wish=asked.wish,
+                    wallet=wallet,
+                    progress=progress,
                 )
                 held.use(known[ref].root.chain_ids)
                 for layer in known[ref].root.layers:

@@ -66,6 +66,11 @@ class Progress:
         self._count += 1
         return Vertex(self._tell, self._lock, self._count, name)
 
+    async def ask(self, registry: str) -> None:
+        """Have the client give what its user has for a registry."""
+        async with self._lock:
+            await self._tell({"credentials": registry})
+
     async def warn(self, line: Mapping[str, object]) -> None:
         """A warning of the checks."""
         async with self._lock:

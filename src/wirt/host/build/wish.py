@@ -35,6 +35,7 @@ class BuildWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     ``dockerfile``: its text, or None: it is the file ``dockerfile_name`` of the context.
     ``context_url``: the context is fetched from there; otherwise the body brings it as a tar.
     ``args``: build arguments. ``secrets``: id to base64. ``credentials``: by registry.
+    ``credentials_token``: by which the client's answers are known; without one it is not asked.
     ``ssh``: names of the client's SSH agents, ``ssh_token``: by which their connections are known.
     ``no_cache``: names of stages, or ``["*"]``. ``shm_size``: bytes. ``ulimits``:
     soft and hard by name, -1 for none. ``extra_hosts``: ``NAME:IP``.
@@ -56,6 +57,7 @@ class BuildWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     ssh: tuple[str, ...] = ()
     ssh_token: str = ""
     credentials: dict[str, Credentials] = {}
+    credentials_token: str = ""
     platform: str = ""
     no_cache: tuple[str, ...] = ()
     pull: bool = False

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from wirt.host.build.fetch import Fetch
 from wirt.host.build.holding import Holding
 from wirt.host.build.visitors import Agents
+from wirt.host.build.wallets import Wallets
 from wirt.host.layers import Layers
 from wirt.host.pipe import Pipes
 from wirt.image.build.cache import Inputs
@@ -42,6 +43,7 @@ class Works:
     runner: Runner
     fetch: Fetch
     agents: Agents
+    wallets: Wallets
 
     # --- the cache --------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -50,6 +51,9 @@ class Credentials:
 
 ANONYMOUS = Credentials()
 
+Late = Callable[[], Awaitable[Credentials]]
+"""Credentials that are asked for when their registry wants some; called once, raises nothing."""
+
 
 class Authorizer:
     """The ``Authorization`` for one registry.
@@ -59,10 +63,11 @@ class Authorizer:
     """
 
     def __init__(
-        self, transport: Transport, credentials: Credentials, realms: tuple[str, ...] = ()
+        self, transport: Transport, credentials: Credentials | Late, realms: tuple[str, ...] = ()
     ) -> None:
         self._transport = transport
-        self._credentials = credentials
+        self._late = None if isinstance(credentials, Credentials) else credentials
+        self._credentials = credentials if isinstance(credentials, Credentials) else ANONYMOUS
         self._realms = realms
         self._lock = asyncio.Lock()
         self._challenge: Challenge | None = None
@@ -74,6 +79,11 @@ class Authorizer:
     def turn(self) -> int:
         """Counts what was learnt; a request that was refused in an older turn just tries again."""
         return self._turn
+
+    @property
+    def shows_password(self) -> bool:
+        """Whether requests carry a name and a password, so that being refused is about them."""
+        return self._challenge is not None and self._challenge.scheme == "basic"
 
     async def header(self, registry: URL, scopes: frozenset[str]) -> str:
         """The header's value for a request, empty before any challenge was seen."""
@@ -100,6 +110,9 @@ class Authorizer:
             if turn != self._turn:
                 return wanted
             self._turn += 1
+            if self._late is not None:
+                late, self._late = self._late, None
+                self._credentials = await late()
             if found.scheme == "basic" and not self._credentials.basic:
                 raise refusal(401, b"", host=registry.authority, what=what)
             self._challenge = found

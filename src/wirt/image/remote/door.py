@@ -16,7 +16,7 @@ from yarl import URL
 
 from wirt.errors import Upstream, WirtError
 from wirt.image.remote import address, pace
-from wirt.image.remote.auth import Authorizer, Credentials
+from wirt.image.remote.auth import Authorizer, Credentials, Late
 from wirt.image.remote.endpoint import Endpoint
 from wirt.image.remote.pace import Patience
 from wirt.image.remote.refusal import MAX_BODY, broken, is_untrusted, refusal
@@ -78,7 +78,9 @@ class Tries:
 class Door:
     """One endpoint, for as long as one piece of work."""
 
-    def __init__(self, endpoint: Endpoint, transport: Transport, credentials: Credentials) -> None:
+    def __init__(
+        self, endpoint: Endpoint, transport: Transport, credentials: Credentials | Late
+    ) -> None:
         self.endpoint = endpoint
         self.transport = transport
         self.auth = Authorizer(transport, credentials, endpoint.realms)
@@ -154,7 +156,8 @@ class Door:
             body = b""
         finally:
             response.release()
-        return refusal(response.status, body, host=self.endpoint.host, what=ask.what)
+        shown = response.status == 401 and self.auth.shows_password
+        return refusal(response.status, body, host=self.endpoint.host, what=ask.what, shown=shown)
 
     async def _find_scheme(self, what: str) -> None:
         """Ask for the API's root by https; where it is allowed, by http when nothing there

@@ -26,11 +26,18 @@ def said(body: bytes) -> tuple[tuple[str, str], ...]:
     return tuple((code[:60], message[:_MAX_TEXT]) for code, message in pairs)
 
 
-def refusal(status: int, body: bytes, *, host: str, what: str) -> WirtError:
-    """The error of an answer. ``what``: what was asked for, as the user named it."""
+def refusal(status: int, body: bytes, *, host: str, what: str, shown: bool = False) -> WirtError:
+    """The error of an answer. ``what``: what was asked for, as the user named it. ``shown``: a name
+    and a password were sent along."""
     words = said(body)
     code = words[0][0] if words else ""
     told = f" ({'; '.join(f'{c}: {m}'.strip(': ') for c, m in words)})" if words else ""
+    if status == 401 and shown:
+        return Forbidden(
+            f"{host} does not accept the user name and password for {what}{told}",
+            hint=f"log in again: wirt login {host}",
+            code="registry.credentials",
+        )
     if status == 401 or code in {"UNAUTHORIZED", "DENIED"} or status == 403:
         return Forbidden(
             f"access to {what} is denied by {host}{told}",
