@@ -5,7 +5,7 @@ SHELL := /bin/bash
 NAME ?= wirtdev
 PY := .venv/bin/python
 SOURCES := .
-C_FILES := $(wildcard native/*/*.[ch])
+C_FILES := $(wildcard native/*/*.[ch] tests/*/*.c)
 export PATH := $(PATH):/usr/sbin:/sbin
 
 help: ## this list
