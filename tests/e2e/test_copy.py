@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
+import socket
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -163,3 +165,28 @@ def test_a_volume_of_what_never_ran(shared_instance: Live, tmp_path: Path) -> No
     finally:
         live.wirt("rm", "never")
         live.wirt("volume", "rm", "early")
+
+
+def test_readers_that_stand_still_hold_up_nobody(shared_instance: Live, tmp_path: Path) -> None:
+    """Forty clients ask for a file larger than all buffers and read only how the answer begins."""
+    live = shared_instance
+    live.wirt("run", "-d", "--name", "stalled", "busybox", "sleep", "1000")
+    try:
+        live.wirt("exec", "stalled", "dd", "if=/dev/zero", "of=/big", "bs=1M", "count=32")
+        with contextlib.ExitStack() as clients:
+            for _ in range(40):
+                client = clients.enter_context(socket.socket(socket.AF_UNIX))
+                client.settimeout(60)
+                client.connect(str(live.socket))
+                client.sendall(
+                    b"GET /v1/guests/stalled/archive?path=/big HTTP/1.1\r\nHost: x\r\n\r\n"
+                )
+                assert client.recv(64).startswith(b"HTTP/1.1 200")
+            (tmp_path / "f").write_text("healthy\n")
+            live.wirt("cp", str(tmp_path / "f"), "stalled:/f")
+            live.wirt("cp", "stalled:/f", str(tmp_path / "back"))
+            live.wirt("save", "-o", str(tmp_path / "image.tar"), "busybox")
+        assert (tmp_path / "back").read_text() == "healthy\n"
+        assert (tmp_path / "image.tar").stat().st_size > 1_000_000
+    finally:
+        live.wirt("rm", "-f", "stalled")

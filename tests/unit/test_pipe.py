@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing, suppress
 
 import pytest
 
@@ -127,6 +127,23 @@ def test_a_reader_that_leaves_ends_the_writer() -> None:
             async for _ in stream:
                 break
         assert len(failures) == 1
+
+    run(story)
+
+
+def test_many_clients_that_stand_still_hold_up_nobody() -> None:
+    def endless(sink: FdWriter) -> None:
+        with suppress(BrokenPipeError):
+            while True:
+                sink.write(bytes(100_000))
+
+    async def story(pipes: Pipes) -> None:
+        async with AsyncExitStack() as stack:
+            for _ in range(60):
+                stalled = await stack.enter_async_context(aclosing(pipes.drain(endless)))
+                await anext(stalled)
+            assert await pipes.call(lambda: 7) == 7
+            assert await pipes.feed(body(b"a", b"b"), read_all) == b"ab"
 
     run(story)
 

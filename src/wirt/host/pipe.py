@@ -22,6 +22,10 @@ T = TypeVar("T")
 CHUNK = 256 * 1024
 _PIPE_SIZE = 1024 * 1024
 _THREADS = 16
+"""For work that ends by itself."""
+_STREAMS = 256
+"""For work at the pace of whom a body comes from or goes to. A thread is made only when all others
+are busy; so many clients must stand still before the next one waits for them."""
 
 
 class FdReader:
@@ -47,10 +51,12 @@ class FdWriter:
 
 
 class Pipes:
-    """Runs blocking work in threads of its own, so slow clients starve nobody else's threads."""
+    """Runs blocking work in threads of its own, so slow clients starve nobody else's threads; and
+    work at a client's pace in others than work at the machine's."""
 
     def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="pipe")
+        self._threads = ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="work")
+        self._streams = ThreadPoolExecutor(max_workers=_STREAMS, thread_name_prefix="pipe")
 
     async def call(self, work: Callable[[], T]) -> T:
         """Run blocking work that ends by itself; a cancellation waits for its end."""
@@ -72,7 +78,7 @@ class Pipes:
             finally:
                 os.close(reader)
 
-        future = asyncio.get_running_loop().run_in_executor(self._threads, run)
+        future = asyncio.get_running_loop().run_in_executor(self._streams, run)
         try:
             try:
                 await pour(body, writer)
@@ -93,7 +99,7 @@ class Pipes:
             finally:
                 os.close(writer)
 
-        future = asyncio.get_running_loop().run_in_executor(self._threads, run)
+        future = asyncio.get_running_loop().run_in_executor(self._streams, run)
         try:
             try:
                 async for chunk in chunks(reader):
@@ -133,6 +139,7 @@ class Pipes:
     def close(self) -> None:
         """End the threads."""
         self._threads.shutdown()
+        self._streams.shutdown()
 
 
 async def chunks(fd: int) -> AsyncIterator[bytes]:

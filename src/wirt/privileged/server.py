@@ -35,7 +35,7 @@ from wirt.privileged.worker import EARLY, AnyRoute, AnyVerb, Worker, route_of
 log = logging.getLogger("wirt.privileged")
 
 MAX_CHILDREN = 256
-MAX_STREAMS = 32
+MAX_STREAMS = 160
 """Of these, how many work on a descriptor of the daemon's, at the pace of who is behind it: slow
 readers shall not keep guests from being started or killed."""
 _KILL_SECONDS = 5.0
