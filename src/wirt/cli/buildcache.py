@@ -1,7 +1,7 @@
-"""``--cache-to`` and ``--cache-from``: the build cache in a folder.
+"""``--cache-to`` and ``--cache-from``: the build cache in a folder or at a registry.
 
-It is one archive that is replaced whole, so a folder never grows beyond what the last build was
-made of.
+In a folder it is one archive that is replaced whole, so a folder never grows beyond what the last
+build was made of. At a registry it is an artifact under a tag.
 """
 
 from __future__ import annotations
@@ -23,26 +23,74 @@ if TYPE_CHECKING:
 
 NAME = "wirt-build-cache.tar"
 _FLAGS = posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC
+_TRUTH = {"true": True, "1": True, "false": False, "0": False}
+_FIXED = {"compression": "gzip", "oci-mediatypes": "true", "image-manifest": "true"}
+"""What is so in any case, and may be said."""
 
 
-def _folder(text: str, flag: str, key: str) -> str:
-    """The folder of ``DIR`` or ``type=local,src=DIR``. Raises Invalid."""
-    if "=" not in text:
-        return text
-    fields = dict(part.partition("=")[::2] for part in text.split(","))
-    folder = fields.get(key, "")
-    if fields.get("type", "local") != "local" or not folder or set(fields) - {"type", key, "mode"}:
-        raise misuse(f"invalid --{flag} {text!r}", hint=f"write type=local,{key}=DIR")
-    return folder
+class Place:
+    """``type=TYPE,KEY=VALUE,...``, or the short forms DIR and REFERENCE.
+
+    ``name``: the folder, or the reference. ``all``: also what only other stages are made of, and
+    cache mounts. ``lenient``: a failed export is only told.
+    """
+
+    def __init__(self, text: str, flag: str) -> None:
+        self._text, self._flag = text, flag
+        self._folder_key = "dest" if flag == "cache-to" else "src"
+        fields = self._fields()
+        self.kind = fields.pop("type", "local")
+        if self.kind == "inline":
+            raise self._wrong("images have no cache in them: write type=registry,ref=REFERENCE")
+        key = {"local": self._folder_key, "registry": "ref"}.get(self.kind)
+        if key is None:
+            raise self._wrong("there are type=local and type=registry")
+        self.name = fields.pop(key, "")
+        mode = fields.pop("mode", "max" if self.kind == "local" else "min")
+        ignore = fields.pop("ignore-error", "false")
+        for name, value in _FIXED.items():
+            if fields.pop(name, value) != value:
+                raise self._wrong(f"{name} is always {value} here")
+        if not self.name or fields or mode not in {"min", "max"} or ignore not in _TRUTH:
+            raise self._wrong(f"write type=local,{self._folder_key}=DIR or type=registry,ref=NAME")
+        self.all = mode == "max"
+        self.lenient = _TRUTH[ignore]
+
+    def _fields(self) -> dict[str, str]:
+        """What starts like a path is a folder; any other lone word is a reference."""
+        if "=" in self._text:
+            return dict(part.partition("=")[::2] for part in self._text.split(","))
+        if self._text.startswith(("/", "./", "../")) or self._text in {".", ".."}:
+            return {"type": "local", self._folder_key: self._text}
+        return {"type": "registry", "ref": self._text}
+
+    def _wrong(self, hint: str) -> Exception:
+        return misuse(f"invalid --{self._flag} {self._text!r}", hint=hint)
 
 
-def take(daemon: Daemon, text: str) -> None:
-    """Import from a folder; one that has nothing yet is no error."""
-    path = f"{_folder(text, 'cache-from', 'src')}/{NAME}"
+def take(daemon: Daemon, place: Place) -> None:
+    """Import; a place that has nothing yet is no error."""
+    if place.kind == "registry":
+        _pull(daemon, place.name)
+        return
+    path = f"{place.name}/{NAME}"
     if not _is_there(path):
         warn(f"there is no build cache in {path}")
         return
     daemon.upload("POST", "/v1/build/cache", parts(path), kind="application/x-tar").read()
+
+
+def _pull(daemon: Daemon, reference: str) -> None:
+    from wirt.cli.pulling import ask, registry_of, with_credentials
+
+    body = with_credentials(registry_of(reference), {"reference": reference})
+    try:
+        for _ in ask(daemon, "/v1/build/cache/pull", body):
+            pass
+    except Exception as error:
+        if getattr(error, "code", "") not in {"registry.not-found", "build.cache-none"}:
+            raise
+        warn(f"there is no build cache at {reference}: {error}")
 
 
 def _is_there(path: str) -> bool:
@@ -53,11 +101,33 @@ def _is_there(path: str) -> bool:
     return True
 
 
-def put(daemon: Daemon, text: str, result: dict[str, Any]) -> None:
-    """Export what a build was made of into a folder; the archive before it stays until the new
-    one is whole."""
-    folder = _folder(text, "cache-to", "dest")
-    wish = {"keys": result.get("keys", []), "mounts": result.get("mounts", [])}
+def put(daemon: Daemon, place: Place, result: dict[str, Any]) -> None:
+    """Export what a build was made of."""
+    wish = {
+        "keys": result.get("keys" if place.all else "target_keys", []),
+        "mounts": result.get("mounts", []) if place.all else [],
+    }
+    try:
+        if place.kind == "registry":
+            _push(daemon, place.name, wish)
+        else:
+            _write(daemon, place.name, wish)
+    except Exception as error:
+        if not place.lenient:
+            raise
+        warn(f"the build cache was not exported: {error}")
+
+
+def _push(daemon: Daemon, reference: str, wish: dict[str, Any]) -> None:
+    from wirt.cli.pulling import ask, registry_of, with_credentials
+
+    body = with_credentials(registry_of(reference), {"reference": reference, **wish})
+    for _ in ask(daemon, "/v1/build/cache/push", body):
+        pass
+
+
+def _write(daemon: Daemon, folder: str, wish: dict[str, Any]) -> None:
+    """Replace the archive in a folder; the one before it stays until the new one is whole."""
     answer = daemon.request(
         "POST", "/v1/build/cache/export", body=encode(wish), kind="application/json"
     )

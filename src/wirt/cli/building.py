@@ -37,10 +37,13 @@ def build(call: Call) -> int:
         check_terminal()
     place = Place(call)
     wish = gather(call, place)
-    for text in call.many("cache-from"):
-        from wirt.cli.buildcache import take
+    targets = []
+    if call.many("cache-from") or call.many("cache-to"):
+        from wirt.cli import buildcache
 
-        take(call.daemon, text)
+        targets = [buildcache.Place(text, "cache-to") for text in call.many("cache-to")]
+        for source in [buildcache.Place(text, "cache-from") for text in call.many("cache-from")]:
+            buildcache.take(call.daemon, source)
     if call.many("ssh"):
         from wirt.cli.buildssh import agents, serve
 
@@ -49,10 +52,8 @@ def build(call: Call) -> int:
         serve(call.daemon, str(wish["ssh_token"]), found)
     wish["credentials_token"] = posix.urandom(16).hex()
     result = _once(call, place, wish)
-    for text in call.many("cache-to"):
-        from wirt.cli.buildcache import put
-
-        put(call.daemon, text, result)
+    for target in targets:
+        buildcache.put(call.daemon, target, result)
     return _tell(call, result)
 
 

@@ -39,8 +39,10 @@ from wirt.host.build.fetch import Fetch
 from wirt.host.build.finish import Finish as FinishBuild
 from wirt.host.build.ground import BuildGround
 from wirt.host.build.output import Outputs
+from wirt.host.build.remote_cache import RemoteCache
 from wirt.host.build.roots import BuildRoots
 from wirt.host.build.runner import Steps
+from wirt.host.build.stock import Stock
 from wirt.host.build.visitors import Agents
 from wirt.host.build.wallets import Wallets
 from wirt.host.build.works import Works
@@ -159,9 +161,10 @@ class Files:
             mark=self.registry.mark, adopt=self.registry.adopt,
             listeners=self.registry.listeners, manifests=self.manifests,
         )  # fmt: skip
+        self.downloads = Downloads(self.pipes, self.store)
         self.pull = Pull(
-            registries=self.registries, downloads=Downloads(self.pipes, self.store),
-            layers=layers, load=self.load, table=table, bus=ground.bus,
+            registries=self.registries, downloads=self.downloads, layers=layers,
+            load=self.load, table=table, bus=ground.bus,
         )  # fmt: skip
         self.push = Push(
             registries=self.registries, images=self.images, pipes=self.pipes, store=self.store,
@@ -205,9 +208,14 @@ class Builds:
         self.caches = files.parts.build_caches
         self.steps = Steps(self.ground, self.caches)
         self.agents, self.wallets = Agents(), Wallets()
-        self.exchange = Exchange(
+        stock = Stock(
             pipes=files.pipes, store=files.store, table=files.build_cache, caches=self.caches
         )
+        self.exchange = Exchange(pipes=files.pipes, store=files.store, stock=stock)
+        self.remote_cache = RemoteCache(
+            registries=files.registries, downloads=files.downloads, push=files.push,
+            pipes=files.pipes, store=files.store, layers=files.layers, stock=stock,
+        )  # fmt: skip
         works = Works(
             pipes=files.pipes, store=files.store, layers=files.layers, helper=ground.helper,
             cache=files.build_cache, runner=self.steps, agents=self.agents,
@@ -228,6 +236,15 @@ class Builds:
                 bus=ground.bus,
             ),
         )  # fmt: skip
+
+    def nouns(self) -> tuple[Noun, ...]:
+        """What of the API is about builds."""
+        return (
+            BuildRoutes(build=self.build, steps=self.steps),
+            BuildAgentRoutes(agents=self.agents),
+            BuildCredentialRoutes(wallets=self.wallets),
+            BuildCacheRoutes(exchange=self.exchange, remote=self.remote_cache),
+        )
 
 
 class Life:
@@ -336,10 +353,7 @@ class Daemon:
             ImageRoutes(
                 images=files.images, load=files.load, save=files.save, importer=files.import_image
             ),
-            BuildRoutes(build=self._builds.build, steps=self._builds.steps),
-            BuildAgentRoutes(agents=self._builds.agents),
-            BuildCredentialRoutes(wallets=self._builds.wallets),
-            BuildCacheRoutes(exchange=self._builds.exchange),
+            *self._builds.nouns(),
             RemoteRoutes(
                 pull=files.pull, push=files.push, look=Look(files.registries)
             ),

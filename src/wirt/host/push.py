@@ -119,7 +119,7 @@ class Push:
             return
         with self._store.lease() as lease:
             freight = await self._choose(name, image, repository, tell)
-            await self._send(freight, repository, lease, tell, tag=name.tag)
+            await self.send(freight, repository, lease, tell, tag=name.tag)
             if wish.referrers:
                 await self._referrers(freight, repository, lease, tell)
         await self._finish(name, image, freight.documents[-1].digest, tell)
@@ -171,9 +171,11 @@ class Push:
             documents=tuple(documents.values()), blobs=tuple(blobs.values()), absent=tuple(absent)
         )
 
-    async def _send(
+    async def send(
         self, freight: Freight, repository: Repository, lease: Lease, tell: Tell, *, tag: str = ""
     ) -> None:
+        """Have all of it there, under ``tag`` in the end. Its bytes are in the store; ``lease``
+        holds them from now on. Raises WirtError."""
         for digest in (*(d.digest for d in freight.documents), *(b.digest for b in freight.blobs)):
             lease.hold(Digest.parse(digest))
         slots = asyncio.Semaphore(AT_ONCE)
@@ -264,7 +266,7 @@ class Push:
                 if row.digest not in done:
                     done.add(row.digest)
                     waiting.append(row.digest)
-                    await self._send(await self._load(row.digest), repository, lease, tell)
+                    await self.send(await self._load(row.digest), repository, lease, tell)
 
     async def _list_by_tag(self, row: ManifestRow, repository: Repository) -> None:
         """Keep the index that stands in for a list of referrers (distribution specification,

@@ -60,6 +60,7 @@ class BuildRoutes:
                     "names": list(made.names),
                     "manifest": made.manifest,
                     "keys": list(made.keys),
+                    "target_keys": list(made.target_keys),
                     "mounts": list(made.mounts),
                 }
             )

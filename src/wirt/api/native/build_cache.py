@@ -1,16 +1,19 @@
-"""``/v1/build/cache``: the build cache as an archive, out and in."""
+"""``/v1/build/cache``: the build cache as an archive or at a registry, out and in."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 import msgspec
 from aiohttp import web
 
 from wirt.api.http import body
 from wirt.api.http.operation import operation
+from wirt.api.http.told import Tell, told
 from wirt.host.build.exchange import Exchange
+from wirt.host.build.remote_cache import CacheSource, CacheTarget, RemoteCache
 from wirt.host.pipe import CHUNK
 
 
@@ -31,14 +34,17 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True):
 class BuildCacheRoutes:
     """The routes of the build cache."""
 
-    def __init__(self, *, exchange: Exchange) -> None:
+    def __init__(self, *, exchange: Exchange, remote: RemoteCache) -> None:
         self._exchange = exchange
+        self._remote = remote
 
     def routes(self) -> list[web.RouteDef]:
         """All routes."""
         return [
             web.post("/v1/build/cache", self.take),
             web.post("/v1/build/cache/export", self.export),
+            web.post("/v1/build/cache/pull", self.pull),
+            web.post("/v1/build/cache/push", self.push),
         ]
 
     @operation("Import an archive of the build cache", body="application/x-tar", answer=Taken)
@@ -60,6 +66,30 @@ class BuildCacheRoutes:
                 await response.write(chunk)
         await response.write_eof()
         return response
+
+    @operation("Import the build cache from a registry", body=CacheSource, answer=dict[str, Any],
+               lines=True)  # fmt: skip
+    async def pull(self, request: web.Request) -> web.StreamResponse:
+        """Tells progress, one object a line; the last one has the numbers of ``results`` and
+        ``mounts``."""
+        wish = await body.read(request, CacheSource)
+
+        async def work(tell: Tell) -> None:
+            results, mounts = await self._remote.take(wish, tell)
+            await tell({"results": results, "mounts": mounts})
+
+        return await told(request, work)
+
+    @operation("Export results of builds and cache mounts to a registry", body=CacheTarget,
+               answer=dict[str, Any], lines=True)  # fmt: skip
+    async def push(self, request: web.Request) -> web.StreamResponse:
+        """Tells progress, one object a line; the last one has the ``digest`` of the artifact."""
+        wish = await body.read(request, CacheTarget)
+
+        async def work(tell: Tell) -> None:
+            await tell({"digest": await self._remote.export(wish, tell)})
+
+        return await told(request, work)
 
 
 async def _chunks(request: web.Request) -> AsyncIterator[bytes]:

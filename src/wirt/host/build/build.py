@@ -68,10 +68,12 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Solved:
-    """The target's root, and the keys of the results that it is made of."""
+    """The target's root, and the keys of the results that it is made of: of all stages, and of the
+    target and what it begins from."""
 
     root: Root
     keys: tuple[str, ...]
+    target_keys: tuple[str, ...]
 
 
 class Build:
@@ -219,7 +221,12 @@ class Build:
                     _compare(solved.root, again.root)
                     await vertex.done()
             made = await self._deliver(asked, graph, solved.root, held, progress)
-            return replace(made, keys=solved.keys, mounts=_cache_mounts(graph))
+            return replace(
+                made,
+                keys=solved.keys,
+                target_keys=solved.target_keys,
+                mounts=_cache_mounts(graph),
+            )
 
     async def _deliver(
         self, asked: Asked, graph: Graph, root: Root, held: Holding, progress: Progress
@@ -319,7 +326,7 @@ class Build:
         finally:
             await shielded(self._tidy(sources))
         await self._works.cache.touch(solver.used, now=time.time_ns())
-        return Solved(root=root, keys=tuple(solver.used))
+        return Solved(root=root, keys=solver.used, target_keys=solver.used_for_target)
 
     async def _tidy(self, sources: Sources) -> None:
         await sources.discard_read()

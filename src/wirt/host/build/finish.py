@@ -28,12 +28,14 @@ from wirt.state.images import ImageTable, LayerRow, Orphans
 class Result:
     """What was built. ``id``: of the image, or empty where none was to be made. ``new``: the image
     was not there before. ``keys`` and ``mounts``: the results of steps that it is made of, and ids
-    of cache mounts. ``output``: the bytes that were asked for."""
+    of cache mounts. ``target_keys``: of ``keys`` those of the target's own steps. ``output``: the
+    bytes that were asked for."""
 
     id: str = ""
     manifest: str = ""
     new: bool = False
     keys: tuple[str, ...] = ()
+    target_keys: tuple[str, ...] = ()
     mounts: tuple[str, ...] = ()
     names: tuple[str, ...] = ()
     output: AsyncIterator[bytes] | None = None

@@ -34,8 +34,7 @@ class Solver:
     works: Works
     job: Job
     epoch: int | None
-    used: list[str] = field(default_factory=list)
-    """Keys of results that were of use."""
+    _used: list[tuple[int, str]] = field(default_factory=list)
     _stages: dict[int, asyncio.Task[Root]] = field(default_factory=dict)
     _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PARALLEL))
 
@@ -46,6 +45,22 @@ class Solver:
             for node in graph.stages:
                 self._stages[node.plan.index] = team.start(self._stage(node))
         return self._stages[graph.target.plan.index].result()
+
+    @property
+    def used(self) -> tuple[str, ...]:
+        """Keys of results that were of use."""
+        return tuple(key for _, key in self._used)
+
+    @property
+    def used_for_target(self) -> tuple[str, ...]:
+        """Of those the ones of the target, and of the stages that it begins from."""
+        node = self.job.graph.target
+        own = {node.plan.index}
+        while isinstance(node.base, StageRef):
+            number = node.base.index
+            node = next(one for one in self.job.graph.stages if one.plan.index == number)
+            own.add(number)
+        return tuple(key for stage, key in self._used if stage in own)
 
     async def root_of(self, origin: StageRef | ImageRef) -> Root:
         """The finished root of a stage, waited for, or of an image."""
@@ -128,7 +143,7 @@ class Solver:
         if quick is not None and job.may_use_cache(node.plan.name):
             found = await works.find(quick, root, job.holding.lease)
             if found is not None:
-                self.used.append(found.key)
+                self._used.append((node.plan.index, found.key))
                 await vertex.cached()
                 return found.layer
         async with transfer.transfer(works, job, step, node.sources) as files:
@@ -140,7 +155,7 @@ class Solver:
                 lambda: transfer.place_files(works, job, files, root),
             )
         if quick is not None:
-            self.used.append(quick.key)
+            self._used.append((node.plan.index, quick.key))
             await works.remember(quick, layer)
         return layer
 
@@ -152,10 +167,10 @@ class Solver:
         if job.may_use_cache(node.plan.name):
             found = await works.find(inputs, root, job.holding.lease)
             if found is not None:
-                self.used.append(found.key)
+                self._used.append((node.plan.index, found.key))
                 await vertex.cached()
                 return found.layer
-        self.used.append(inputs.key)
+        self._used.append((node.plan.index, inputs.key))
         if job.wish.explain:
             earlier = await works.cache.recent(inputs.site)
             why = cache.explain(inputs, [row.inputs for row in earlier])
