@@ -29,8 +29,11 @@ def self_signed(folder: Path, name: str, *, days: int = 2) -> Pair:
     return made
 
 
-def signed(folder: Path, name: str, ca: Pair, *, names: str = "IP:127.0.0.1") -> Pair:
-    """A certificate for these names (``IP:...``, ``DNS:...``) that a CA has signed."""
+def signed(
+    folder: Path, name: str, ca: Pair, *, names: str = "IP:127.0.0.1", days: int = 2
+) -> Pair:
+    """A certificate for these names (``IP:...``, ``DNS:...``) that a CA has signed. One of 0 days
+    is good for a second."""
     made = Pair(cert=folder / f"{name}.pem", key=folder / f"{name}.key")
     request, more = folder / f"{name}.csr", folder / f"{name}.ext"
     more.write_text(f"subjectAltName={names}\n")
@@ -40,6 +43,6 @@ def signed(folder: Path, name: str, ca: Pair, *, names: str = "IP:127.0.0.1") ->
     )  # fmt: skip
     _openssl(
         "x509", "-req", "-in", request, "-CA", ca.cert, "-CAkey", ca.key, "-CAcreateserial",
-        "-out", made.cert, "-days", "2", "-extfile", more,
+        "-out", made.cert, "-days", str(days), "-extfile", more,
     )  # fmt: skip
     return made

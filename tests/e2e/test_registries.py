@@ -130,6 +130,42 @@ def test_an_index_goes_back_as_it_came(
         live.wirt("rmi", name, copy, f"{served.host}/new/part:1", code=None)
 
 
+def test_platforms_of_guests(shared_instance: Live, served: Registry, tmp_path: Path) -> None:
+    """The platform that was asked for is got and checked; what this host cannot run is refused."""
+    live, name = shared_instance, f"{served.host}/team/many:1"
+    other = f"{served.host}/team/box:1"
+    layout = tmp_path / "layout"
+    _make_index(served, layout)
+    served.push(f"oci:{layout}:1", "team/many:1", "--all")
+    try:
+        foreign = live.wirt("run", "--rm", "--platform", "linux/s390x", name, "true", code=125)
+        assert "the image is for linux/s390x, this host is linux/amd64" in foreign.stderr
+        assert "binfmt_misc" in foreign.stderr
+        never = live.wirt("create", "--platform", "amd64", "--pull", "never", name, code=None)
+        assert f"the image '{name}' here is for linux/s390x, not for linux/amd64" in never.stderr
+        own = live.wirt("run", "--rm", "--platform", "linux/amd64", name, "echo", "own")
+        assert own.stdout == "own\n"
+        assert f"Unable to find image '{name}' locally" in own.stderr
+        again = live.wirt("run", "--rm", "--platform", "linux/amd64", name, "echo", "own")
+        assert (again.stdout, again.stderr) == ("own\n", "")
+        live.wirt("pull", "--platform", "linux/s390x", name)
+        machine = live.wirt("create", "--as", "microvm", name, code=None)
+        assert "a machine has this host's processor" in machine.stderr
+        always = live.wirt(
+            "run", "--rm", "--pull", "always", "--platform", "linux/amd64", name, "echo", "own"
+        )
+        assert always.stdout == "own\n"
+        live.wirt("tag", "busybox", other)
+        image = live.wirt("images", "-q", "--no-trunc", other).stdout.strip()
+        by_id = live.wirt("run", "--rm", "--platform", "linux/s390x", image, "true", code=125)
+        assert "not for linux/s390x" in by_id.stderr
+        assert "Unable to find" not in by_id.stderr
+        wrong = live.wirt("run", "--rm", "--platform", "li nux", name, "true", code=125)
+        assert "invalid platform" in wrong.stderr
+    finally:
+        live.wirt("rmi", "-f", name, other, code=None)
+
+
 def _make_index(served: Registry, layout: Path) -> None:
     """An OCI layout whose tag 1 is an index of two platforms with the same layer."""
     served.skopeo(

@@ -23,8 +23,10 @@ from filebench import (
 from hostile import refused
 from needs import needs
 from wirt.errors import Unsupported
+from wirt.host.fitting import check_runs_here
 from wirt.image import platform
 from wirt.image.platform import Platform
+from wirt.model.guest import Isolation
 
 pytestmark = needs("root", "overlay")
 
@@ -158,6 +160,6 @@ def test_22_foreign_platforms_warn_and_do_not_run(
         (image,) = await b.load(docker_archive(PLAIN, config=config))
         assert any("linux/s390x" in str(line.get("status")) for line in b.told)
         with pytest.raises(Unsupported, match=r"linux/s390x.*linux/amd64"):
-            b.images.check_runs_here(image)
+            check_runs_here(image, Isolation.MICROVM)
 
     run(tmp_path, story)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import ssl
+import subprocess
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ from certificates import Pair, self_signed, signed
 from liar import DATA, Liar, got, refused, source_of, tell_story
 from needs import needs
 from wirt.errors import Invalid, Upstream, WirtError
+from wirt.image.remote.certificate import read_validity
 from wirt.image.remote.settings import Settings, read
 
 pytestmark = needs("openssl")
@@ -55,6 +59,27 @@ def fetch(context: ssl.SSLContext, said: dict[str, Any], *, folder: Path | None 
             assert await got(source, wanted) == DATA
 
     tell_story(story, ssl=context)
+
+
+def test_an_expired_certificate_names_its_date(pki: dict[str, Pair], tmp_path: Path) -> None:
+    old = signed(tmp_path, "old", pki["ca"], days=0)
+    words = ("openssl", "x509", "-in", str(old.cert), "-noout", "-enddate")
+    said = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+    end = datetime.strptime(said.strip(), "notAfter=%b %d %H:%M:%S %Y GMT").replace(tzinfo=UTC)
+    time.sleep(max(0, end.timestamp() + 1.1 - time.time()))
+    with pytest.raises(Upstream) as failure:
+        fetch(serve(old), {"ca": str(pki["ca"].cert)})
+    assert failure.value.code == "registry.certificate"
+    assert f"has expired on {end:%Y-%m-%d %H:%M:%S} UTC" in failure.value.message
+    assert "renew" in (failure.value.hint or "")
+
+
+@pytest.mark.parametrize("cut", [0, 1, 5, 30])
+def test_what_is_no_certificate_has_no_date(cut: int, pki: dict[str, Pair]) -> None:
+    der = ssl.PEM_cert_to_DER_cert(pki["good"].cert.read_text())
+    assert read_validity(der).end > datetime.now(UTC)
+    with pytest.raises(ValueError, match="certificate"):
+        read_validity(der[:cut])
 
 
 def test_a_known_ca_is_believed(pki: dict[str, Pair]) -> None:

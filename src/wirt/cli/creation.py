@@ -50,18 +50,20 @@ def _make(call: Call, spec: dict[str, Any]) -> Any:
     """Have the guest made, its image pulled when ``--pull`` says so or it is not here."""
     where = target("/v1/guests", [("name", call.text("name") or None)])
     when, image = call.text("pull"), str(spec["image"])
+    how: dict[str, Any] = {"quiet": call.on("quiet"), "platform": call.text("platform")}
     if when == "always":
         from wirt.cli.pulling import pull_for
 
-        pull_for(call.daemon, image, quiet=call.on("quiet"))
+        pull_for(call.daemon, image, **how)
     try:
         return call.daemon.call("POST", where, spec)
     except Exception as error:
-        if getattr(error, "code", "") != "image.not-found" or when in {"never", "always"}:
+        missing = getattr(error, "code", "") in {"image.not-found", "image.other-platform"}
+        if not missing or when in {"never", "always"}:
             raise
         from wirt.cli.pulling import pull_missing
 
-        pull_missing(call.daemon, image, quiet=call.on("quiet"), error=error)
+        pull_missing(call.daemon, image, error=error, **how)
         return call.daemon.call("POST", where, spec)
 
 

@@ -82,6 +82,7 @@ GUEST_FLAGS = (
     ),
     Flag("no-healthcheck", kind="bool", help="Do not run the image's health check"),
     Flag("pids-limit", kind="int", value="N", help="Number of tasks; -1 is unlimited"),
+    Flag("platform", value="OS/ARCH", help="Platform that the image must be for"),
     Flag(
         "publish",
         "p",

@@ -96,9 +96,11 @@ def _shown(told: Iterator[dict[str, Any]], *, quiet: bool) -> Iterator[dict[str,
         progress.settle()
 
 
-def pull_missing(daemon: Daemon, image: str, *, quiet: bool, error: Exception) -> None:
-    """Pull an image that ``run`` or ``create`` did not find; ``error`` is raised again for what
-    no registry can have: an id."""
+def pull_missing(
+    daemon: Daemon, image: str, *, quiet: bool, platform: str, error: Exception
+) -> None:
+    """Pull an image that ``run`` or ``create`` did not find, or not for this platform; ``error`` is
+    raised again for what no registry can have: an id."""
     if image.startswith("sha256:"):
         raise error
     if not quiet:
@@ -106,15 +108,15 @@ def pull_missing(daemon: Daemon, image: str, *, quiet: bool, error: Exception) -
 
         say(f"Unable to find image '{Reference.parse(image).familiar}' locally")
     try:
-        pull_for(daemon, image, quiet=quiet)
+        pull_for(daemon, image, quiet=quiet, platform=platform)
     except Exception as failed:
         failed.add_note(str(error))
         raise
 
 
-def pull_for(daemon: Daemon, image: str, *, quiet: bool) -> None:
+def pull_for(daemon: Daemon, image: str, *, quiet: bool, platform: str) -> None:
     """Pull for another command, whose own output nothing may be mixed into."""
-    for line in pull(daemon, image, quiet=quiet):
+    for line in pull(daemon, image, quiet=quiet, platform=platform):
         if not quiet:
             say(f"Digest: {line['digest']}")
             say(status(line))

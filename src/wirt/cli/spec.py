@@ -23,6 +23,7 @@ _PLAIN = {
     "user": "user",
     "workdir": "working_dir",
     "hostname": "hostname",
+    "platform": "platform",
     "stop-signal": "stop_signal",
 }
 _LIMITS = {

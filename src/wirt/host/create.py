@@ -9,6 +9,7 @@ from dataclasses import replace
 from wirt.engine.protocol import Engine
 from wirt.errors import Conflict, Invalid
 from wirt.host.events import Bus
+from wirt.host.fitting import check_is_for, check_runs_here
 from wirt.host.images import Images
 from wirt.host.networks import Networks
 from wirt.host.prepare import check_process, with_image_defaults
@@ -52,12 +53,14 @@ class Create:
         check_spec(spec)
         name = self._free_name(name)
         image = await self._images.find(spec.image)
+        if spec.platform:
+            check_is_for(image, spec.image, spec.platform)
         with self._images.hold(image):
             return await self._create(spec, name, image)
 
     async def _create(self, spec: GuestSpec, name: str, image: Image) -> Guest:
         warnings = self._engines[spec.isolation].check(spec)
-        self._images.check_runs_here(image)
+        check_runs_here(image, spec.isolation)
         process = check_process(spec, image)
         guest = Guest(
             id=new_id(),

@@ -8,15 +8,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from wirt.errors import Conflict, Invalid, NotFound, Unsupported
+from wirt.errors import Conflict, Invalid, NotFound
 from wirt.host.events import Bus
 from wirt.host.layers import Layers
 from wirt.host.pipe import Pipes
 from wirt.host.unpack import Unpack
 from wirt.image import config as configuration
-from wirt.image import platform
 from wirt.image.document import Object, parse
-from wirt.image.platform import Platform
 from wirt.image.store import BlobStore
 from wirt.model.guest import Guest
 from wirt.model.image import Digest, Image, Reference
@@ -194,18 +192,6 @@ class Images:
                 references=names,
             )
         return lines
-
-    @staticmethod
-    def check_runs_here(image: Image) -> None:
-        """Raise Unsupported for an image that is for another processor or system."""
-        place = Platform(os=image.os, architecture=image.architecture)
-        machine = platform.host()
-        if not platform.runs(place, machine):
-            raise Unsupported(
-                f"the image is for {place}, this host is {machine}",
-                hint="use an image for this platform",
-                code="image.platform",
-            )
 
     @contextlib.contextmanager
     def hold(self, image: Image) -> Iterator[None]:

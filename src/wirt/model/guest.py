@@ -102,10 +102,11 @@ class GuestSpec:
     ``seccomp=<JSON profile text>``.
     ``capabilities`` are names without ``CAP_``, upper case, or ``ALL``. ``extra_hosts``:
     ``name:address``; the address may be ``host-gateway``. ``disk_size``: bytes of a machine's
-    writable layer.
+    writable layer. ``platform``: ``os/architecture`` that the image must be for.
     """
 
     image: str
+    platform: str = ""
     isolation: Isolation = Isolation.CONTAINER
     command: tuple[str, ...] | None = None
     entrypoint: tuple[str, ...] | None = None

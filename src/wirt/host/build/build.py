@@ -20,6 +20,7 @@ from wirt.host.build.sources import Sources
 from wirt.host.build.wallets import Wallet
 from wirt.host.build.wish import BuildWish
 from wirt.host.build.works import Works
+from wirt.host.fitting import runs_here
 from wirt.host.pipe import FdReader
 from wirt.image import platform
 from wirt.image.build.address import file_address, git_address
@@ -276,13 +277,11 @@ class Build:
             for node in graph.stages
             for step in node.plan.steps
         )
-        here = platform.host()
-        foreign = [p for p in (asked.platform, *(b.platform for b in bases.values()))]
-        for place in foreign:
-            if runs and not platform.runs(place, here):
+        for place in (asked.platform, *(base.platform for base in bases.values())):
+            if runs and not runs_here(place, asked.wish.isolation):
                 raise Unsupported(
-                    f"cannot run steps for {place}: this host is {here}",
-                    hint="build on a host of that kind, or without RUN",
+                    f"cannot run steps for {place}: this host is {platform.host()}",
+                    hint="build on a host of that kind or without RUN, or install an emulator",
                     code="build.platform",
                 )
         for node in graph.stages:

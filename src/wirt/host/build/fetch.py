@@ -26,6 +26,7 @@ from wirt.host.registries import Registries
 from wirt.image.build.address import GitAddress, masked
 from wirt.image.build.tree import Filling, Tree
 from wirt.image.remote import address
+from wirt.image.remote.certificate import dated
 from wirt.image.remote.transport import Transport
 from wirt.image.store import BlobStore
 from wirt.linux import spawn
@@ -95,9 +96,10 @@ class Fetch:
                     here, headers=auth, allow_redirects=False, ssl=await line.tls(here.authority)
                 )
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
-                raise Upstream(
+                failed = Upstream(
                     f"cannot fetch {masked(str(url))[:200]}: {error}", code="build.fetch"
-                ) from error
+                )
+                raise await dated(error, failed) from error
             if response.status not in {301, 302, 303, 307, 308}:
                 _check(response, url)
                 return response

@@ -17,6 +17,7 @@ from yarl import URL
 
 from wirt.errors import Forbidden, Upstream
 from wirt.image.remote import address, challenge
+from wirt.image.remote.certificate import dated
 from wirt.image.remote.challenge import Challenge, Token
 from wirt.image.remote.refusal import MAX_BODY, broken, refusal
 from wirt.image.remote.transport import Transport
@@ -223,4 +224,5 @@ class Authorizer:
                         )
                 return response.status, body
         except _FAILURES as error:
-            raise broken(error, host=url.authority, what="a token") from error
+            failed = broken(error, host=url.authority, what="a token")
+            raise await dated(error, failed) from error

@@ -17,6 +17,7 @@ from yarl import URL
 from wirt.errors import Upstream, WirtError
 from wirt.image.remote import address, pace
 from wirt.image.remote.auth import Authorizer, Credentials, Late
+from wirt.image.remote.certificate import dated
 from wirt.image.remote.endpoint import Endpoint
 from wirt.image.remote.pace import Patience
 from wirt.image.remote.refusal import MAX_BODY, broken, is_untrusted, refusal
@@ -139,7 +140,7 @@ class Door:
             except FAILURES as error:
                 failed = broken(error, host=self.endpoint.host, what=ask.what)
                 if is_untrusted(error):
-                    raise failed from error
+                    raise await dated(error, failed) from error
                 await tries.again(failed)
                 continue
             if response.status in ask.good:
@@ -171,7 +172,8 @@ class Door:
                     or is_untrusted(error)
                     or isinstance(error, TimeoutError)
                 ):
-                    raise broken(error, host=self.endpoint.host, what=what) from error
+                    failed = broken(error, host=self.endpoint.host, what=what)
+                    raise await dated(error, failed) from error
                 self._schemes.pop(0)
                 continue
             if response.status == 401:
