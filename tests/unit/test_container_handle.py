@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from wirt.engine._container_handle import cannot_run, exec_process, merge
+from wirt.engine._container_handle import cannot_run, exec_process
 from wirt.engine._ps import parse
 from wirt.errors import Invalid
 from wirt.linux.interface import Interfaces
 from wirt.model.guest import ExecSpec
-from wirt.model.resources import Resources
+from wirt.model.resources import Resources, merge
 from wirt.model.terminal import parse_detach_keys
 from wirt.privileged.protocol import ResolvedUser
 

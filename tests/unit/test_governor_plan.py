@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from wirt.errors import Invalid
-from wirt.governor.admission import Host, Shortage, promised, shortage
+from wirt.governor.admission import Host, Shortage, promised, shortage, shortages
 from wirt.governor.movement import Holding, Move, grows, shrinks
 from wirt.governor.plan import Want, entitle
 from wirt.governor.tree import UNLIMITED, Claim, Group, Member, Resource
@@ -220,6 +220,25 @@ def test_promises_are_summed_at_every_level() -> None:
     assert found is not None
     assert (found.group, found.needed, found.free) == ("host", 1010, 1000)
     assert found.releasable == ("c", 900)
+
+
+def test_an_expandable_group_promises_no_more_than_its_limit() -> None:
+    inner = Group(
+        name="sales",
+        claims={MEMORY: Claim(reservation=50, limit=100)},
+        expandable=True,
+        children=(member("a", 60), member("b", 50)),
+    )
+    found = shortage(Group(name="host", children=(inner,)), host(1000))
+    assert found is not None
+    assert (found.group, found.needed, found.free, found.floor) == ("sales", 110, 100, False)
+
+
+def test_every_shortage_is_found() -> None:
+    inner = Group(name="sales", children=(member("a", 60),))
+    tree = Group(name="host", children=(inner, member("b", 70), member("c", 0, minimum=10)))
+    found = [(s.group, s.needed, s.floor) for s in shortages(tree, host(60))]
+    assert found == [("host", 70, False), ("sales", 60, False), ("host", 140, True)]
 
 
 def test_the_host_keeps_its_reserve() -> None:

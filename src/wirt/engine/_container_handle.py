@@ -6,7 +6,7 @@ import asyncio
 import errno
 import json
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 from wirt.crun.spec import process, resources
@@ -17,7 +17,7 @@ from wirt.errors import Conflict, Internal, Invalid, Unavailable
 from wirt.guest.keeper import KeeperLink, Record, Request
 from wirt.linux import usage
 from wirt.model.guest import ExecSpec, Guest
-from wirt.model.resources import Resources, Usage
+from wirt.model.resources import Resources, Usage, merge
 from wirt.model.terminal import parse_detach_keys
 from wirt.model.units import format_size
 from wirt.privileged.protocol import (
@@ -246,12 +246,6 @@ def _user_object(user: ResolvedUser) -> Json:
 
 def _list(value: object) -> list[object]:
     return value if isinstance(value, list) else []
-
-
-def merge(old: Resources, new: Resources) -> Resources:
-    """``old`` with every limit that ``new`` sets."""
-    changes = {f.name: getattr(new, f.name) for f in fields(Resources)}
-    return replace(old, **{name: value for name, value in changes.items() if value is not None})
 
 
 def _flag(value: bool) -> str:

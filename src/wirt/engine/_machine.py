@@ -17,7 +17,7 @@ from wirt.crun.security import UNCONFINED, parse_options
 from wirt.crun.spec import mounts as mount
 from wirt.crun.spec import process, resources
 from wirt.engine._links import links, ports
-from wirt.engine.protocol import Plan, ResolvedMount, Start, Support
+from wirt.engine.protocol import Plan, ResolvedMount, Size, Start, Support
 from wirt.errors import Invalid, Unsupported, WirtError
 from wirt.guest.frame import encode_record
 from wirt.linux.features import CAPABILITIES, HostFacts
@@ -198,6 +198,15 @@ def memory_of(wish: Resources, shape: Shape) -> int:
     """The guest's memory in bytes: whole pieces of 2 MiB."""
     size = wish.memory or shape.default_memory
     return -(-size // (2 * MIB)) * 2 * MIB
+
+
+def size(spec: GuestSpec, shape: Shape) -> Size:
+    """What a machine has: never more than it was started with, and enough to boot."""
+    return Size(
+        memory=memory_of(spec.resources, shape),
+        cpu_millis=spec.resources.cpu_millis or 1000 * vcpus(spec.resources),
+        floor=shape.min_memory,
+    )
 
 
 def plan(start: Start, shape: Shape, host: MachineHost) -> Plan:

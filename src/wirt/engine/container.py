@@ -20,7 +20,7 @@ from wirt.crun.spec.process import Json
 from wirt.engine._container_handle import ContainerHandle
 from wirt.engine._links import links, ports
 from wirt.engine._place import Place
-from wirt.engine.protocol import Handle, Plan, ResolvedMount, Start, Support
+from wirt.engine.protocol import Handle, Plan, ResolvedMount, Size, Start, Support
 from wirt.errors import Invalid, Unsupported, WirtError
 from wirt.guest.keeper import KeeperLink
 from wirt.layout import Layout
@@ -181,6 +181,10 @@ class ContainerEngine:
             limits=limits,
             warnings=(*granted.warnings, *rlimits.warnings, *warned),
         )
+
+    def size(self, spec: GuestSpec) -> Size:
+        """No larger than its limits; its processes may use next to nothing."""
+        return Size(memory=spec.resources.memory, cpu_millis=spec.resources.cpu_millis)
 
     def plan(self, start: Start) -> Plan:
         """The launch of a container. Pure but for the cache of compiled filters."""

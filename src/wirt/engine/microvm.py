@@ -5,7 +5,7 @@ from __future__ import annotations
 from wirt.engine import _machine
 from wirt.engine._machine import MIB, Shape
 from wirt.engine._machine_handle import MachineHandle
-from wirt.engine.protocol import Handle, Plan, Start, Support
+from wirt.engine.protocol import Handle, Plan, Size, Start, Support
 from wirt.errors import WirtError
 from wirt.guest.keeper import KeeperLink
 from wirt.linux.features import HostFacts
@@ -40,6 +40,10 @@ class MicrovmEngine:
         """Raise for a wish this kind cannot fulfil."""
         _machine.check(spec, SHAPE, self._facts)
         return ()
+
+    def size(self, spec: GuestSpec) -> Size:
+        """Fixed at its start."""
+        return _machine.size(spec, SHAPE)
 
     def plan(self, start: Start) -> Plan:
         """What to do to start the guest."""

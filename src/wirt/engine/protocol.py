@@ -96,6 +96,16 @@ class Support:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """What a guest has when it runs, None: no limit. ``memory`` in bytes, of which it needs
+    ``floor`` to boot at all; ``cpu_millis`` in thousandths of a core."""
+
+    memory: int | None = None
+    cpu_millis: int | None = None
+    floor: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Exit:
     """How a process ended. ``time``: Unix nanoseconds."""
 
@@ -121,6 +131,10 @@ class Engine(Protocol):
         Raises :class:`~wirt.errors.Unsupported` for any wish this kind cannot fulfil,
         :class:`~wirt.errors.Invalid` for an impossible one.
         """
+        ...
+
+    def size(self, spec: GuestSpec) -> Size:
+        """How large such a guest is. Pure."""
         ...
 
     def plan(self, start: Start) -> Plan:

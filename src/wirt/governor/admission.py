@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from wirt.governor.tree import Group, Member, Resource
@@ -29,7 +29,8 @@ class Host:
 class Shortage:
     """Why not. ``needed`` units of ``resource`` in ``group``, of which ``free`` are unpromised.
 
-    ``releasable``: the guest with the largest reservation there, and how much it is.
+    ``releasable``: the guest with the largest reservation there, and how much it is. ``floor``: not
+    the promises are too many, but what all guests need at least does not fit.
     """
 
     resource: Resource
@@ -37,29 +38,33 @@ class Shortage:
     needed: int
     free: int
     releasable: tuple[str, int] | None = None
+    floor: bool = False
 
 
 def shortage(root: Group, host: Host) -> Shortage | None:
-    """The first promise in this tree that cannot be kept, None when all can.
+    """The first of all :func:`shortages`, None when every promise can be kept."""
+    return next(shortages(root, host), None)
+
+
+def shortages(root: Group, host: Host) -> Iterator[Shortage]:
+    """Every group of this tree whose promises cannot be kept.
 
     Rules: in each group the reservations of its children fit into its own; an expandable one may
-    take the excess from what its parent has left. At the root they fit into the host. And what all
-    guests need at least, together, fits into the memory that may be overcommitted.
+    take the excess from what its parent has left, up to its own limit. At the root they fit into
+    the host. And what all guests need at least, together, fits into the memory that may be
+    overcommitted.
     """
     for resource in Resource:
         if resource not in host.capacity:
             continue
-        found = _check(root, resource, host.available(resource))
-        if found is not None:
-            return found
+        yield from _check(root, resource, host.available(resource))
     needed = sum(max(m.minimum, m.claim(Resource.MEMORY).reservation) for m in root.members())
     free = host.available(Resource.MEMORY) * host.overcommit // 1000
     if needed > free and Resource.MEMORY in host.capacity:
-        return Shortage(
+        yield Shortage(
             resource=Resource.MEMORY, group=root.name, needed=needed, free=free,
-            releasable=_largest(root, Resource.MEMORY),
+            releasable=_largest(root, Resource.MEMORY), floor=True,
         )  # fmt: skip
-    return None
 
 
 def promised(node: Group | Member, resource: Resource) -> int:
@@ -72,20 +77,17 @@ def promised(node: Group | Member, resource: Resource) -> int:
     return max(own, inner) if node.expandable else own
 
 
-def _check(group: Group, resource: Resource, available: int) -> Shortage | None:
+def _check(group: Group, resource: Resource, available: int) -> Iterator[Shortage]:
     needed = sum(promised(child, resource) for child in group.children)
     if needed > available:
-        return Shortage(
+        yield Shortage(
             resource=resource, group=group.name, needed=needed, free=available,
             releasable=_largest(group, resource),
         )  # fmt: skip
     for child in group.children:
         if isinstance(child, Group):
-            inner = promised(child, resource)
-            found = _check(child, resource, inner)
-            if found is not None:
-                return found
-    return None
+            inner = min(promised(child, resource), child.claim(resource).limit)
+            yield from _check(child, resource, inner)
 
 
 def _largest(group: Group, resource: Resource) -> tuple[str, int] | None:

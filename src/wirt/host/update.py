@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 
 from wirt.engine.protocol import Engine
 from wirt.errors import Conflict, Invalid
@@ -13,7 +13,7 @@ from wirt.host.roster import Roster
 from wirt.host.running import Running
 from wirt.model.guest import Guest, GuestState, Isolation, RestartPolicy
 from wirt.model.names import check_name
-from wirt.model.resources import Resources
+from wirt.model.resources import Resources, merge
 
 
 class Update:
@@ -71,13 +71,3 @@ class Update:
         self._bus.publish(
             "guest", "rename", guest.id, name=name, oldName=guest.name, image=guest.spec.image
         )
-
-
-def merge(old: Resources, new: Resources) -> Resources:
-    """``old`` with every value that ``new`` sets."""
-    changes = {
-        field.name: getattr(new, field.name)
-        for field in fields(Resources)
-        if getattr(new, field.name) is not None
-    }
-    return replace(old, **changes)

@@ -88,7 +88,8 @@ def _v1(cgroups: Cgroups, path: str, r: Resources) -> list[tuple[str, str, str]]
     if r.cpuset is not None:
         writes.append(("cpuset", "cpuset.cpus", r.cpuset))
     if r.memory_reservation is not None:
-        writes.append(("memory", "memory.soft_limit_in_bytes", str(r.memory_reservation)))
+        soft = str(r.memory_reservation or -1)
+        writes.append(("memory", "memory.soft_limit_in_bytes", soft))
     writes.extend(_v1_memory(cgroups, path, r))
     if r.pids is not None:
         writes.append(("pids", "pids.max", _pids(r.pids)))

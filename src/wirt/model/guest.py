@@ -67,6 +67,14 @@ class RestartPolicy:
     maximum_retries: int = 0
 
 
+class GuestClass(Enum):
+    """What a guest is for, where time is short: who is frozen first, and who answers people."""
+
+    INTERACTIVE = "interactive"
+    NORMAL = "normal"
+    BATCH = "batch"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HealthCheck:
     """A command run inside the guest that tells whether it is well. Times are nanoseconds.
@@ -102,7 +110,9 @@ class GuestSpec:
     ``seccomp=<JSON profile text>``.
     ``capabilities`` are names without ``CAP_``, upper case, or ``ALL``. ``extra_hosts``:
     ``name:address``; the address may be ``host-gateway``. ``disk_size``: bytes of a machine's
-    writable layer. ``platform``: ``os/architecture`` that the image must be for.
+    writable layer. ``platform``: ``os/architecture`` that the image must be for. ``group``: path
+    of the group it belongs to, ``tenant/department``; empty: to the host itself. ``oom_rank``:
+    0..1000; when the host runs out of memory those with a low one are stopped first.
     """
 
     image: str
@@ -125,6 +135,9 @@ class GuestSpec:
     remove_on_exit: bool = False
     health: HealthCheck | None = None
     resources: Resources = field(default_factory=Resources)
+    group: str = ""
+    guest_class: GuestClass = GuestClass.NORMAL
+    oom_rank: int = 500
     mounts: tuple[Mount, ...] = ()
     network_mode: str = ""
     attachments: tuple[Attachment, ...] = ()

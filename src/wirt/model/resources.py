@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:
-    """Limits of one guest; None means "no limit set", never zero.
+    """What one guest, or a group of guests, may have; None means "not set", never zero.
 
-    ``cpu_millis``: CPU limit in thousandths of a core, at least 10. ``cpu_shares``: relative
-    weight as docker's, 2..262144, 1024 is normal. ``memory``: bytes, at least 6 MiB; for machines
-    it is the size of the guest. ``memory_swap``: memory plus swap in bytes, -1 unlimited.
-    ``memory_reservation``: soft limit in bytes. ``pids``: number of tasks, -1 unlimited.
-    ``cpuset``: list such as ``"0-2,4"``.
+    Of each resource there are three numbers: a *reservation*, which is guaranteed (0: nothing is),
+    a *limit*, and *shares*, which weigh what is neither.
+
+    CPU: ``cpu_reservation`` and the limit ``cpu_millis`` in thousandths of a core, the limit at
+    least 10; ``cpu_shares`` as docker's, 2..262144, 1024 is normal. Memory: ``memory_reservation``
+    and the limit ``memory`` in bytes, the limit at least 6 MiB (for machines it is the size of the
+    guest); ``memory_shares`` 1..10000, 1000 is normal, as all shares below. Disk:
+    ``io_reservation`` and ``io_limit`` in bytes a second, for reads and for writes each;
+    ``io_shares``. Network: ``net_reservation`` and ``net_limit`` in bits a second, each way;
+    ``net_shares``. An ``io_limit`` or ``net_limit`` of 0 takes an earlier one away.
+
+    ``memory_swap``: memory plus swap in bytes, -1 unlimited. ``pids``: number of tasks, -1
+    unlimited. ``cpuset``: list such as ``"0-2,4"``.
     """
 
     cpu_millis: int | None = None
@@ -23,6 +31,20 @@ class Resources:
     memory_swap: int | None = None
     memory_reservation: int | None = None
     pids: int | None = None
+    cpu_reservation: int | None = None
+    memory_shares: int | None = None
+    io_reservation: int | None = None
+    io_limit: int | None = None
+    io_shares: int | None = None
+    net_reservation: int | None = None
+    net_limit: int | None = None
+    net_shares: int | None = None
+
+
+def merge(old: Resources, new: Resources) -> Resources:
+    """``old`` with every value that ``new`` sets."""
+    changes = {field.name: getattr(new, field.name) for field in fields(Resources)}
+    return replace(old, **{name: value for name, value in changes.items() if value is not None})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,8 @@ swap alone where the host has v2.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from wirt.crun.spec.devices import device_rules
 from wirt.crun.spec.process import Json
 from wirt.errors import Invalid, Unsupported
@@ -36,6 +38,22 @@ def check_resources(wish: Resources, facts: HostFacts) -> None:
             hint="write -1 (unlimited) or a number up to 4194304",
         )
     _check_controllers(wish, facts)
+    _check_traffic(wish)
+
+
+def _check_traffic(wish: Resources) -> None:
+    """Disks and networks are not divided yet, and what is not done is not promised."""
+    wishes = {
+        "disk": (wish.io_reservation, wish.io_limit, wish.io_shares),
+        "network": (wish.net_reservation, wish.net_limit, wish.net_shares),
+    }
+    for what, numbers in wishes.items():
+        if any(numbers):
+            raise Unsupported(
+                f"this host cannot divide its {what} between guests",
+                hint="leave out the --io and --net flags",
+                code="governor.unsupported",
+            )
 
 
 def _check_cpu(wish: Resources, facts: HostFacts) -> None:
@@ -84,10 +102,10 @@ def _check_memory(wish: Resources) -> None:
                 hint="--memory-swap counts both; -1 is unlimited",
             )
     soft = wish.memory_reservation
-    if soft is not None and (soft < MIN_MEMORY or (memory is not None and soft > memory)):
+    if soft and (soft < MIN_MEMORY or (memory is not None and soft > memory)):
         raise Invalid(
             f"a memory reservation of {format_size(max(soft, 0))} is out of range",
-            hint="write at least 6 MiB and no more than the memory limit",
+            hint="write 0 for none, or at least 6 MiB and no more than the memory limit",
         )
 
 
@@ -113,20 +131,8 @@ def effective(wish: Resources, facts: HostFacts) -> tuple[Resources, tuple[str, 
     swap = wish.memory_swap if wish.memory_swap is not None else 2 * wish.memory
     if not facts.swap_limit:
         warning = "this kernel cannot limit swap: only memory is limited"
-        return _with_swap(wish, None), (warning,) if wish.memory_swap is not None else ()
-    return _with_swap(wish, swap), ()
-
-
-def _with_swap(wish: Resources, swap: int | None) -> Resources:
-    return Resources(
-        cpu_millis=wish.cpu_millis,
-        cpu_shares=wish.cpu_shares,
-        cpuset=wish.cpuset,
-        memory=wish.memory,
-        memory_swap=swap,
-        memory_reservation=wish.memory_reservation,
-        pids=wish.pids,
-    )
+        return replace(wish, memory_swap=None), (warning,) if wish.memory_swap is not None else ()
+    return replace(wish, memory_swap=swap), ()
 
 
 def resources(limits: Resources) -> Json:
@@ -145,7 +151,7 @@ def resources(limits: Resources) -> Json:
         memory["limit"] = limits.memory
     if limits.memory_swap is not None:
         memory["swap"] = limits.memory_swap
-    if limits.memory_reservation is not None:
+    if limits.memory_reservation:
         memory["reservation"] = limits.memory_reservation
     if cpu:
         made["cpu"] = cpu

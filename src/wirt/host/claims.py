@@ -1,0 +1,162 @@
+"""From what was asked for to the governor's tree: each guest's and group's three numbers. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from wirt.engine.protocol import Size
+from wirt.errors import Invalid, NotFound
+from wirt.governor.tree import MOST_SHARES, SHARES, UNLIMITED, Claim, Group, Member, Resource
+from wirt.model.group import GuestGroup, parent
+from wirt.model.guest import GuestSpec
+from wirt.model.resources import Resources
+from wirt.model.units import format_size
+
+DOCKERS_SHARES = 1024
+"""Docker's normal CPU shares."""
+SizeOf = Callable[[GuestSpec], Size]
+"""See :meth:`wirt.engine.protocol.Engine.size`."""
+ANY_SIZE = Size()
+HOST = ""
+"""Path of the group that all others are in."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lodger:
+    """A guest that runs or is to run, as far as claims go."""
+
+    id: str
+    spec: GuestSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What was asked for of one resource; None: nothing."""
+
+    reservation: int | None
+    limit: int | None
+    shares: int | None
+
+
+def asked(resources: Resources) -> dict[Resource, Asked]:
+    """The three numbers of each resource as they were asked for; CPU shares are docker's."""
+    r = resources
+    return {
+        Resource.CPU: Asked(
+            reservation=r.cpu_reservation, limit=r.cpu_millis, shares=shares_of(r.cpu_shares)
+        ),
+        Resource.MEMORY: Asked(
+            reservation=r.memory_reservation, limit=r.memory, shares=r.memory_shares
+        ),
+        Resource.DISK: Asked(
+            reservation=r.io_reservation, limit=r.io_limit or None, shares=r.io_shares
+        ),
+        Resource.NET: Asked(
+            reservation=r.net_reservation, limit=r.net_limit or None, shares=r.net_shares
+        ),
+    }
+
+
+def shares_of(dockers: int | None) -> int | None:
+    """Docker's CPU shares (2..262144, 1024 is normal) as ours (1..10000, 1000 is normal): the same
+    proportions, rounded, and cut at 10000, which are 10240 of docker's."""
+    if dockers is None:
+        return None
+    return min(max((dockers * SHARES + DOCKERS_SHARES // 2) // DOCKERS_SHARES, 1), MOST_SHARES)
+
+
+def claims_of(resources: Resources, size: Size = ANY_SIZE) -> Mapping[Resource, Claim]:
+    """The claims of a guest of that size, or of a group.
+
+    Raises Invalid, saying which number is impossible; ``governor.reservation-above-limit`` when
+    more shall be guaranteed than is allowed.
+    """
+    sizes = {Resource.MEMORY: size.memory, Resource.CPU: size.cpu_millis}
+    return {
+        resource: _claim(resource, wish, sizes.get(resource))
+        for resource, wish in asked(resources).items()
+    }
+
+
+def _claim(resource: Resource, wish: Asked, size: int | None) -> Claim:
+    kind = resource.value
+    for what, number in (("reservation", wish.reservation), ("limit", wish.limit)):
+        if number is not None and not 0 <= number <= UNLIMITED:
+            raise Invalid(
+                f"a {kind} {what} of {number} is out of range",
+                hint=f"the largest is {told(resource, UNLIMITED)}",
+                code="governor.out-of-range",
+            )
+    if wish.shares is not None and not 1 <= wish.shares <= MOST_SHARES:
+        raise Invalid(
+            f"{wish.shares} {kind} shares are out of range",
+            hint=f"write 1 to {MOST_SHARES}; {SHARES} is normal",
+            code="governor.out-of-range",
+        )
+    limit = wish.limit if size is None else size
+    reservation = wish.reservation or 0
+    if limit is not None and reservation > limit:
+        raise Invalid(
+            f"a {kind} reservation of {told(resource, reservation)} is above the limit of "
+            f"{told(resource, limit)}",
+            hint="what is guaranteed must be allowed: raise the limit or lower the reservation",
+            code="governor.reservation-above-limit",
+        )
+    return Claim(
+        reservation=reservation,
+        limit=UNLIMITED if limit is None else limit,
+        shares=wish.shares or SHARES,
+    )
+
+
+def told(resource: Resource, amount: int) -> str:
+    """An amount for people."""
+    if resource is Resource.CPU:
+        return f"{amount / 1000:g} CPUs"
+    if resource is Resource.NET:
+        for unit, scale in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
+            if amount >= scale:
+                return f"{amount / scale:.4g}{unit}bit/s"
+        return f"{amount}bit/s"
+    return format_size(amount) + ("/s" if resource is Resource.DISK else "")
+
+
+def tree(guests: Iterable[Lodger], groups: Iterable[GuestGroup], size_of: SizeOf) -> Group:
+    """The host as the governor sees it: groups by their paths, guests by their ids.
+
+    Raises NotFound when a guest or a group is in a group that is not among ``groups``.
+    """
+    known = {group.path: group for group in groups}
+    children: dict[str, list[Group | Member]] = {path: [] for path in (HOST, *known)}
+    for guest in guests:
+        require(guest.spec.group, known)
+        size = size_of(guest.spec)
+        member = Member(
+            name=guest.id, claims=claims_of(guest.spec.resources, size), minimum=size.floor
+        )
+        children[guest.spec.group].append(member)
+    for path in sorted(known, key=lambda one: one.count("/"), reverse=True):  # the deepest first
+        group = known[path]
+        above = parent(path)
+        require(above, known)
+        made = Group(
+            name=path, claims=claims_of(group.resources), expandable=group.expandable,
+            children=_sorted(children[path]),
+        )  # fmt: skip
+        children[above].append(made)
+    return Group(name=HOST, children=_sorted(children[HOST]))
+
+
+def _sorted(children: Iterable[Group | Member]) -> tuple[Group | Member, ...]:
+    return tuple(sorted(children, key=lambda one: one.name))
+
+
+def require(path: str, known: Mapping[str, GuestGroup]) -> None:
+    """Raises NotFound unless there is such a group; the host itself always is."""
+    if path and path not in known:
+        raise NotFound(
+            f"no such group: {path[:80]}",
+            hint=f"'wirt group create {path[:80]}' makes it, 'wirt group ls' lists all",
+            code="group.not-found",
+        )

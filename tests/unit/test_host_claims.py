@@ -1,0 +1,195 @@
+"""From what people ask for to the governor's tree."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wirt.engine.protocol import Size
+from wirt.errors import Invalid, NotFound
+from wirt.governor.tree import UNLIMITED, Claim, Group, Member, Resource
+from wirt.host.claims import Lodger, asked, claims_of, shares_of, told, tree
+from wirt.model.group import GuestGroup, check_path, parent, within
+from wirt.model.guest import GuestSpec
+from wirt.model.resources import Resources, merge
+
+PARTS = st.sampled_from(["a", "b", "web", "x-1"])
+PATHS = st.lists(PARTS, min_size=1, max_size=4).map("/".join)
+
+
+@st.composite
+def hosts(draw: st.DrawFn) -> tuple[list[Lodger], list[GuestGroup]]:
+    """Groups with all their parents, and guests in them or in none."""
+    paths: set[str] = set()
+    for path in draw(st.lists(PATHS, max_size=8)):
+        while path:
+            paths.add(path)
+            path = parent(path)
+    groups = [
+        GuestGroup(
+            path=path,
+            resources=Resources(cpu_reservation=draw(st.integers(0, 10**6))),
+            expandable=draw(st.booleans()),
+        )
+        for path in draw(st.permutations(sorted(paths)))
+    ]
+    places = st.sampled_from(["", *sorted(paths)])
+    guests = [
+        Lodger(
+            id=f"g{number}",
+            spec=GuestSpec(
+                image="i",
+                group=draw(places),
+                resources=Resources(memory_reservation=draw(st.integers(0, 2**40))),
+            ),
+        )
+        for number in range(draw(st.integers(0, 6)))
+    ]
+    return guests, groups
+
+
+def _places(group: Group, found: dict[str, str]) -> dict[str, str]:
+    """Names of all guests and groups with the group that each is in."""
+    for child in group.children:
+        assert child.name not in found
+        found[child.name] = group.name
+        if isinstance(child, Group):
+            _places(child, found)
+    return found
+
+
+@given(hosts())
+def test_the_tree_has_each_guest_and_group_once_and_in_its_place(
+    host: tuple[list[Lodger], list[GuestGroup]],
+) -> None:
+    guests, groups = host
+    made = tree(guests, groups, lambda _: Size())
+    expected = {group.path: parent(group.path) for group in groups}
+    expected |= {guest.id: guest.spec.group for guest in guests}
+    assert _places(made, {}) == expected
+    assert {m.name for m in made.members()} == {guest.id for guest in guests}
+    promised = {m.name: m.claim(Resource.MEMORY).reservation for m in made.members()}
+    assert promised == {g.id: g.spec.resources.memory_reservation for g in guests}
+
+
+@given(hosts(), st.randoms())
+def test_the_order_in_which_they_come_does_not_matter(
+    host: tuple[list[Lodger], list[GuestGroup]], order: st.DataObject
+) -> None:
+    guests, groups = host
+    before = tree(guests, groups, lambda _: Size())
+    order.shuffle(guests)  # type: ignore[attr-defined]
+    order.shuffle(groups)  # type: ignore[attr-defined]
+    assert tree(guests, groups, lambda _: Size()) == before
+
+
+@given(hosts(), PATHS)
+def test_what_is_in_an_unknown_group_is_refused(
+    host: tuple[list[Lodger], list[GuestGroup]], path: str
+) -> None:
+    guests, groups = host
+    groups = [group for group in groups if not within(group.path, path)]
+    guests = [guest for guest in guests if not within(guest.spec.group, path)]
+    stray = Lodger(id="stray", spec=GuestSpec(image="i", group=path))
+    with pytest.raises(NotFound, match=f"no such group: {path}"):
+        tree([*guests, stray], groups, lambda _: Size())
+    with pytest.raises(NotFound, match=f"no such group: {path}"):
+        tree(guests, [*groups, GuestGroup(path=f"{path}/below")], lambda _: Size())
+
+
+def test_a_machine_is_as_large_as_it_is_and_needs_its_floor() -> None:
+    spec = GuestSpec(image="i", resources=Resources(cpu_reservation=500, memory=100))
+    made = tree(
+        [Lodger(id="g", spec=spec)], (), lambda _: Size(memory=128, cpu_millis=2000, floor=96)
+    )
+    (member,) = made.children
+    assert isinstance(member, Member)
+    assert member.minimum == 96
+    assert member.claim(Resource.CPU) == Claim(reservation=500, limit=2000)
+    assert member.claim(Resource.MEMORY) == Claim(limit=128)
+    assert member.claim(Resource.NET) == Claim(limit=UNLIMITED)
+
+
+@given(st.integers(2, 262_144), st.integers(2, 262_144))
+def test_dockers_shares_keep_their_order_and_proportion(one: int, other: int) -> None:
+    ours, theirs = shares_of(one), shares_of(other)
+    assert ours is not None
+    assert theirs is not None
+    assert 1 <= ours <= 10_000
+    assert (one <= other) <= (ours <= theirs)
+    if one <= 10_240:
+        assert abs(ours - max(1, one * 1000 / 1024)) <= 0.5
+
+
+@pytest.mark.parametrize(
+    ("dockers", "ours"), [(None, None), (2, 2), (1024, 1000), (2048, 2000), (262_144, 10_000)]
+)
+def test_dockers_shares(dockers: int | None, ours: int | None) -> None:
+    assert shares_of(dockers) == ours
+
+
+@pytest.mark.parametrize(
+    ("wish", "said"),
+    [
+        (Resources(cpu_reservation=2500, cpu_millis=2000), "2.5 CPUs is above the limit of 2 CPUs"),
+        (Resources(memory_reservation=2**30, memory=2**29), "1GiB is above the limit of 512MiB"),
+        (Resources(io_reservation=3, io_limit=2), "3B/s is above the limit of 2B/s"),
+        (Resources(net_reservation=2_000_000, net_limit=1000), "2Mbit/s is above the limit of 1kb"),
+        (Resources(cpu_reservation=-1), "a cpu reservation of -1 is out of range"),
+        (Resources(io_limit=-5), "a disk limit of -5 is out of range"),
+        (Resources(net_reservation=10**30), "a net reservation of 1000"),
+        (Resources(memory_shares=0), "0 memory shares are out of range"),
+        (Resources(io_shares=10_001), "10001 disk shares are out of range"),
+        (Resources(net_shares=-1), "-1 net shares are out of range"),
+    ],
+)
+def test_impossible_numbers_are_named(wish: Resources, said: str) -> None:
+    with pytest.raises(Invalid, match=said):
+        claims_of(wish)
+
+
+def test_a_reservation_above_the_size_of_a_machine_is_refused() -> None:
+    wish = Resources(memory_reservation=2**30)
+    claims_of(wish)
+    with pytest.raises(Invalid) as caught:
+        claims_of(wish, Size(memory=2**28))
+    assert caught.value.code == "governor.reservation-above-limit"
+
+
+def test_a_limit_of_nought_takes_an_earlier_one_away() -> None:
+    old = Resources(net_limit=1000, io_limit=5, net_reservation=7)
+    new = merge(old, Resources(net_limit=0, net_reservation=0))
+    claims = claims_of(new)
+    assert claims[Resource.NET] == Claim()
+    assert claims[Resource.DISK].limit == 5
+    assert asked(new)[Resource.NET].limit is None
+
+
+@given(st.integers(0, UNLIMITED), st.sampled_from(list(Resource)))
+def test_amounts_are_told_with_their_unit(amount: int, resource: Resource) -> None:
+    text = told(resource, amount)
+    assert text[0].isdigit()
+    assert text.endswith(
+        {"cpu": "CPUs", "memory": "B", "disk": "B/s", "net": "bit/s"}[resource.value]
+    )
+
+
+@pytest.mark.parametrize(
+    "path", ["", "/", "a/", "/a", "a//b", "-a", "a b", "ä", "a/" * 300 + "b", "x" * 65]
+)
+def test_bad_names_of_groups(path: str) -> None:
+    with pytest.raises(Invalid, match="invalid group name"):
+        check_path(path)
+
+
+def test_places_of_groups() -> None:
+    assert check_path("sales/web.2/x_-1") == "sales/web.2/x_-1"
+    assert [parent("a/b/c"), parent("a")] == ["a/b", ""]
+    assert within("a/b", "a")
+    assert within("a", "a")
+    assert within("a", "")
+    assert not within("ab", "a")
+    assert replace(GuestGroup(path="a"), expandable=True).expandable
