@@ -18,7 +18,9 @@ from wirt.host.build.bases import Bases
 from wirt.host.build.build import Build
 from wirt.host.build.fetch import Fetch
 from wirt.host.build.finish import Finish, Result
+from wirt.host.build.kept import KeptFetches
 from wirt.host.build.output import Outputs
+from wirt.host.build.repositories import Repositories
 from wirt.host.build.roots import BuildRoots
 from wirt.host.build.visitors import Agents
 from wirt.host.build.wallets import Wallets
@@ -107,6 +109,7 @@ class Builder:
         bench.reach.add(BuildRoots(cache))
         runner = PretendingRunner(bench=bench)
         registries = Registries(Settings())
+        kept = KeptFetches(store=bench.store, table=cache, layers=bench.layers)
         works = Works(
             pipes=bench.pipes,
             store=bench.store,
@@ -116,11 +119,9 @@ class Builder:
             runner=runner,
             agents=Agents(),
             wallets=Wallets(),
-            fetch=Fetch(
-                pipes=bench.pipes,
-                store=bench.store,
-                uploads=bench.layout.uploads,
-                registries=registries,
+            fetch=Fetch(pipes=bench.pipes, store=bench.store, registries=registries, kept=kept),
+            repositories=Repositories(
+                pipes=bench.pipes, store=bench.store, uploads=bench.layout.uploads, kept=kept
             ),
         )
         finish = Finish(

@@ -95,6 +95,8 @@ PROBES: Mapping[str, Probe] = {
     "tap": _runs("unshare", "-n", "ip", "tuntap", "add", "dev", "t0", "mode", "tap"),
     "crun": _runs("crun", "--version"),
     "git": _runs("git", "--version"),
+    "ssh": _runs("ssh", "-V"),
+    "dropbear": _runs("dropbear", "-V"),
     "qemu": _runs("qemu-system-x86_64", "-machine", "help"),
     "qemu-img": _runs("qemu-img", "--version"),
     "kvm": _kvm,
@@ -125,6 +127,7 @@ PROMISED = frozenset(
         "root", "mountns", "netns", "overlay", "nft", "tap", "crun", "qemu", "qemu-img", "erofs",
         "virtiofsd", "busybox", "skopeo", "buildah", "umoci", "docker-registry", "openssl",
         "mmdebstrap", "gcc", "make", "clang-format", "keeper", "agent", "init", "guest-kernel",
+        "git", "ssh", "dropbear",
     }
 )  # fmt: skip
 """What a CI machine (Debian 12, root, no hardware virtualization) has after ``make setup``."""

@@ -45,9 +45,10 @@ def build(call: Call) -> int:
         for source in [buildcache.Place(text, "cache-from") for text in call.many("cache-from")]:
             buildcache.take(call.daemon, source)
     if call.many("ssh"):
-        from wirt.cli.buildssh import agents, serve
+        from wirt.cli.buildssh import agents, known_hosts, serve
 
         found = agents(call.many("ssh"))
+        wish["known_hosts"] = known_hosts()
         wish["ssh"], wish["ssh_token"] = list(found), posix.urandom(16).hex()
         serve(call.daemon, str(wish["ssh_token"]), found)
     wish["credentials_token"] = posix.urandom(16).hex()

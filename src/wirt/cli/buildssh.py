@@ -41,6 +41,18 @@ def agents(texts: list[str]) -> dict[str, str]:
     return found
 
 
+def known_hosts() -> str:
+    """The servers that the user's ssh believes."""
+    from wirt.cli.building import read_file
+
+    home = posix.environ.get(b"HOME", b"").decode("utf-8", "surrogateescape")
+    found = []
+    for path in (f"{home}/.ssh/known_hosts", "/etc/ssh/ssh_known_hosts"):
+        data = read_file(path, missing_ok=True) or b""
+        found.append(data.decode("utf-8", "replace"))
+    return "\n".join(text for text in found if text)
+
+
 def serve(daemon: Daemon, token: str, found: dict[str, str]) -> None:
     """Hold connections ready in threads of their own, which end with this program."""
     for name, path in found.items():

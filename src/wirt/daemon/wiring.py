@@ -38,8 +38,10 @@ from wirt.host.build.exchange import Exchange
 from wirt.host.build.fetch import Fetch
 from wirt.host.build.finish import Finish as FinishBuild
 from wirt.host.build.ground import BuildGround
+from wirt.host.build.kept import KeptFetches
 from wirt.host.build.output import Outputs
 from wirt.host.build.remote_cache import RemoteCache
+from wirt.host.build.repositories import Repositories
 from wirt.host.build.roots import BuildRoots
 from wirt.host.build.runner import Steps
 from wirt.host.build.stock import Stock
@@ -216,13 +218,16 @@ class Builds:
             registries=files.registries, downloads=files.downloads, push=files.push,
             pipes=files.pipes, store=files.store, layers=files.layers, stock=stock,
         )  # fmt: skip
+        kept = KeptFetches(store=files.store, table=files.build_cache, layers=files.layers)
         works = Works(
             pipes=files.pipes, store=files.store, layers=files.layers, helper=ground.helper,
             cache=files.build_cache, runner=self.steps, agents=self.agents,
             wallets=self.wallets,
             fetch=Fetch(
-                pipes=files.pipes, store=files.store, uploads=ground.layout.uploads,
-                registries=files.registries,
+                pipes=files.pipes, store=files.store, registries=files.registries, kept=kept
+            ),
+            repositories=Repositories(
+                pipes=files.pipes, store=files.store, uploads=ground.layout.uploads, kept=kept
             ),
         )  # fmt: skip
         self.build = Build(

@@ -12,7 +12,8 @@ from wirt.state.db import Database
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CachedStep:
     """A step's result. ``diff_id`` and ``blob`` are digests, ``""`` for a step that changed
-    nothing. ``size``: bytes of files, ``blob_size``: of the blob. ``inputs``: JSON, for people.
+    nothing; what was fetched has no ``chain_id``. ``size``: bytes of files, ``blob_size``: of the
+    blob. ``inputs``: JSON, for people.
     """
 
     key: str
@@ -110,6 +111,7 @@ class BuildCacheTable:
 
         def work(sql: sqlite3.Connection) -> tuple[frozenset[str], frozenset[str]]:
             rows = sql.execute("SELECT chain_id, blob FROM build_cache WHERE blob != ''").fetchall()
-            return frozenset(r["chain_id"] for r in rows), frozenset(r["blob"] for r in rows)
+            chain_ids = frozenset(r["chain_id"] for r in rows) - {""}
+            return chain_ids, frozenset(r["blob"] for r in rows)
 
         return await self._db.call(work)

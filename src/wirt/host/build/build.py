@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import AsyncIterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 
 from wirt.aio import shielded
@@ -48,6 +49,8 @@ from wirt.tar.inflate import Inflater
 from wirt.tar.member import Type
 
 EPOCH = "SOURCE_DATE_EPOCH"
+KEEP_GIT = "BUILDKIT_CONTEXT_KEEP_GIT_DIR"
+"""The build argument that docker has for this."""
 MAX_DOCKERFILE = 16 * 1024 * 1024
 
 
@@ -89,13 +92,9 @@ class Build:
 
     async def check(self, wish: BuildWish, body: AsyncIterable[bytes]) -> Checked:
         """Look for mistakes in the Dockerfile; nothing is built. Raises Invalid."""
-        contexts = await self._receive(wish, body)
-        try:
+        async with self._contexts(wish, body) as contexts:
             asked = self._ask(wish, contexts)
             return await self._checks.look(asked.question, wish, asked.known)
-        finally:
-            for tree in contexts.values():
-                await self._works.pipes.call(tree.discard)
 
     async def run(self, wish: BuildWish, body: AsyncIterable[bytes], tell: Tell) -> Result:
         """Build an image. ``body``: the context as a tar, maybe compressed, maybe nothing.
@@ -107,19 +106,28 @@ class Build:
         check_kind(wish.output.kind)
         for name in wish.tags:
             _check_name(name)
-        contexts = await self._receive(wish, body)
-        try:
+        async with self._contexts(wish, body) as contexts:
             fault("build.received")
             asked, progress = self._ask(wish, contexts), Progress(tell)
             with self._works.wallets.open(
                 wish.credentials_token, wish.credentials, progress.ask
             ) as wallet:
                 return await self._build(asked, wallet, progress)
-        finally:
-            for tree in contexts.values():
-                await self._works.pipes.call(tree.discard)
 
     # --- the question -----------------------------------------------------------------------
+
+    @contextlib.asynccontextmanager
+    async def _contexts(
+        self, wish: BuildWish, body: AsyncIterable[bytes]
+    ) -> AsyncIterator[dict[str, Tree]]:
+        """The contexts, whose files go when the block ends; the client's agents are waited for."""
+        with self._works.agents.expect(wish.ssh_token, wish.ssh):
+            contexts = await self._receive(wish, body)
+            try:
+                yield contexts
+            finally:
+                for tree in contexts.values():
+                    await self._works.pipes.call(tree.discard)
 
     async def _receive(self, wish: BuildWish, body: AsyncIterable[bytes]) -> dict[str, Tree]:
         """The contexts that the body brings, and those that are fetched."""
@@ -129,24 +137,25 @@ class Build:
                 if one.prefix:
                     found[one.name.lower()] = found[""].take_out(one.prefix)
                 elif one.url:
-                    found[one.name.lower()] = await self._remote(one.url)
+                    found[one.name.lower()] = await self._remote(one.url, wish)
             if wish.context_url:
                 found[""].discard()
-                found[""] = await self._remote(wish.context_url)
+                found[""] = await self._remote(wish.context_url, wish)
         except BaseException:
             for tree in found.values():
                 tree.discard()
             raise
         return found
 
-    async def _remote(self, url: str) -> Tree:
+    async def _remote(self, url: str, wish: BuildWish) -> Tree:
         """A context from elsewhere: a repository, an archive, or a lone Dockerfile."""
-        fetch = self._works.fetch
-        repository = git_address(url)
+        works, repository = self._works, git_address(url)
         if repository is not None:
-            return await fetch.repository(repository)
+            keep = wish.args.get(KEEP_GIT, "") in {"1", "true"}
+            access = works.access(wish)
+            return await works.repositories.tree(repository, access, keep_git=keep)
         where, name = file_address(url)
-        tree = await fetch.file(where, name)
+        tree = await works.fetch.file(where, name)
         unpacked = await self._works.pipes.call(lambda: unpack(tree, name, self._works.store))
         if unpacked is not None:
             tree.discard()
@@ -213,14 +222,13 @@ class Build:
             graph, bases = await self._plan(asked, held, wallet, progress)
             self._check(asked, graph, bases)
             await self._checks.before_build(asked.question, asked.wish, asked.known, progress)
-            with self._works.agents.expect(asked.wish.ssh_token, asked.wish.ssh):
-                solved = await self._solve(asked, graph, bases, held, progress)
-                if asked.wish.verify:
-                    again = await self._solve(asked, graph, bases, held, progress, cached=False)
-                    vertex = progress.vertex("comparing two builds of the same input")
-                    await vertex.begin()
-                    _compare(solved.root, again.root)
-                    await vertex.done()
+            solved = await self._solve(asked, graph, bases, held, progress)
+            if asked.wish.verify:
+                again = await self._solve(asked, graph, bases, held, progress, cached=False)
+                vertex = progress.vertex("comparing two builds of the same input")
+                await vertex.begin()
+                _compare(solved.root, again.root)
+                await vertex.done()
             made = await self._deliver(asked, graph, solved.root, held, progress)
             return replace(
                 made,

@@ -1,91 +1,116 @@
-"""Files and repositories from elsewhere, for ADD and as contexts.
+"""Files from elsewhere, for ADD and as contexts.
 
 A download follows a few redirects, never from https to http and never to an address that only
-this machine or its cloud answers. A repository is fetched by the program ``git`` without prompts,
-helpers, hooks or configuration, and read as an archive: none of its files is ever checked out.
+this machine or its cloud answers. What a server gives a mark for (``ETag``, ``Last-Modified``) is
+kept, and got again only when it has changed.
 """
 
 from __future__ import annotations
 
 import hashlib
-import os
-import resource
-import shutil
-import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from pathlib import Path
 
 import aiohttp
 from yarl import URL
 
 from wirt.errors import Invalid, NotFound, Upstream, WirtError
+from wirt.host.build.kept import Kept, KeptFetches, key_of
 from wirt.host.pipe import FdReader, Pipes
 from wirt.host.registries import Registries
-from wirt.image.build.address import GitAddress, masked
-from wirt.image.build.tree import Filling, Tree
+from wirt.image.build.address import masked
+from wirt.image.build.tree import Filling, Tree, filling
 from wirt.image.remote import address
 from wirt.image.remote.certificate import dated
 from wirt.image.remote.transport import Transport
 from wirt.image.store import BlobStore
-from wirt.linux import spawn
+from wirt.model.image import Digest
+from wirt.tar.reader import Readable
 
 MAX_FILE = 16 * 1024**3
-MAX_REPOSITORY = 4 * 1024**3
 _REDIRECTS = 10
-_GIT_SECONDS = 900.0
 _CHUNK = 256 * 1024
-_QUIET = {
-    "GIT_TERMINAL_PROMPT": "0",
-    "GIT_ASKPASS": "/bin/true",
-    "GIT_CONFIG_NOSYSTEM": "1",
-    "GIT_CONFIG_GLOBAL": "/dev/null",
-    "GIT_ALLOW_PROTOCOL": "http:https:git",
-    "GIT_PROTOCOL_FROM_USER": "0",
-    "HOME": "/nonexistent",
-}
-_GUARDS = (
-    "-c", "protocol.file.allow=never", "-c", "protocol.ext.allow=never",
-    "-c", "core.hooksPath=/dev/null", "-c", "credential.helper=", "-c", "core.fsmonitor=false",
-    "-c", "http.followRedirects=initial", "-c", "fetch.fsckObjects=true", "-c", "tar.umask=0022",
-    "-c", "gc.auto=0", "-c", "submodule.recurse=false",
-)  # fmt: skip
+_MARKS = {"ETag": "If-None-Match", "Last-Modified": "If-Modified-Since"}
+_LONGEST_MARK = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fetch:
-    """Fetches. ``uploads``: where a repository may lie for a moment."""
+    """Fetches."""
 
     pipes: Pipes
     store: BlobStore
-    uploads: Path
     registries: Registries
-
-    # --- files ------------------------------------------------------------------------------
+    kept: KeptFetches
 
     async def file(self, url: str, name: str, *, checksum: str = "") -> Tree:
         """A tree with one file of mode 0600. Raises Upstream, NotFound, Invalid (checksum)."""
-        line = self.registries.transport
-        filling = await self.pipes.call(lambda: Filling(self.store))
+        tree = await self._file(url, name, key_of("file", url), checksum)
         try:
-            response = await self._open(line, URL(url, encoded=True))
-            async with response:
-                mtime = _modified(response.headers.get("Last-Modified", ""))
-                tree = await self.pipes.feed(
-                    _body(response, url), lambda source: _take(filling, name, source, mtime)
-                )
             if checksum:
                 await self.pipes.call(lambda: _verify(tree, name, checksum, url))
-            return tree
         except BaseException:
-            filling.tree.discard()
+            tree.discard()
             raise
+        return tree
 
-    async def _open(self, line: Transport, url: URL) -> aiohttp.ClientResponse:
-        """The answer with the file, after redirects."""
+    async def _file(self, url: str, name: str, key: str, checksum: str) -> Tree:
+        with self.store.lease() as lease:
+            known = await self.kept.find(key, lease)
+            if known is not None and checksum == str(known.blob):
+                return await self._kept(known, name)
+            marks = known.facts if known is not None else {}
+            response = await self._open(self.registries.transport, URL(url, encoded=True), marks)
+            if response.status == 304 and known is not None:
+                response.release()
+                return await self._kept(known, name)
+        async with response:  # what was kept is let go, since another file takes its place
+            if _marks(response):
+                return await self._take(response, url, name, key)
+            return await self._pass(response, url, name)
+
+    async def _kept(self, known: Kept, name: str) -> Tree:
+        """A file that is here."""
+
+        def work() -> Tree:
+            with filling(self.store) as made, self.store.open(known.blob) as file:
+                mtime = _modified(known.facts.get("Last-Modified", ""))
+                return _fill(made, name, file, mtime)
+
+        return await self.pipes.call(work)
+
+    async def _take(self, response: aiohttp.ClientResponse, url: str, name: str, key: str) -> Tree:
+        """A file that is kept for the next time."""
+
+        def work(source: FdReader) -> Digest:
+            with self.store.upload() as upload:
+                while data := source.read(_CHUNK):
+                    upload.write(data)
+                return self.store.commit(upload, lease)
+
+        with self.store.lease() as lease:
+            blob = await self.pipes.feed(_body(response, url), work)
+            known = Kept(key=key, blob=blob, facts=_marks(response))
+            await self.kept.keep(known)
+            return await self._kept(known, name)
+
+    async def _pass(self, response: aiohttp.ClientResponse, url: str, name: str) -> Tree:
+        """A file of which nobody could say whether it has changed."""
+
+        def work(source: FdReader) -> Tree:
+            with filling(self.store) as made:
+                return _fill(made, name, source, 0)
+
+        return await self.pipes.feed(_body(response, url), work)
+
+    async def _open(
+        self, line: Transport, url: URL, marks: Mapping[str, str]
+    ) -> aiohttp.ClientResponse:
+        """The answer with the file, after redirects; without it when its ``marks`` are the same."""
         here = url.with_user(None)
-        auth = {}
+        asked = {_MARKS[name]: mark for name, mark in marks.items() if name in _MARKS}
+        auth: dict[str, str] = {}
         if url.user:
             auth["Authorization"] = aiohttp.encode_basic_auth(url.user, url.password or "")
         if not address.is_public_enough(here.host or ""):
@@ -93,7 +118,10 @@ class Fetch:
         for _ in range(_REDIRECTS):
             try:
                 response = await line.http.get(
-                    here, headers=auth, allow_redirects=False, ssl=await line.tls(here.authority)
+                    here,
+                    headers={**asked, **auth},
+                    allow_redirects=False,
+                    ssl=await line.tls(here.authority),
                 )
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
                 failed = Upstream(
@@ -101,7 +129,8 @@ class Fetch:
                 )
                 raise await dated(error, failed) from error
             if response.status not in {301, 302, 303, 307, 308}:
-                _check(response, url)
+                if response.status != 304 or not asked:
+                    _check(response, url)
                 return response
             location = response.headers.get("Location", "")
             response.close()
@@ -110,69 +139,6 @@ class Fetch:
                 auth = {}
             here = target
         raise Upstream(f"{masked(str(url))[:200]} redirects without end", code="build.redirect")
-
-    # --- repositories -----------------------------------------------------------------------
-
-    async def repository(self, wanted: GitAddress) -> Tree:
-        """The files of a repository at a ref. Raises Unsupported without the program git."""
-        return await self.pipes.call(lambda: self._repository(wanted))
-
-    def _repository(self, wanted: GitAddress) -> Tree:
-        git = spawn.which("git")
-        place = tempfile.mkdtemp(prefix="git-", dir=self.uploads)
-        try:
-            _git(git, place, "init", "-q", "--bare", ".")
-            found = _fetch(git, place, wanted)
-            what = f"{found}:{wanted.directory}" if wanted.directory else found
-            _git(git, place, "archive", "--format=tar", "--output=files.tar", what)
-            return self._archive(Path(place) / "files.tar")
-        except spawn.CommandFailed as error:
-            told = masked(error.result.complaint)[:300]
-            raise Upstream(
-                f"cannot fetch {masked(wanted.url)[:200]}: {told}",
-                hint="are the address and the ref right, and is it public?",
-                code="build.git",
-            ) from None
-        finally:
-            shutil.rmtree(place, ignore_errors=True)
-
-    def _archive(self, path: Path) -> Tree:
-        filling = Filling(self.store)
-        try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                filling.take_archive(FdReader(fd), own=True)
-            finally:
-                os.close(fd)
-            return filling.finish()
-        except BaseException:
-            filling.tree.discard()
-            raise
-
-
-def _fetch(program: str, place: str, wanted: GitAddress) -> str:
-    """Fetch one commit, or more where the server can give no single one; what it is called."""
-    words = ("fetch", "-q", "--no-tags")
-    ref = wanted.ref or "HEAD"
-    try:
-        _git(program, place, *words, "--depth=1", "--", wanted.url, ref)
-    except spawn.CommandFailed:
-        if wanted.commit:
-            everything = ("+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*")
-            _git(program, place, *words, "--", wanted.url, *everything)
-            return wanted.ref
-        _git(program, place, *words, "--", wanted.url, ref)
-    return "FETCH_HEAD"
-
-
-def _git(program: str, place: str, *words: str) -> None:
-    def bounded() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_REPOSITORY, MAX_REPOSITORY))
-
-    spawn.run_sync(
-        [program, *_GUARDS, *words],
-        cwd=place, env=_QUIET, timeout=_GIT_SECONDS, before_exec=bounded,
-    )  # fmt: skip
 
 
 def _check(response: aiohttp.ClientResponse, url: URL) -> None:
@@ -217,9 +183,21 @@ async def _body(response: aiohttp.ClientResponse, url: str) -> AsyncIterator[byt
         raise Upstream(f"{masked(url)[:200]} broke off: {error}", code="build.fetch") from error
 
 
-def _take(filling: Filling, name: str, source: FdReader, mtime: int) -> Tree:
-    filling.take_file(name, iter(lambda: source.read(_CHUNK), b""), mode=0o600, mtime=mtime)
-    return filling.finish()
+def _marks(response: aiohttp.ClientResponse) -> dict[str, str]:
+    """By what a server knows whether a file has changed; nothing where it must not be kept."""
+    if "no-store" in response.headers.get("Cache-Control", "").lower():
+        return {}
+    found = {name: response.headers.get(name, "") for name in _MARKS}
+    return {
+        name: mark
+        for name, mark in found.items()
+        if mark.isascii() and mark.isprintable() and 0 < len(mark) <= _LONGEST_MARK
+    }
+
+
+def _fill(made: Filling, name: str, source: Readable, mtime: int) -> Tree:
+    made.take_file(name, iter(lambda: source.read(_CHUNK), b""), mode=0o600, mtime=mtime)
+    return made.finish()
 
 
 def _verify(tree: Tree, name: str, checksum: str, url: str) -> None:

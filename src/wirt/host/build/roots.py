@@ -52,5 +52,6 @@ class BuildResults:
             return False
         await self._table.forget([entry.name])
         if row.blob:
-            await self._layers.drop(Orphans(chain_ids=(row.chain_id,), blobs=(row.blob,)))
+            chain_ids = (row.chain_id,) if row.chain_id else ()  # what was fetched is no layer
+            await self._layers.drop(Orphans(chain_ids=chain_ids, blobs=(row.blob,)))
         return True

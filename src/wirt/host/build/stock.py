@@ -50,14 +50,19 @@ def read_contents(data: bytes) -> Contents:
     if found.edition != EDITION:
         raise damaged(f"it is of the edition {found.edition}, this wirt reads {EDITION}")
     for row in found.steps:
-        if not _KEY.fullmatch(row.key) or bool(row.blob) != bool(row.diff_id):
+        if not _KEY.fullmatch(row.key) or len({bool(t) for t in _digests(row)}) != 1:
             raise damaged("a result makes no sense")
         if not (0 <= row.size <= _MOST_BYTES and 0 <= row.blob_size <= _MOST_BYTES):
             raise damaged("a result has a size that makes no sense")
-        for text in (row.blob, row.diff_id, row.chain_id):
+        for text in _digests(row):
             if text:
                 Digest.parse(text)
     return found
+
+
+def _digests(row: CachedStep) -> tuple[str, str, str]:
+    """All are there, or none."""
+    return row.blob, row.diff_id, row.chain_id
 
 
 def damaged(why: str) -> Invalid:

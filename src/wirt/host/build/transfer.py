@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from wirt.errors import Invalid, Unsupported
+from wirt.errors import Invalid
 from wirt.host.build.job import Job
 from wirt.host.build.running import Origins
 from wirt.host.build.works import Works
@@ -127,7 +127,7 @@ async def _source(
 ) -> Source:
     if isinstance(said, ast.Add):
         if is_remote(pattern):
-            return await _fetched(works, said, pattern, trees)
+            return await _fetched(works, job, said, pattern, trees)
         tree = job.sources.context("")
         source = Source(tree=tree, pattern=pattern, what=CONTEXT)
         if said.unpack is False:
@@ -139,7 +139,9 @@ async def _source(
     return Source(tree=tree, pattern=pattern, what=what)
 
 
-async def _fetched(works: Works, said: ast.Add, pattern: str, trees: list[Tree]) -> Source:
+async def _fetched(
+    works: Works, job: Job, said: ast.Add, pattern: str, trees: list[Tree]
+) -> Source:
     """What is behind an address: a file, or the content of a repository."""
     repository = git_address(pattern)
     if repository is None:
@@ -150,15 +152,10 @@ async def _fetched(works: Works, said: ast.Add, pattern: str, trees: list[Tree])
         if said.unpack:
             return await works.pipes.call(lambda: _unpacked(works, source, trees))
         return source
-    if said.keep_git_dir:
-        raise Unsupported(
-            "ADD --keep-git-dir is not offered",
-            hint="clone the repository in a RUN step",
-            code="build.git-directory",
-        )
     if said.checksum:
         repository = pinned(repository, said.checksum)
-    tree = await works.fetch.repository(repository)
+    access = works.access(job.wish)
+    tree = await works.repositories.tree(repository, access, keep_git=bool(said.keep_git_dir))
     trees.append(tree)
     return Source(tree=tree, pattern="/", what=masked(pattern), unpacked=True)
 

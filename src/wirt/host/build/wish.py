@@ -37,6 +37,7 @@ class BuildWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     ``args``: build arguments. ``secrets``: id to base64. ``credentials``: by registry.
     ``credentials_token``: by which the client's answers are known; without one it is not asked.
     ``ssh``: names of the client's SSH agents, ``ssh_token``: by which their connections are known.
+    ``known_hosts``: the servers that ssh believes, as lines of OpenSSH's file.
     ``no_cache``: names of stages, or ``["*"]``. ``shm_size``: bytes. ``ulimits``:
     soft and hard by name, -1 for none. ``extra_hosts``: ``NAME:IP``.
     ``check``: build nothing, only look for mistakes. ``ignore``: the text of the context's
@@ -56,6 +57,7 @@ class BuildWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     secrets: dict[str, str] = {}
     ssh: tuple[str, ...] = ()
     ssh_token: str = ""
+    known_hosts: str = ""
     credentials: dict[str, Credentials] = {}
     credentials_token: str = ""
     platform: str = ""

@@ -6,11 +6,14 @@ import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from wirt.host.build.fetch import Fetch
 from wirt.host.build.holding import Holding
+from wirt.host.build.repositories import Access, Repositories
 from wirt.host.build.visitors import Agents
 from wirt.host.build.wallets import Wallets
+from wirt.host.build.wish import BuildWish
 from wirt.host.layers import Layers
 from wirt.host.pipe import Pipes
 from wirt.image.build.cache import Inputs
@@ -29,6 +32,7 @@ from wirt.tar.deflate import Deflater
 from wirt.tar.member import Type
 
 GZIP = OCI_LAYER + "+gzip"
+AGENT = "default"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +46,15 @@ class Works:
     cache: BuildCacheTable
     runner: Runner
     fetch: Fetch
+    repositories: Repositories
     agents: Agents
     wallets: Wallets
+
+    def access(self, wish: BuildWish) -> Access:
+        """With what a build gets at repositories by ssh: the agent that is called ``default``."""
+        given = AGENT in wish.ssh
+        connect = partial(self.agents.connect, wish.ssh_token, AGENT) if given else None
+        return Access(connect=connect, known_hosts=wish.known_hosts)
 
     # --- the cache --------------------------------------------------------------------------
 

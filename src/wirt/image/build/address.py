@@ -1,7 +1,7 @@
 """Addresses in builds: of files to download, and of git repositories. All of them are hostile.
 
-Only http, https and git's own protocol lead anywhere; nothing of an address can become an option
-of a program or name a transport that runs one (``ext::``, ``file://``, ``--upload-pack=``).
+Only http, https, ssh and git's own protocol lead anywhere; nothing of an address can become an
+option of a program or name a transport that runs one (``ext::``, ``file://``, ``--upload-pack=``).
 """
 
 from __future__ import annotations
@@ -10,22 +10,32 @@ import re
 from dataclasses import dataclass, replace
 from urllib.parse import unquote, urlsplit
 
-from wirt.errors import Invalid, Unsupported
+from wirt.errors import Invalid
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.ASCII | re.IGNORECASE)
-_SCP = re.compile(r"[\w.-]+@[\w.-]+:", re.ASCII)
+_SCP = re.compile(r"\w[\w.-]*@(\w[\w.-]*):(?!//)", re.ASCII)
 _SECRET = re.compile(r"([a-z][a-z0-9+.-]*://)[^/@\s]+@", re.ASCII | re.IGNORECASE)
 _REF = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._/+@-]{0,200}", re.ASCII)
 _HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}", re.ASCII)
 _ORDINARY = re.compile(r"[\x21-\x7e]+", re.ASCII)
 SCHEMES = ("http", "https")
-GIT_SCHEMES = (*SCHEMES, "git")
+GIT_SCHEMES = (*SCHEMES, "git", "ssh")
 MAX_LENGTH = 4096
 
 
 def masked(text: str) -> str:
     """The text without the credentials of addresses in it."""
     return _SECRET.sub(r"\1***@", text)
+
+
+def split_secret(url: str) -> tuple[str, str]:
+    """An address of http or https without the credentials in it, and these (``user:password``)."""
+    scheme, sign, rest = url.partition("://")
+    before, slash, path = rest.partition("/")
+    secret, at, host = before.rpartition("@")
+    if not at or scheme.lower() not in SCHEMES:
+        return url, ""
+    return f"{scheme}{sign}{host}{slash}{path}", secret
 
 
 def is_remote(source: str) -> bool:
@@ -45,21 +55,26 @@ class GitAddress:
     def commit(self) -> bool:
         return _HASH.fullmatch(self.ref) is not None
 
+    @property
+    def ssh(self) -> bool:
+        """Whether it takes a key to get in."""
+        return bool(_SCP.match(self.url)) or self.url.lower().startswith("ssh://")
+
+    @property
+    def host(self) -> str:
+        """Where it is."""
+        match = _SCP.match(self.url)
+        return match[1] if match else urlsplit(self.url).hostname or ""
+
 
 def git_address(text: str) -> GitAddress | None:
     """The repository that an address names, or None when it is that of a file.
 
-    Raises Unsupported for ssh, Invalid for what no repository is called.
+    Raises Invalid for what no repository is called.
     """
     url, _, fragment = text.partition("#")
     if url.startswith("github.com/"):
         url = f"https://{url}"
-    if _SCP.match(url) or url.lower().startswith("ssh://"):
-        raise Unsupported(
-            f"cannot fetch {masked(text)[:200]!r}: the daemon has no keys for ssh",
-            hint="use https, with credentials in a build secret if it needs some",
-            code="build.git-ssh",
-        )
     scheme = _scheme(url, GIT_SCHEMES)
     is_file = scheme in SCHEMES and not urlsplit(url).path.rstrip("/").endswith(".git")
     if is_file and not text.startswith("github.com/"):
@@ -72,6 +87,26 @@ def git_address(text: str) -> GitAddress | None:
             code="build.git-ref",
         )
     return GitAddress(url=url, ref=ref, directory=directory.strip("/"))
+
+
+def submodule_address(said: str, parent: str) -> str:
+    """The address of a submodule; one that begins with ``./`` or ``../`` starts at its parent's, as
+    with git. Raises Invalid for what is none or leads out of its host."""
+    found = said
+    if said.startswith(("./", "../")):
+        match = _SCP.match(parent)
+        at = match.end() if match else parent.index("/", parent.index("://") + 3) + 1
+        parts, rest = parent[at:].rstrip("/").split("/"), said
+        while rest.startswith(("./", "../")):
+            step, _, rest = rest.partition("/")
+            if step == ".." and not (parts and parts.pop()):
+                raise Invalid(
+                    f"the submodule at {said[:100]!r} leads out of {masked(parent)[:200]}",
+                    code="build.submodules",
+                )
+        found = parent[:at] + "/".join([*parts, rest])
+    _scheme(found, GIT_SCHEMES)
+    return found
 
 
 def pinned(repository: GitAddress, checksum: str) -> GitAddress:
@@ -102,7 +137,7 @@ def file_address(text: str) -> tuple[str, str]:
 
 def _scheme(text: str, allowed: tuple[str, ...]) -> str:
     match = _SCHEME.match(text)
-    scheme = match[1].lower() if match else ""
+    scheme = match[1].lower() if match else "ssh" if _SCP.match(text) else ""
     if scheme not in allowed or not _ORDINARY.fullmatch(text) or len(text) > MAX_LENGTH:
         raise Invalid(
             f"cannot fetch from {masked(text)[:200]!r}",
@@ -110,7 +145,7 @@ def _scheme(text: str, allowed: tuple[str, ...]) -> str:
             code="build.address",
         )
     try:
-        host = urlsplit(text).hostname
+        host = urlsplit(text).hostname if match else text
     except ValueError:
         host = None
     if not host or host.startswith("-"):
