@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import tarfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +19,8 @@ DERIVED = 10
 FILES = 4000
 OWN = 2_000_000
 """Bytes of text that each derived image brings."""
+SETTLE = 15.0
+"""Seconds after the last build, for what a peer does in the background."""
 
 
 def _text(chance: random.Random, size: int) -> bytes:
@@ -75,13 +78,14 @@ def derived(peers: Sequence[Peer], rounds: int) -> list[Row]:
         quietly(peer, "import", base, "disk-base")
         for number, context in enumerate(contexts):
             quietly(peer, "build", "-q", "-t", f"disk-{number}", context)
+        time.sleep(SETTLE)
         built[peer.name] = [_megabytes(peer) - before] * min(rounds, 1)
         if isinstance(peer, Wirt):
             quietly(peer, "store", "trim")
         trimmed[peer.name] = [_megabytes(peer) - before] * min(rounds, 1)
         names = [f"disk-{number}" for number in range(DERIVED)]
         quietly(peer, "rmi", "-f", *names, "disk-base")
-    note = "one reading by du"
+    note = f"one reading by du, {SETTLE:.0f} s after the last build"
     return [
         Row(
             key="disk-built", title="disk of an image with 10 derived ones, just built", unit="MB",

@@ -49,6 +49,7 @@ from wirt.host.pipe import Pipes
 from wirt.host.roots import ImageRoots, Reach
 from wirt.host.save import SaveImages
 from wirt.host.unpack import Unpack
+from wirt.host.uses import Uses
 from wirt.host.volumes import Volumes
 from wirt.image.budget import Budget
 from wirt.image.store import BlobStore
@@ -166,7 +167,7 @@ class Bench:
     reach: Reach
     layers: Layers
     collect: Collect
-    uses: UseTable
+    uses: Uses
     images: Images
     load_images: LoadImages
     save_images: SaveImages
@@ -242,10 +243,10 @@ async def bench(
     store.open_store()
     table, pipes, manifests = ImageTable(db), Pipes(), ManifestTable(db)
     reach = Reach(manifests, [ImageRoots(table)])
-    layers = Layers(helper, store, table, reach, limits=limits, budget=budget)
-    uses, rows = UseTable(db), StoreTable(db)
-    unpack = Unpack(layers, table, uses)
-    caches: list[Cache] = [LayerCaches(layers, rows, uses), UnnamedImages(layers, rows)]
+    uses, rows = Uses(UseTable(db)), StoreTable(db)
+    layers = Layers(helper, layout, store, reach, uses, limits=limits, budget=budget)
+    unpack = Unpack(layers, table)
+    caches: list[Cache] = [LayerCaches(layers, rows), UnnamedImages(layers, rows)]
     collect = Collect(helper, store, budget, caches)
     await collect.open()
     images = Images(pipes, store, layers, unpack, table, bus)

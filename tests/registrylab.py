@@ -20,15 +20,17 @@ from wirt.host.events import Bus
 from wirt.host.layers import Layers
 from wirt.host.pipe import Pipes
 from wirt.host.roots import Reach
+from wirt.host.uses import Uses
 from wirt.image.manifest import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST
 from wirt.image.store import BlobStore
+from wirt.layout import Layout
 from wirt.model.image import Digest
 from wirt.model.registry import Listener
 from wirt.privileged.client import Helper
 from wirt.state.db import Database
 from wirt.state.events import EventTable
-from wirt.state.images import ImageTable
 from wirt.state.manifests import ManifestTable
+from wirt.state.uses import UseTable
 
 EMPTY = b"{}"
 EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
@@ -128,6 +130,12 @@ class Lab:
         return {str(digest) for digest, _ in self.store.all()}
 
 
+def layers_of(store: BlobStore, db: Database, reach: Reach) -> Layers:
+    """Layers of which none is ever unpacked: there is no helper."""
+    layout = Layout(name="wt", state=Path("/nowhere"), run=Path("/nowhere"))
+    return Layers(cast(Helper, None), layout, store, reach, Uses(UseTable(db)))
+
+
 @contextlib.asynccontextmanager
 async def lab(folder: Path) -> AsyncIterator[Lab]:
     """A registry that listens nowhere yet; what was there before in ``folder`` is there again."""
@@ -139,7 +147,7 @@ async def lab(folder: Path) -> AsyncIterator[Lab]:
     bus = Bus(EventTable(db), nursery)
     await bus.open()
     reach = Reach(ManifestTable(db), [])
-    layers = Layers(cast(Helper, None), store, ImageTable(db), reach)
+    layers = layers_of(store, db, reach)
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(30)) as http:
         parts = RegistryParts(db=db, store=store, pipes=pipes, bus=bus, sweep=layers.sweep_blobs)
         reach.add(parts.roots)

@@ -21,6 +21,7 @@ from wirt.host.networks import Networks
 from wirt.host.pipe import Pipes
 from wirt.host.roots import Reach
 from wirt.host.roster import Roster
+from wirt.host.uses import Uses
 from wirt.image.build.step import LayerMade, RunStep
 from wirt.image.store import BlobStore, Lease
 from wirt.model.guest import Isolation
@@ -29,9 +30,9 @@ from wirt.privileged.client import Helper
 from wirt.state.db import Database
 from wirt.state.events import EventTable
 from wirt.state.guests import GuestTable
-from wirt.state.images import ImageTable
 from wirt.state.manifests import ManifestTable
 from wirt.state.networks import NetworkTable
+from wirt.state.uses import UseTable
 
 T = TypeVar("T")
 PATIENCE = 60.0
@@ -91,7 +92,7 @@ async def bench(box: Lab) -> AsyncIterator[Bench]:
         networks=networks,
         pipes=pipes,
         store=store,
-        layers=Layers(helper, store, ImageTable(db), Reach(ManifestTable(db), ())),
+        layers=Layers(helper, layout, store, Reach(ManifestTable(db), ()), Uses(UseTable(db))),
     )
     caches = BuildCaches(helper)
     try:

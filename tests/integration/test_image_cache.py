@@ -14,7 +14,7 @@ from filebench import Bench, config_json, digest, docker_archive, file, run, tar
 from integration.test_image_life import guest_of
 from needs import needs
 from wirt.errors import Exhausted, NotFound
-from wirt.host import unpack
+from wirt.host import uses
 from wirt.host.collect import LayerCaches
 from wirt.host.prune import Prune
 from wirt.model.image import Image
@@ -36,6 +36,16 @@ async def drop_layers(b: Bench, image: Image) -> None:
     """Let the unpacked layers go, as collection does."""
     for chain_id in reversed(image.chain_ids):
         assert await b.layers.let_go(Orphans(chain_ids=(chain_id,)), owned=True)
+
+
+async def use(b: Bench, image: Image) -> None:
+    """Use an image of a base and a noise again and again; both are there each time."""
+    for _ in range(15):
+        async with b.images.ready(image):
+            assert (b.diff(image) / "noise1").exists()
+            await asyncio.sleep(0)
+            assert (b.diff(image, 0) / "base").exists()
+        await asyncio.sleep(0)
 
 
 def usage(b: Bench) -> int:
@@ -119,21 +129,13 @@ def test_dropping_and_unpacking_at_once(tmp_path: Path) -> None:
     async def story(b: Bench) -> None:
         (image,) = await b.load(docker_archive(BASE, noise(1, 1000)))
 
-        async def use() -> None:
-            for _ in range(15):
-                async with b.images.ready(image):
-                    assert (b.diff(image) / "noise1").exists()
-                    await asyncio.sleep(0)
-                    assert (b.diff(image, 0) / "base").exists()
-                await asyncio.sleep(0)
-
         async def drop() -> None:
             for _ in range(30):
                 for chain_id in reversed(image.chain_ids):
                     await b.layers.let_go(Orphans(chain_ids=(chain_id,)), owned=True)
                 await asyncio.sleep(0)
 
-        await asyncio.gather(use(), use(), drop(), drop())
+        await asyncio.gather(use(b, image), use(b, image), drop(), drop())
 
     run(tmp_path, story)
 
@@ -143,7 +145,7 @@ def test_a_trim_leaves_blobs_and_what_guests_use(tmp_path: Path) -> None:
         (used,) = await b.load(docker_archive(BASE, noise(1, 5000), tags=["used"]))
         (spare,) = await b.load(docker_archive(BASE, noise(2, 5000), tags=["spare"]))
         await b.add_guest(guest_of(used))
-        unpacked = [LayerCaches(b.layers, StoreTable(b.db), b.uses)]
+        unpacked = [LayerCaches(b.layers, StoreTable(b.db))]
         prune = Prune(b.images, b.table, b.collect, builds=[], unpacked=unpacked)
         before = b.on_disk()["blobs"]
         assert await prune.unpacked() >= 5000
@@ -161,7 +163,7 @@ def test_a_trim_leaves_blobs_and_what_guests_use(tmp_path: Path) -> None:
 def test_the_least_recently_used_goes_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(unpack, "FRESH", 0)
+    monkeypatch.setattr(uses, "FRESH", 0)
 
     async def story(b: Bench) -> None:
         images = []

@@ -12,6 +12,7 @@ import os
 import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -19,8 +20,10 @@ from filebench import Bench, bench, docker_archive, file, helper_process, tar
 from integration.test_image_indexes import multi
 from integration.test_image_life import sweep
 from integration.test_store_check import check
+from integration.test_trim import trimmer
 from needs import needs
 from wirt.errors import NotFound
+from wirt.host import uses
 from wirt.host.prune import Prune
 from wirt.privileged.context import Context
 
@@ -71,6 +74,12 @@ async def fill(b: Bench) -> None:
         await b.load(docker_archive(noise(number), tags=[name]))
 
 
+async def trim(b: Bench) -> None:
+    """Nothing is likely to be run, so what is unpacked makes up for the blobs."""
+    with mock.patch.multiple(uses, FIRST_RUN=0, RUN_AGAIN=0):
+        await trimmer(b).run()
+
+
 STORE = ("store.rename", "store.renamed", "image.noted")
 GONE = ("store.removed", "store.collected")
 CASES: tuple[tuple[Story, Story, tuple[str, ...]], ...] = (
@@ -79,6 +88,7 @@ CASES: tuple[tuple[Story, Story, tuple[str, ...]], ...] = (
     (load_index, load_over, (*STORE, *GONE)),
     (load_index, remove, ("image.untagged", "image.erased", "layer.dropped", *GONE)),
     (load_index, prune, ("image.untagged", "image.erased", "layer.dropped", *GONE)),
+    (fill, trim, ("trim.dropped", "layer.dropped")),
     (fill, collect, ("collect.evicted", "layer.dropped", *STORE)),
 )
 """What is there before, what is cut, and the points on its way."""

@@ -13,7 +13,7 @@ from typing import Any, cast
 import pytest
 
 from liar import QUICK, Answer, Liar
-from registrylab import Lab, lab
+from registrylab import Lab, lab, layers_of
 from wirt.errors import Invalid, NotFound, Upstream
 from wirt.host.build.caches import BuildCaches
 from wirt.host.build.remote_cache import ARTIFACT, EMPTY, LIST, MOUNT, CacheSource, RemoteCache
@@ -21,7 +21,6 @@ from wirt.host.build.roots import BuildRoots
 from wirt.host.build.stock import Stock
 from wirt.host.build.works import GZIP
 from wirt.host.download import Downloads
-from wirt.host.layers import Layers
 from wirt.host.pipe import Pipes
 from wirt.host.push import Push
 from wirt.host.registries import Registries
@@ -29,9 +28,7 @@ from wirt.host.roots import Reach
 from wirt.image import manifest
 from wirt.image.manifest import Descriptor, Manifest
 from wirt.image.remote.settings import Settings
-from wirt.privileged.client import Helper
 from wirt.state.build_cache import BuildCacheTable
-from wirt.state.images import ImageTable
 from wirt.state.manifests import ManifestTable
 
 KEY, OTHER = "a" * 64, "b" * 64
@@ -61,7 +58,7 @@ class Importing:
         self.registries = Registries(Settings(), patience=QUICK)
         reach = Reach(ManifestTable(made.db), [])
         reach.add(BuildRoots(self.table))
-        layers = Layers(cast(Helper, None), made.store, ImageTable(made.db), reach)
+        layers = layers_of(made.store, made.db, reach)
         self.cache = RemoteCache(
             registries=self.registries,
             downloads=Downloads(self.pipes, made.store),

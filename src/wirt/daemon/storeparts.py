@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from wirt.aio import Nursery
 from wirt.api.native.store import StoreRoutes
 from wirt.host.build.caches import BuildCaches
 from wirt.host.build.evict import CacheMounts
@@ -12,11 +13,15 @@ from wirt.host.images import Images
 from wirt.host.layers import Layers
 from wirt.host.prune import Prune
 from wirt.host.roster import Roster
+from wirt.host.trim import Trim
+from wirt.host.upkeep import Upkeep
 from wirt.host.usage import DiskUsage
+from wirt.host.uses import Uses
 from wirt.host.volumes import Volumes
 from wirt.image.store import BlobStore
 from wirt.privileged.client import Helper
 from wirt.state.build_cache import BuildCacheTable
+from wirt.state.db import Database
 from wirt.state.images import ImageTable
 from wirt.state.manifests import ManifestTable
 from wirt.state.store import StoreTable
@@ -26,20 +31,12 @@ from wirt.state.uses import UseTable
 class Tables:
     """The tables about content."""
 
-    def __init__(
-        self,
-        *,
-        images: ImageTable,
-        manifests: ManifestTable,
-        builds: BuildCacheTable,
-        uses: UseTable,
-        store: StoreTable,
-    ) -> None:
-        self.images = images
-        self.manifests = manifests
-        self.builds = builds
-        self.uses = uses
-        self.store = store
+    def __init__(self, db: Database) -> None:
+        self.images = ImageTable(db)
+        self.manifests = ManifestTable(db)
+        self.builds = BuildCacheTable(db)
+        self.uses = Uses(UseTable(db))
+        self.store = StoreTable(db)
 
 
 class StoreParts:
@@ -62,11 +59,17 @@ class StoreParts:
             BuildResults(layers, tables.builds),
             CacheMounts(self.build_caches),
         ]
-        unpacked = LayerCaches(layers, tables.store, tables.uses)
+        unpacked = LayerCaches(layers, tables.store)
         caches: list[Cache] = [unpacked, UnnamedImages(layers, tables.store), *builds]
         self.collect = Collect(helper, store, layers.budget, caches)
         self.collect.further = self.build_caches.size
         self._limit = layers.budget.maximum
+        trim = Trim(
+            collect=self.collect, unpacked=unpacked, uses=layers.uses, images=tables.images,
+            table=tables.store, store=store,
+        )  # fmt: skip
+        self.upkeep = Upkeep(layers.ended)
+        self.upkeep.chores["trim"] = trim.run
         self._prune = Prune(images, tables.images, self.collect, builds=builds, unpacked=[unpacked])
         self._check = CheckStore(
             helper=helper,
@@ -77,6 +80,10 @@ class StoreParts:
             manifests=tables.manifests,
             rows=tables.store,
         )
+
+    def begin(self, nursery: Nursery) -> None:
+        """Look after the store from now on."""
+        nursery.start(self.upkeep.serve(), name="upkeep")
 
     def routes(self, roster: Roster, volumes: Volumes) -> StoreRoutes:
         """The routes, which also tell of guests and volumes."""

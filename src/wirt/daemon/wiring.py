@@ -90,15 +90,10 @@ from wirt.image.budget import Budget
 from wirt.image.store import BlobStore
 from wirt.network.forward import Forwarder
 from wirt.privileged.client import Helper
-from wirt.state.build_cache import BuildCacheTable
 from wirt.state.db import Database
 from wirt.state.events import EventTable
 from wirt.state.guests import GuestTable
-from wirt.state.images import ImageTable
-from wirt.state.manifests import ManifestTable
 from wirt.state.networks import NetworkTable
-from wirt.state.store import StoreTable
-from wirt.state.uses import UseTable
 from wirt.state.volumes import VolumeTable
 
 
@@ -130,23 +125,22 @@ class Files:
         self.pipes = Pipes()
         self.budget = Budget(ground.max_disk)
         self.store = BlobStore(ground.layout.blobs, ground.layout.uploads, budget=self.budget)
-        self.table = table = ImageTable(ground.db)
-        self.manifests = ManifestTable(ground.db)
-        self.build_cache = BuildCacheTable(ground.db)
+        tables = Tables(ground.db)
+        self.table, self.manifests, self.build_cache = (
+            tables.images,
+            tables.manifests,
+            tables.builds,
+        )
+        table = self.table
         self.reach = Reach(self.manifests, [ImageRoots(table), BuildRoots(self.build_cache)])
         self.layers = layers = Layers(
-            ground.helper, self.store, table, self.reach, budget=self.budget
+            ground.helper, ground.layout, self.store, self.reach, tables.uses, budget=self.budget
         )
-        uses = UseTable(ground.db)
-        unpack = Unpack(layers, table, uses)
+        unpack = Unpack(layers, table)
         self.images = Images(self.pipes, self.store, layers, unpack, table, ground.bus)
         self.parts = StoreParts(
-            helper=ground.helper, store=self.store, layers=layers,
-            images=self.images,
-            tables=Tables(
-                images=table, manifests=self.manifests, builds=self.build_cache, uses=uses,
-                store=StoreTable(ground.db),
-            ),
+            helper=ground.helper, store=self.store, layers=layers, images=self.images,
+            tables=tables,
         )  # fmt: skip
         self.load = LoadImages(self.pipes, self.store, layers, table, ground.bus)
         self.save = SaveImages(
@@ -324,6 +318,7 @@ class Daemon:
         """Start the guests that should be up; called once requests are answered."""
         self._life.adopt.go_on(self._ground.nursery)
         self._life.revive.all()
+        self._files.parts.begin(self._ground.nursery)
         self._ground.bus.publish("daemon", "start", self._ground.layout.name)
 
     def application(self) -> web.Application:

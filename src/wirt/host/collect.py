@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,7 +20,6 @@ from wirt.privileged.faults import fault
 from wirt.privileged.protocol import ListStore, StoreList
 from wirt.state.images import Orphans
 from wirt.state.store import StoreTable
-from wirt.state.uses import UseTable
 
 log = logging.getLogger("wirt.collect")
 
@@ -50,18 +49,23 @@ class Cache(Protocol):
         ...
 
 
+def in_order(entries: Iterable[Entry]) -> list[Entry]:
+    """What goes first comes first."""
+    return sorted(entries, key=lambda one: (one.used_at, -one.depth, one.name))
+
+
 class LayerCaches:
     """Unpacked layers and disks, which are made again from blobs."""
 
-    def __init__(self, layers: Layers, table: StoreTable, uses: UseTable) -> None:
+    def __init__(self, layers: Layers, table: StoreTable) -> None:
         self._layers = layers
         self._table = table
-        self._uses = uses
+        self._uses = layers.uses
 
     async def entries(self, found: StoreList) -> Sequence[Entry]:
         """All of them that no guest uses."""
         used = (await self._layers.wanted()).used
-        moments = await self._uses.all()
+        moments = await self._uses.moments()
         made = await self._table.made()
         return [
             Entry(
@@ -83,7 +87,7 @@ class LayerCaches:
             what = Orphans(chain_ids=(entry.name,))
         gone = await self._layers.let_go(what, owned=True)
         if gone:
-            await self._uses.forget([(entry.kind, entry.name)])
+            await self._uses.forget(entry.kind, entry.name)
         return gone
 
 

@@ -25,14 +25,17 @@ from wirt.errors import Exhausted, Invalid
 from wirt.host.holds import Holds
 from wirt.host.insist import WHILE_SOMEBODY_WAITS, insist
 from wirt.host.roots import Reach, Wanted
+from wirt.host.uses import Uses
 from wirt.image.assemble import Stored
 from wirt.image.budget import Budget, refusal
 from wirt.image.store import BlobStore, Lease, no_space
+from wirt.layout import Layout
 from wirt.model.image import Digest, Image
 from wirt.privileged.client import Helper
 from wirt.privileged.faults import fault
+from wirt.privileged.paths import layer_path
 from wirt.privileged.protocol import ApplyLayer, DropLayers, MakeImageDisk
-from wirt.state.images import ImageTable, LayerRow, Orphans
+from wirt.state.images import LayerRow, Orphans
 
 log = logging.getLogger("wirt.layers")
 
@@ -80,25 +83,29 @@ class Layers:
 
     ``present``: chain ids and image ids whose layers and disks are known to be there; what is not
     in it may be there too. ``reach``: who wants what kept. ``budget``: what the store may take.
+    ``ended``: set when an intake is over, since then something may be let go.
     """
 
     def __init__(
         self,
         helper: Helper,
+        layout: Layout,
         store: BlobStore,
-        table: ImageTable,
         reach: Reach,
+        uses: Uses,
         *,
         limits: Limits | None = None,
         budget: Budget | None = None,
     ) -> None:
         self._helper = helper
+        self._layout = layout
         self._store = store
-        self._table = table
         self.reach = reach
+        self.uses = uses
         self.limits = limits or Limits()
         self.budget = budget or Budget()
         self.present: set[str] = set()
+        self.ended = asyncio.Event()
         self._locks = Locks()
         self._holds = Holds()
 
@@ -114,6 +121,19 @@ class Layers:
     async def wanted(self) -> Wanted:
         """What all owners want kept."""
         return await self.reach.wanted()
+
+    def there(self, chain_id: str) -> bool:
+        """Whether a layer is unpacked; also one that was removed by hand is found missing."""
+        if chain_id not in self.present:
+            return False
+        try:
+            (layer_path(self._layout, chain_id) / "diff").lstat()
+        except FileNotFoundError:
+            self.present.discard(chain_id)
+            return False
+        except PermissionError:  # the helper looks again
+            return True
+        return True
 
     async def unpack(self, stored: Stored, tell: Tell) -> tuple[LayerRow, ...]:
         """Unpack an image's layers, base first; those that are there already cost nothing.
@@ -195,6 +215,15 @@ class Layers:
                 await self._grown(chain_id, done.disk or done.size)
         return done.size
 
+    async def adopted(self, chain_id: str, disk: int) -> None:
+        """The helper made a layer of what was there already, unasked for room. ``disk``: bytes
+        that it takes. Raises Exhausted when the budget cannot bear it; it goes again then."""
+        with self.hold((chain_id,)):
+            async with self._locks.hold(chain_id):
+                self.present.add(chain_id)
+                if self.there(chain_id) and disk:
+                    await self._grown(chain_id, disk)
+
     async def _grown(self, chain_id: str, size: int) -> None:
         """Count what was unpacked; it goes again when only that keeps the budget."""
         self.present.add(chain_id)
@@ -203,7 +232,8 @@ class Layers:
             async with self.budget.reserved(0):
                 pass
         except Exhausted:
-            await self._remove(chain_ids=(chain_id,))
+            if chain_id not in (await self.reach.wanted()).used:  # it may have been there before
+                await self._remove(chain_ids=(chain_id,))
             raise
 
     async def disk(self, image: Image) -> None:
@@ -299,6 +329,7 @@ class Layers:
             raise
         finally:
             intake.lease.end()
+            self.ended.set()
 
     async def tidy(self, intake: Intake) -> None:
         """End an intake: delete what came with it and belongs to nothing."""

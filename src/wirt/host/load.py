@@ -70,7 +70,7 @@ class LoadImages:
         if not platform.runs(place, platform.host()):
             await tell({"status": f"warning: the image is for {place}, it cannot run here"})
         with self._layers.hold((str(stored.id), *stored.chain_ids)):
-            rows = known if known is not None else await self._layers.unpack(stored, tell)
+            rows = known if known is not None else await self._unpack(stored, tell)
             image = Image(
                 id=str(stored.id),
                 manifest=str(stored.manifest),
@@ -97,3 +97,8 @@ class LoadImages:
                 await tell({"status": f"{said}, which has no name now"})
         await self._layers.drop(Orphans(documents=tuple(old.target for old in before.values())))
         return await self._table.get(image.id) or image
+
+    async def _unpack(self, stored: Stored, tell: Tell) -> tuple[LayerRow, ...]:
+        rows = await self._layers.unpack(stored, tell)
+        await self._layers.uses.came(stored.chain_ids)
+        return rows

@@ -7,27 +7,20 @@ holds them meanwhile.
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 
 from wirt.errors import NotFound
 from wirt.host.layers import Layers
 from wirt.model.image import Digest, Image
 from wirt.state.images import ImageTable, LayerRow
-from wirt.state.uses import UseTable
-
-FRESH = 60 * 10**9
-"""Nanoseconds within which a further use is not noted again."""
 
 
 class Unpack:
     """Makes layers and disks ready, and notes that they are used."""
 
-    def __init__(self, layers: Layers, table: ImageTable, uses: UseTable) -> None:
+    def __init__(self, layers: Layers, table: ImageTable) -> None:
         self._layers = layers
         self._table = table
-        self._uses = uses
-        self._noted: dict[str, int] = {}
 
     @contextlib.asynccontextmanager
     async def ready(
@@ -45,8 +38,8 @@ class Unpack:
     async def layers(self, image: Image) -> None:
         """Unpack what is not unpacked. The caller holds the image's layers, or a guest that was
         made from it keeps them."""
-        await self._touch("layer", image.chain_ids)
-        missing = set(image.chain_ids) - self._layers.present
+        await self._layers.uses.run(layers=image.chain_ids)
+        missing = {name for name in image.chain_ids if not self._layers.there(name)}
         if not missing:
             return
         rows = await self._table.layers(image.id)
@@ -73,20 +66,12 @@ class Unpack:
 
     async def disk(self, image: Image) -> None:
         """Make the image's disk for machines; its layers are unpacked only when that is needed."""
-        await self._touch("disk", (image.id,))
+        await self._layers.uses.run(disk=image.id)
         with self._layers.hold((image.id, *image.chain_ids)):
             try:
                 await self._layers.disk(image)
             except NotFound as error:
                 if error.code != "layer.missing":
                     raise
-                self._layers.present.difference_update(image.chain_ids)
                 await self.layers(image)
                 await self._layers.disk(image)
-
-    async def _touch(self, kind: str, names: Iterable[str]) -> None:
-        now = time.time_ns()
-        stale = [name for name in names if now - self._noted.get(f"{kind} {name}", 0) > FRESH]
-        if stale:
-            self._noted |= {f"{kind} {name}": now for name in stale}
-            await self._uses.touch([(kind, name) for name in stale], now)

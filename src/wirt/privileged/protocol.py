@@ -331,6 +331,7 @@ class PackChanges(Verb["PackedChanges"], frozen=True, kw_only=True, tag="pack-ch
 class PackedChanges(msgspec.Struct, frozen=True, kw_only=True):
     """``size`` and ``entries`` as in :class:`AppliedLayer`. ``exact``: the archive says all there
     is. ``chain_id``: of the unpacked layer, or empty when it was not, or could not be, adopted.
+    ``disk``: bytes that a layer takes which was not there before.
     """
 
     diff_id: str
@@ -338,6 +339,7 @@ class PackedChanges(msgspec.Struct, frozen=True, kw_only=True):
     entries: int
     exact: bool
     chain_id: str = ""
+    disk: int = 0
 
 
 class ListChanges(Verb["Done"], frozen=True, kw_only=True, tag="list-changes"):

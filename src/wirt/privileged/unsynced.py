@@ -16,6 +16,9 @@ from wirt.errors import Internal
 from wirt.linux import libc
 from wirt.privileged.protocol import AppliedLayer
 
+ABOUT = 4096
+"""Bytes that a layer's description takes on the disk."""
+
 _MARK = "unsynced"
 
 

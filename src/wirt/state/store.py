@@ -63,6 +63,17 @@ class StoreTable:
 
         return await self._db.call(work)
 
+    async def layer_sizes(self) -> dict[str, int]:
+        """Bytes of the files of every layer of images, by chain id."""
+
+        def work(sql: sqlite3.Connection) -> dict[str, int]:
+            rows = sql.execute(
+                "SELECT chain_id, max(size) AS size FROM image_layers GROUP BY chain_id"
+            )
+            return {row["chain_id"]: row["size"] for row in rows}
+
+        return await self._db.call(work)
+
     async def integrity(self) -> list[str]:
         """What SQLite finds wrong with the database, one line each; none when it is whole."""
 

@@ -10,9 +10,14 @@ from collections.abc import Iterable
 
 from wirt.state.db import Database
 
+LAYER, DISK = "layer", "disk"
+"""Kinds: any use of a layer (by chain id) or of a disk (by image id)."""
+RUN, CAME = "run", "came"
+"""Kinds: a guest ran on it; an image that somebody brought has it."""
+
 
 class UseTable:
-    """Moments of use by kind (``layer``, ``disk``) and name."""
+    """Moments of use by kind and name."""
 
     def __init__(self, db: Database) -> None:
         self._db = db

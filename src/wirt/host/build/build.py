@@ -274,6 +274,7 @@ class Build:
                     progress=progress,
                 )
                 held.use(known[ref].root.chain_ids)
+                await self._works.layers.uses.based(known[ref].root.chain_ids)
                 for layer in known[ref].root.layers:
                     held.lease.hold(layer.descriptor.digest)
 

@@ -13,7 +13,7 @@ from wirt.image.build.step import LayerMade, RunStep
 from wirt.image.store import Lease, Upload
 from wirt.model.image import Digest
 from wirt.privileged.client import Helper
-from wirt.privileged.protocol import ApplyLayer, PackChanges, PackedChanges
+from wirt.privileged.protocol import PackChanges, PackedChanges
 from wirt.tar.deflate import Deflater
 
 
@@ -41,7 +41,9 @@ async def make_layer(
     finally:
         await ground.pipes.call(upload.discard)
     chain_id = packed.chain_id
-    if not chain_id:
+    if chain_id:
+        await ground.layers.adopted(chain_id, packed.disk)
+    else:
         chain_id = await unpack(ground, base, packed, blob)
     return LayerMade(
         chain_id=chain_id,
@@ -70,16 +72,8 @@ async def unpack(
 ) -> str:
     """Unpack a layer that could not be taken over as it was; its chain id."""
     chain_id = chain_of(base, packed.diff_id)
-    limits = ground.layers.limits
-    verb = ApplyLayer(
-        chain_id=chain_id,
-        parents=base,
-        expected=packed.diff_id,
-        max_bytes=limits.layer,
-        max_entries=limits.entries,
-    )
-    with ground.store.open(blob) as file:
-        await ground.helper.call(verb, [file.fileno()])
+    with ground.layers.hold((chain_id,)):
+        await ground.layers.apply(chain_id, base, expected=packed.diff_id, blob=blob)
     return chain_id
 
 

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 import time
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 
@@ -64,6 +65,7 @@ class Steps:
         self._disks = machine.Disks(ground)
         self._shells: dict[str, Session] = {}
         self._alive: set[str] = set()
+        self._holds: defaultdict[str, contextlib.ExitStack] = defaultdict(contextlib.ExitStack)
 
     @property
     def guests(self) -> frozenset[str]:
@@ -140,6 +142,7 @@ class Steps:
     async def _keep(self, kept: _Kept) -> None:
         """Remember a failed step; the oldest one goes when there are too many."""
         self._kept[kept.guest.id] = kept
+        self._holds[kept.guest.id].enter_context(self._ground.layers.hold(kept.base))
         if len(self._kept) > MOST_KEPT:
             await self.drop(next(iter(self._kept)))
 
@@ -235,6 +238,7 @@ class Steps:
             await insist(self._ground.helper, ForgetGuest(id=guest_id))
         finally:
             self._alive.discard(guest_id)
+            self._holds.pop(guest_id, contextlib.ExitStack()).close()
 
 
 def _what(step: RunStep) -> str:

@@ -99,10 +99,11 @@ class Works:
     # --- layers -----------------------------------------------------------------------------
 
     async def ensure(self, root: Root) -> None:
-        """Have all layers of a root unpacked."""
+        """Have all layers of a root unpacked, which the caller holds."""
+        await self.layers.uses.built(root.chain_ids)
         parents: tuple[str, ...] = ()
         for layer in root.layers:
-            if layer.chain_id not in self.layers.present:
+            if not self.layers.there(layer.chain_id):
                 await self._unpack(layer, parents)
             parents = (*parents, layer.chain_id)
 

@@ -22,6 +22,7 @@ from wirt.privileged.changeview import LOWER, MERGED, UPPER, ChangeView
 from wirt.privileged.context import Context, on
 from wirt.privileged.faults import fault
 from wirt.privileged.layertar import HashingSink, LayerTar
+from wirt.privileged.measure import measure
 from wirt.privileged.pack import FdSink, Packer, own_descriptors
 from wirt.privileged.paths import layer_diffs, layer_path
 from wirt.privileged.protocol import (
@@ -32,7 +33,7 @@ from wirt.privileged.protocol import (
     PackChanges,
     PackedChanges,
 )
-from wirt.privileged.unsynced import described, mark
+from wirt.privileged.unsynced import ABOUT, described, mark
 from wirt.privileged.view import ready_places
 
 A = TypeVar("A")
@@ -49,7 +50,7 @@ def pack_changes(ctx: Context, verb: PackChanges, fds: Sequence[int]) -> PackedC
     fault("changes.packed")
     if not verb.adopt or not done.exact:
         return done
-    return msgspec.structs.replace(done, chain_id=_adopt(ctx, verb, done, layers))
+    return _adopt(ctx, verb, done, layers)
 
 
 def _pack(verb: PackChanges, view: ChangeView, out: int, proc: int) -> PackedChanges:
@@ -68,7 +69,9 @@ def _pack(verb: PackChanges, view: ChangeView, out: int, proc: int) -> PackedCha
     return PackedChanges(diff_id=sink.digest, size=tar.size, entries=tar.entries, exact=tar.exact)
 
 
-def _adopt(ctx: Context, verb: PackChanges, done: PackedChanges, layers: list[Path]) -> str:
+def _adopt(
+    ctx: Context, verb: PackChanges, done: PackedChanges, layers: list[Path]
+) -> PackedChanges:
     """Make the writable layer the layer that it is; it is not on the disk for good yet."""
     chain_id = done.diff_id
     if verb.layers:
@@ -76,9 +79,10 @@ def _adopt(ctx: Context, verb: PackChanges, done: PackedChanges, layers: list[Pa
         chain_id = f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
     final = layer_path(ctx.layout, chain_id)
     upper = ctx.layout.guest_state(verb.id) / "upper"
-    if described(final) is not None or not upper.is_dir():
-        return chain_id if described(final) is not None else ""
-    about = AppliedLayer(diff_id=done.diff_id, size=done.size, entries=done.entries)
+    if described(final) is not None:
+        return msgspec.structs.replace(done, chain_id=chain_id)
+    if not upper.is_dir():
+        return done
     with scratch.scratch(ctx.layout.layers) as space:
         layer = space / "layer"
         layer.mkdir()
@@ -87,6 +91,8 @@ def _adopt(ctx: Context, verb: PackChanges, done: PackedChanges, layers: list[Pa
         time = layers[-1].stat().st_mtime_ns if layers else 0
         os.utime(layer / "diff", ns=(time, time))
         mark(layer)
+        disk = measure(layer) + ABOUT
+        about = AppliedLayer(diff_id=done.diff_id, size=done.size, entries=done.entries, disk=disk)
         (layer / "about").write_bytes(msgspec.json.encode(about))
         try:
             layer.rename(final)
@@ -94,7 +100,7 @@ def _adopt(ctx: Context, verb: PackChanges, done: PackedChanges, layers: list[Pa
             if described(final) is None:  # else another process was faster
                 raise
         fault("changes.adopted")
-    return chain_id
+    return msgspec.structs.replace(done, chain_id=chain_id, disk=disk)
 
 
 def _must_not_run(ctx: Context, guest_id: str) -> None:

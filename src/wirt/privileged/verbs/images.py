@@ -35,12 +35,9 @@ from wirt.privileged.protocol import (
     Sweep,
 )
 from wirt.privileged.remove import remove_tree
-from wirt.privileged.unsynced import described, flush, is_stale
+from wirt.privileged.unsynced import ABOUT, described, flush, is_stale
 from wirt.tar.inflate import Inflater
 from wirt.tar.reader import Bounds, Reader
-
-ABOUT = 4096
-"""Bytes that a layer's description takes on the disk."""
 
 _DISK_SECONDS = 1800.0
 
@@ -52,8 +49,8 @@ def apply_layer(ctx: Context, verb: ApplyLayer, fds: Sequence[int]) -> AppliedLa
     """Unpack a layer on top of its parents."""
     final = layer_path(ctx.layout, verb.chain_id)
     done = described(final)
-    if done is None:
-        if is_stale(final):
+    if done is None or not (final / "diff").is_dir():
+        if is_stale(final) or done is not None:  # half of it may be missing
             _drop(final)
         parents = layer_diffs(ctx.layout, verb.parents)
         with scratch.scratch(ctx.layout.layers) as space:
