@@ -72,13 +72,14 @@ def registry(
         ) as process,
     ):
         try:
-            _wait(live, port, folder / "log")
+            listens(live, port, folder / "log")
             yield Registry(live=live, host=f"127.0.0.1:{port}")
         finally:
             process.kill()
 
 
-def _wait(live: Live, port: int, log: Path) -> None:
+def listens(live: Live, port: int, log: Path) -> None:
+    """Wait until something listens on a port of an instance's loopback; ``log``: what it said."""
     deadline = time.monotonic() + PATIENCE
     probe = f"import socket; socket.create_connection(('127.0.0.1', {port}), 1)"
     while live.inside("python3", "-c", probe).returncode:
@@ -104,7 +105,7 @@ def token_server(live: Live, folder: Path, *, port: int = 5009) -> Iterator[dict
         ) as process,
     ):
         try:
-            _wait(live, port, folder / "log")
+            listens(live, port, folder / "log")
             yield {
                 "token": {
                     "realm": f"http://127.0.0.1:{port}/token",

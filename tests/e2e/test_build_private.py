@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +17,8 @@ import pytest
 from live import Live
 from needs import needs
 from registrybox import PASSWORD, USER, Registry, htpasswd, registry, token_server
+from wirt.client.aio import Client
+from wirt.errors import Forbidden
 
 pytestmark = needs("root", "crun", "skopeo", "docker-registry", "openssl")
 
@@ -227,6 +230,34 @@ def test_other_clients(live: Live, served: Registry, helper: Helper) -> None:
     with Unix(live.socket) as client:
         lines = [json.loads(line) for line in client.build(**wish, credentials={served.host: user})]
     assert "image" in lines[-1]
+    assert helper.asked() == []
+
+
+def test_the_library_asks_its_caller(live: Live, served: Registry, helper: Helper) -> None:
+    asked: list[str] = []
+    heard: list[Mapping[str, object]] = []
+
+    async def have(registry: str) -> dict[str, str] | None:
+        asked.append(registry)
+        return {"username": USER, "password": PASSWORD}
+
+    async def have_not(registry: str) -> None:
+        asked.append(registry)
+
+    async def story() -> None:
+        text = f"FROM {served.host}/private/box:1\nRUN echo a > /a\n"
+        async with asyncio.timeout(60), Client(str(live.socket)) as client:
+            with pytest.raises(Forbidden, match="denied"):
+                await client.builds.run(text, credentials=have_not)
+            made = await client.builds.run(
+                text, credentials=have, hear=heard.append, tags=("built:1",)
+            )
+            assert made.names == ("built:1",)
+            assert (await client.images.inspect("built:1")).id == made.image
+
+    asyncio.run(story())
+    assert asked == [served.host] * 2
+    assert any(line.get("status") == "done" for line in heard)
     assert helper.asked() == []
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from live import Live
 from needs import needs
+from registrybox import listens
 from webfiles import Repository
 
 pytestmark = needs("root", "crun", "git", "ssh", "dropbear")
@@ -43,18 +44,10 @@ def server(live: Live, folder: Path) -> Iterator[str]:
         ) as process,
     ):
         try:
-            _wait(live, folder / "log")
+            listens(live, PORT, folder / "log")
             yield f"[127.0.0.1]:{PORT} {' '.join(public.split()[:2])}\n"
         finally:
             process.kill()
-
-
-def _wait(live: Live, log: Path) -> None:
-    deadline = time.monotonic() + PATIENCE
-    probe = f"import socket; socket.create_connection(('127.0.0.1', {PORT}), 1)"
-    while live.inside("python3", "-c", probe).returncode:
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.1)  # nothing tells when it listens
 
 
 @pytest.fixture

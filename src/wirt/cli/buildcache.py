@@ -68,10 +68,10 @@ class Place:
         return misuse(f"invalid --{self._flag} {self._text!r}", hint=hint)
 
 
-def take(daemon: Daemon, place: Place) -> None:
+def take(daemon: Daemon, place: Place, *, quiet: bool) -> None:
     """Import; a place that has nothing yet is no error."""
     if place.kind == "registry":
-        _pull(daemon, place.name)
+        _pull(daemon, place.name, quiet=quiet)
         return
     path = f"{place.name}/{NAME}"
     if not _is_there(path):
@@ -80,12 +80,12 @@ def take(daemon: Daemon, place: Place) -> None:
     daemon.upload("POST", "/v1/build/cache", parts(path), kind="application/x-tar").read()
 
 
-def _pull(daemon: Daemon, reference: str) -> None:
-    from wirt.cli.pulling import ask, registry_of, with_credentials
+def _pull(daemon: Daemon, reference: str, *, quiet: bool) -> None:
+    from wirt.cli.pulling import ask, registry_of, shown, with_credentials
 
     body = with_credentials(registry_of(reference), {"reference": reference})
     try:
-        for _ in ask(daemon, "/v1/build/cache/pull", body):
+        for _ in shown(ask(daemon, "/v1/build/cache/pull", body), quiet=quiet):
             pass
     except Exception as error:
         if getattr(error, "code", "") not in {"registry.not-found", "build.cache-none"}:
@@ -101,7 +101,7 @@ def _is_there(path: str) -> bool:
     return True
 
 
-def put(daemon: Daemon, place: Place, result: dict[str, Any]) -> None:
+def put(daemon: Daemon, place: Place, result: dict[str, Any], *, quiet: bool) -> None:
     """Export what a build was made of."""
     wish = {
         "keys": result.get("keys" if place.all else "target_keys", []),
@@ -109,7 +109,7 @@ def put(daemon: Daemon, place: Place, result: dict[str, Any]) -> None:
     }
     try:
         if place.kind == "registry":
-            _push(daemon, place.name, wish)
+            _push(daemon, place.name, wish, quiet=quiet)
         else:
             _write(daemon, place.name, wish)
     except Exception as error:
@@ -118,11 +118,11 @@ def put(daemon: Daemon, place: Place, result: dict[str, Any]) -> None:
         warn(f"the build cache was not exported: {error}")
 
 
-def _push(daemon: Daemon, reference: str, wish: dict[str, Any]) -> None:
-    from wirt.cli.pulling import ask, registry_of, with_credentials
+def _push(daemon: Daemon, reference: str, wish: dict[str, Any], *, quiet: bool) -> None:
+    from wirt.cli.pulling import ask, registry_of, shown, with_credentials
 
     body = with_credentials(registry_of(reference), {"reference": reference, **wish})
-    for _ in ask(daemon, "/v1/build/cache/push", body):
+    for _ in shown(ask(daemon, "/v1/build/cache/push", body), quiet=quiet):
         pass
 
 

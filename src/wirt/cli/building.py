@@ -37,13 +37,14 @@ def build(call: Call) -> int:
         check_terminal()
     place = Place(call)
     wish = gather(call, place)
+    quiet = call.on("quiet") or call.text("progress") in {"quiet", "rawjson"}
     targets = []
     if call.many("cache-from") or call.many("cache-to"):
         from wirt.cli import buildcache
 
         targets = [buildcache.Place(text, "cache-to") for text in call.many("cache-to")]
         for source in [buildcache.Place(text, "cache-from") for text in call.many("cache-from")]:
-            buildcache.take(call.daemon, source)
+            buildcache.take(call.daemon, source, quiet=quiet)
     if call.many("ssh"):
         from wirt.cli.buildssh import agents, known_hosts, serve
 
@@ -54,7 +55,7 @@ def build(call: Call) -> int:
     wish["credentials_token"] = posix.urandom(16).hex()
     result = _once(call, place, wish)
     for target in targets:
-        buildcache.put(call.daemon, target, result)
+        buildcache.put(call.daemon, target, result, quiet=quiet)
     return _tell(call, result)
 
 

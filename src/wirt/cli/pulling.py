@@ -65,7 +65,7 @@ def pull(
 ) -> Iterator[dict[str, Any]]:
     """Pull; yields a line for each image that is here then."""
     body = with_credentials(registry_of(reference), {"reference": reference, **wish})
-    return _shown(ask(daemon, "/v1/images/pull", body), quiet=quiet)
+    return shown(ask(daemon, "/v1/images/pull", body), quiet=quiet)
 
 
 def push(
@@ -73,10 +73,10 @@ def push(
 ) -> Iterator[dict[str, Any]]:
     """Push; yields a line for each name that is at its registry then."""
     body = with_credentials(registry_of(reference), {"reference": reference, **wish})
-    return _shown(ask(daemon, "/v1/images/push", body), quiet=quiet)
+    return shown(ask(daemon, "/v1/images/push", body), quiet=quiet)
 
 
-def _shown(told: Iterator[dict[str, Any]], *, quiet: bool) -> Iterator[dict[str, Any]]:
+def shown(told: Iterator[dict[str, Any]], *, quiet: bool) -> Iterator[dict[str, Any]]:
     """Show what is progress; yield the rest."""
     progress = Progress(quiet=quiet)
     try:

@@ -25,6 +25,18 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     id: str
 
 
+class Built(msgspec.Struct, frozen=True, kw_only=True):
+    """What a build made. ``image``: its id. ``keys``, ``target_keys``, ``mounts``: what of the
+    build cache it is made of."""
+
+    image: str
+    manifest: str = ""
+    names: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+    target_keys: tuple[str, ...] = ()
+    mounts: tuple[str, ...] = ()
+
+
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """A row of the guest list. Times are Unix nanoseconds; ``networks``: name to address."""
 
