@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from typing import cast
 
 import pytest
 
@@ -18,12 +19,21 @@ from liar import (
     tell_story,
 )
 from wirt.errors import Forbidden, Invalid, NotFound
+from wirt.host.build.bases import Bases
+from wirt.host.build.progress import Progress
 from wirt.host.build.wallets import Wallets
+from wirt.host.build.wish import BuildWish
+from wirt.host.images import Images
+from wirt.host.layers import Tell
+from wirt.host.pipe import Pipes
+from wirt.host.pull import PullWish
 from wirt.host.registries import Registries
 from wirt.image import manifest
-from wirt.image.remote.auth import ANONYMOUS, Credentials
+from wirt.image.build.graph import ImageRef
+from wirt.image.remote.auth import ANONYMOUS, Credentials, Late
 from wirt.image.remote.settings import Settings
-from wirt.model.image import Reference
+from wirt.image.store import BlobStore
+from wirt.model.image import Image, Reference
 
 TOKEN = "0123456789abcdef" * 2
 
@@ -106,6 +116,55 @@ def test_who_does_not_answer_is_waited_for_once() -> None:
             assert await wallet.of("a.example") == ANONYMOUS
             assert wallet.silent == set()
         assert asked == ["a.example"]
+
+    run(story)
+
+
+class Closed:
+    """A registry that lets nobody in without a password; and no image is here."""
+
+    async def inspect(self, name: str) -> None:
+        raise NotFound(f"No such image: {name}")
+
+    async def pull(
+        self, wish: PullWish, tell: Tell, *, late: Late | None = None
+    ) -> tuple[Image, ...]:
+        assert late is not None
+        assert await late() == ANONYMOUS
+        raise Forbidden("access is denied", hint="log in", code="registry.denied")
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_build_says_that_nobody_answered(answers: bool) -> None:
+    async def story() -> None:
+        wallets = Wallets(patience=20 if answers else 0.05)
+        told = []
+
+        async def tell(line: Mapping[str, object]) -> None:
+            told.append(line)
+
+        async def ask(registry: str) -> None:
+            if answers:
+                wallets.take(TOKEN, registry, ANONYMOUS)
+
+        bases = Bases(
+            pipes=cast(Pipes, None),
+            store=cast(BlobStore, None),
+            images=cast(Images, Closed()),
+            puller=Closed(),
+        )
+        with wallets.open(TOKEN, {}, ask) as wallet, pytest.raises(Forbidden) as failure:
+            await bases.find(
+                ImageRef("a.example/b", ""),
+                platform="linux/amd64",
+                wish=BuildWish(),
+                wallet=wallet,
+                progress=Progress(tell),
+            )
+        assert failure.value.facts["registry"] == "a.example"
+        silent = "the client was asked what it has for a.example, and did not answer"
+        assert failure.value.hint == ("log in" if answers else silent)
+        assert told[-1]["status"] == "failed"
 
     run(story)
 

@@ -7,8 +7,8 @@ import time
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from dataclasses import dataclass, replace
 
-from wirt.aio import shielded
-from wirt.errors import Conflict, Invalid, NotFound, Unsupported
+from wirt.aio import Team, shielded
+from wirt.errors import Invalid, NotFound, Unsupported, primary
 from wirt.host.build.bases import Bases
 from wirt.host.build.checks import Checked, Checks
 from wirt.host.build.finish import Finish, Result
@@ -18,6 +18,7 @@ from wirt.host.build.output import Outputs, check_kind
 from wirt.host.build.progress import Progress, Tell
 from wirt.host.build.solve import Solver
 from wirt.host.build.sources import Sources
+from wirt.host.build.verify import check_same
 from wirt.host.build.wallets import Wallet
 from wirt.host.build.wish import BuildWish
 from wirt.host.build.works import Works
@@ -227,7 +228,7 @@ class Build:
                 again = await self._solve(asked, graph, bases, held, progress, cached=False)
                 vertex = progress.vertex("comparing two builds of the same input")
                 await vertex.begin()
-                _compare(solved.root, again.root)
+                check_same(solved.root, again.root)
                 await vertex.done()
             made = await self._deliver(asked, graph, solved.root, held, progress)
             return replace(
@@ -258,25 +259,34 @@ class Build:
     async def _plan(
         self, asked: Asked, held: Holding, wallet: Wallet, progress: Progress
     ) -> tuple[Graph, dict[ImageRef, BaseImage]]:
-        """Look images up until nothing more is asked for."""
+        """Look images up, at the same time, until nothing more is asked for."""
         known: dict[ImageRef, BaseImage] = {}
+
+        async def look_up(ref: ImageRef) -> None:
+            found = await self._bases.find(
+                ref,
+                platform=str(asked.platform),
+                wish=asked.wish,
+                wallet=wallet,
+                progress=progress,
+            )
+            held.use(found.root.chain_ids)
+            await self._works.layers.uses.based(found.root.chain_ids)
+            for layer in found.root.layers:
+                held.lease.hold(layer.descriptor.digest)
+            known[ref] = found
+
         while True:
             settings = {ref: base.settings for ref, base in known.items()}
             missing = needs(asked.question, settings).images - known.keys()
             if not missing:
                 return plan(asked.question, settings), known
-            for ref in sorted(missing, key=lambda ref: ref.name):
-                known[ref] = await self._bases.find(
-                    ref,
-                    platform=str(asked.platform),
-                    wish=asked.wish,
-                    wallet=wallet,
-                    progress=progress,
-                )
-                held.use(known[ref].root.chain_ids)
-                await self._works.layers.uses.based(known[ref].root.chain_ids)
-                for layer in known[ref].root.layers:
-                    held.lease.hold(layer.descriptor.digest)
+            try:
+                async with Team() as team:
+                    for ref in sorted(missing, key=lambda ref: ref.name):
+                        team.start(look_up(ref))
+            except BaseExceptionGroup as group:
+                raise primary(group) from group
 
     @staticmethod
     def _check(asked: Asked, graph: Graph, bases: Mapping[ImageRef, BaseImage]) -> None:
@@ -371,22 +381,3 @@ def _epoch(text: str | None) -> int | None:
             code="build.epoch",
         )
     return int(text)
-
-
-def _compare(first: Root, second: Root) -> None:
-    """Raise Conflict when two builds of the same input differ, naming the first step that does."""
-    steps = [h.get("created_by", "") for h in first.history if not h.get("empty_layer")]
-    for number, (one, other) in enumerate(zip(first.layers, second.layers, strict=False)):
-        if one.diff_id != other.diff_id:
-            said = steps[number] if number < len(steps) else f"layer {number + 1}"
-            raise Conflict(
-                f"two builds of the same input differ from '{said[:200]}' on",
-                hint="does it use the time, random numbers or the network?",
-                code="build.not-reproducible",
-                first=str(one.diff_id),
-                second=str(other.diff_id),
-            )
-    if replace(first, epoch=0) != replace(second, epoch=0):
-        raise Conflict(
-            "two builds of the same input differ in their history", code="build.not-reproducible"
-        )
