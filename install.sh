@@ -47,7 +47,7 @@ programs() { # everything below the prefix, made beside the old one and swapped 
     local new=$prefix.new
     rm -rf "$new"
     install -d "$new/build" "$new/tools" "$new/share"
-    install -D -t "$new/build/native" build/native/wirt-{keeper,agent,jail,init}
+    install -D -t "$new/build/native" build/native/wirt-{keeper,agent,jail,join,init,load}
     cp -a build/guest "$new/build/"
     rm -f "$new"/build/guest/*.deb
     install -m 755 tools/instance.py tools/supervisor.py "$new/tools/"

@@ -119,6 +119,8 @@ PROBES: Mapping[str, Probe] = {
     "agent": _built(NATIVE / "wirt-agent", "make native"),
     "agent-sanitized": _built(NATIVE / "wirt-agent-sanitized", "make native"),
     "init": _built(NATIVE / "wirt-init", "make native"),
+    "load": _built(NATIVE / "wirt-load", "make native"),
+    "fuse-disk": _runs("sh", "-c", "test -c /dev/fuse && qemu-storage-daemon --version"),
     "guest-kernel": _built(GUEST / "vmlinux", "make setup"),
 }
 
@@ -126,8 +128,8 @@ PROMISED = frozenset(
     {
         "root", "mountns", "netns", "overlay", "nft", "tap", "crun", "qemu", "qemu-img", "erofs",
         "virtiofsd", "busybox", "skopeo", "buildah", "umoci", "docker-registry", "openssl",
-        "mmdebstrap", "gcc", "make", "clang-format", "keeper", "agent", "init", "guest-kernel",
-        "git", "ssh", "dropbear",
+        "mmdebstrap", "gcc", "make", "clang-format", "keeper", "agent", "init", "load",
+        "guest-kernel", "git", "ssh", "dropbear",
     }
 )  # fmt: skip
 """What a CI machine (Debian 12, root, no hardware virtualization) has after ``make setup``."""

@@ -67,7 +67,6 @@ static int open_file(struct data *data, const char *path)
     if (result == 0 && fsync(data->fd) != 0)
         result = -errno;
     /* No reading ahead: a request touches blocks here and there. */
-    posix_fadvise(data->fd, 0, 0, POSIX_FADV_DONTNEED);
     posix_fadvise(data->fd, 0, 0, POSIX_FADV_RANDOM);
     return result;
 }

@@ -71,7 +71,7 @@ struct data {
 };
 
 /* Makes what the largest working set of `blocks` needs; the file at `path` is written unless it has
- * the right size, and nothing of it stays in the cache. Returns 0 or -errno. */
+ * the right size, and stays in the cache as far as there is room. Returns 0 or -errno. */
 int data_prepare(struct data *data, const char *path, size_t blocks);
 
 /* Touches one block of a working set of `blocks`, chosen by `choice`. `buffer` has LOAD_BLOCK

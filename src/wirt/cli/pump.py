@@ -11,8 +11,9 @@ import _socket
 import posix
 import select
 
-from wirt.cli.frames import deliver, splitter
+from wirt.cli.frames import deliver
 from wirt.cli.signals import drain
+from wirt.client.frames import splitter
 
 TYPE_CHECKING = False
 

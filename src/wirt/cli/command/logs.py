@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from wirt.cli.flags import Call, Command, Flag, misuse, moment
-from wirt.cli.frames import deliver, splitter
+from wirt.cli.frames import deliver
 from wirt.client.daemon import unreachable
+from wirt.client.frames import splitter
 from wirt.client.wire import Lost, quote, target
 
 

@@ -1,0 +1,157 @@
+"""One day under one policy: make the guests, let the day begin, look, collect, judge."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+from wirt.bench import governing, watch
+from wirt.bench.fleet import PROGRAM, Fleet, Order
+from wirt.bench.host import Host, simulated
+from wirt.bench.outcome import Acts, Result, Run, read, result
+from wirt.bench.policies import Policy, confined, promise, resources
+from wirt.bench.score import disturbed, incomplete
+from wirt.bench.workload import PATIENCE, Day, Office, words
+from wirt.linux import spawn
+
+GRACE = 20.0
+"""Seconds after the evening in which a guest has to end."""
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is measured. ``scale`` is the office's; ``emulated``: machines run without KVM."""
+
+    office: Office
+    scale: float
+    seconds: int
+    policies: Sequence[Policy]
+    seeds: Sequence[int]
+    name: str = "officeday"
+    swap: bool = True
+
+
+def measure(plan: Plan, say: Say) -> Generator[Run, None, None]:
+    """Every policy with every seed, all policies of a seed before the next one.
+
+    Close it to end early. Raises what :func:`~wirt.bench.host.simulated` does.
+    """
+    with simulated(plan.office, plan.name, swap=plan.swap and plan.office.swap) as host:
+        fleet = Fleet(host.daemon())
+        fleet.bring_image(host.native / PROGRAM)
+        kinds = sorted({one.kind for one in plan.office.services})
+        iterations = {kind: fleet.calibrate(kind) for kind in kinds}
+        told = ", ".join(f"{kind} {count}" for kind, count in iterations.items())
+        say(f"a request is so many iterations: {told}")
+        for seed in plan.seeds:
+            day = Day(seconds=plan.seconds, seed=seed, iterations=iterations)
+            for policy in plan.policies:
+                yield _Session(plan, host, fleet, day).under(policy)
+
+
+class _Session:
+    """One seed's day on a running host."""
+
+    def __init__(self, plan: Plan, host: Host, fleet: Fleet, day: Day) -> None:
+        self._plan = plan
+        self._office = plan.office
+        self._host = host
+        self._fleet = fleet
+        self._day = day
+
+    def under(self, policy: Policy) -> Run:
+        """The day under one policy."""
+        with self._governed(policy), self._peopled(policy):
+            paths = {n: self._host.layout.cgroup(i) for n, i in self._fleet.ids.items()}
+            before, began = self._machine(), time.time_ns()
+            with watch.Watch(self._host.cgroups, paths) as seen:
+                self._fleet.begin()
+                self._fleet.end(self._day.seconds, PATIENCE + GRACE)
+            after = self._machine()
+            noise = watch.noise(before, after, self._host.pinned)
+            acts = None
+            if policy is Policy.GOVERNOR:
+                acts = self._acts(seen.looks, began, after.servants - before.servants)
+            run = Run(
+                variant=self._office.variant, guests=self._office.guests, policy=policy.value,
+                seed=self._day.seed, seconds=self._day.seconds, scale=self._plan.scale,
+                results=self._results(seen.kills), noise=noise, acts=acts,
+                emulated="tcg" in self._fleet.accelerators(),
+                series=watch.series(seen.looks, self._day),
+            )  # fmt: skip
+        return replace(run, invalid=disturbed(noise) + incomplete(run))
+
+    @contextmanager
+    def _governed(self, policy: Policy) -> Iterator[None]:
+        """With the host's memory bounded as the policy has it, by the governor or by hand."""
+        daemon = self._host.daemon()
+        if policy is Policy.GOVERNOR:
+            governing.rule(daemon, self._office.pool)
+        else:
+            governing.rest(daemon)
+        self._host.bound(self._office.pool.memory if confined(policy) else None)
+        yield
+
+    @contextmanager
+    def _peopled(self, policy: Policy) -> Iterator[None]:
+        orders = [
+            Order(
+                service=one,
+                words=words(one, number, self._day),
+                resources=resources(policy, one, self._office),
+            )
+            for number, one in enumerate(self._office.services)
+        ]
+        try:
+            self._fleet.make(orders)
+            yield
+        finally:
+            self._fleet.remove()
+
+    def _results(self, kills: Mapping[str, int]) -> tuple[Result, ...]:
+        logs = self._fleet.logs()
+        return tuple(
+            result(
+                one,
+                read(logs[one.name]),
+                self._day,
+                planned=self._planned(words(one, number, self._day)),
+                kills=kills[one.name],
+            )
+            for number, one in enumerate(self._office.services)
+        )
+
+    def _planned(self, arguments: Sequence[str]) -> list[int]:
+        """The arrivals of a day, as the generator itself plans them."""
+        kept = [w for w in arguments if w.partition("=")[0] in {"day", "seed", "rate"}]
+        program = str(self._host.native / PROGRAM)
+        return [int(at) for at in json.loads(spawn.run_sync([program, "plan", *kept]).text)]
+
+    def _acts(self, looks: Mapping[str, Sequence[watch.Look]], began: int, spent: float) -> Acts:
+        """``began``: Unix nanoseconds. ``spent``: processor seconds of daemon and helper."""
+        scored = self._office.scored
+        waits = [watch.handover(looks[one.name], one, self._day) for one in scored]
+        known = [wait for wait in waits if wait is not None]
+        seen = governing.moments(self._host.daemon(), began)
+        violations = 0.0
+        for one in scored:
+            promised = promise(one, self._office)
+            violations += governing.broken(
+                seen.get(self._fleet.ids[one.name], ()),
+                millis=promised.millis,
+                memory=promised.memory,
+            )
+        return Acts(
+            handover=max(known) if len(known) == len(waits) else None,
+            moved=watch.moved(looks),
+            cost=spent / self._day.seconds * 100,
+            violations=violations,
+        )
+
+    def _machine(self) -> watch.Machine:
+        host = self._host
+        return watch.machine(host.cgroups, host.group, host.servants(), host.others())

@@ -1,0 +1,191 @@
+"""The guests of one day, through the API as any user would make them."""
+
+from __future__ import annotations
+
+import io
+import json
+import select
+import tarfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wirt.bench.workload import CONTAINER, Service
+from wirt.client.daemon import Daemon
+from wirt.client.frames import Demultiplexer
+from wirt.client.wire import quote, target
+from wirt.errors import NotFound, Timeout, Unavailable
+
+IMAGE = "officeday:latest"
+PROGRAM = "wirt-load"
+_ROOM = 256 << 20
+"""Bytes of a machine's disk beside its data."""
+_LOOK = 0.2
+_READY = {CONTAINER: 180.0}
+_READY_MACHINE = 900.0
+"""Seconds in which a guest has to be up with its data written; emulated machines are slow."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """A guest to make: its service, its arguments, its resources as the API takes them."""
+
+    service: Service
+    words: tuple[str, ...]
+    resources: Mapping[str, Any]
+
+
+def archive(program: Path) -> bytes:
+    """The image: the load generator and a place for its data, the same bytes each time."""
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for name in ("data", "tmp"):
+            place = tarfile.TarInfo(name)
+            place.type, place.mode = tarfile.DIRTYPE, 0o755
+            tar.addfile(place)
+        content = program.read_bytes()
+        file = tarfile.TarInfo(PROGRAM)
+        file.size, file.mode = len(content), 0o755
+        tar.addfile(file, io.BytesIO(content))
+    return made.getvalue()
+
+
+class Fleet:
+    """Makes guests, starts their day together, collects what they tell."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        self._daemon = daemon
+        self.ids: dict[str, str] = {}
+        """By service."""
+
+    def bring_image(self, program: Path) -> None:
+        """Give the instance the image that all guests are made of."""
+        change = ("change", f'ENTRYPOINT ["/{PROGRAM}"]')
+        where = target("/v1/images/import", [("reference", IMAGE), change])
+        told = self._daemon.upload("POST", where, [archive(program)], kind="application/x-tar")
+        told.read()
+
+    def calibrate(self, kind: str) -> int:
+        """Iterations of one request's work in a guest of that kind, alone on the host."""
+        name = f"calibrate-{kind}"
+        guest = self._make(name, kind, ("calibrate",), {}, disk=0)
+        try:
+            self._verb(guest, "start")
+            self._until(lambda: not self.running(guest), _READY_MACHINE, f"{name} ends")
+            return int(json.loads(self.log(guest))["iterations"])
+        finally:
+            self._remove(guest)
+
+    def make(self, orders: Sequence[Order]) -> None:
+        """Create and start every guest, and wait until all have their data."""
+        for order in orders:
+            one = order.service
+            disk = 0 if one.kind == CONTAINER else round(one.file * (1 << 20)) + _ROOM
+            made = self._make(one.name, one.kind, order.words, order.resources, disk=disk)
+            self.ids[one.name] = made
+        for order in orders:
+            self._verb(self.ids[order.service.name], "start")
+        for order in orders:
+            self._prepared(order.service)
+
+    def _prepared(self, service: Service) -> None:
+        guest = self.ids[service.name]
+
+        def is_so() -> bool:
+            if "ready" in self.log(guest):
+                return True
+            if not self.running(guest):
+                raise Unavailable(
+                    f"the guest {service.name} ended before its day began",
+                    hint=self.log(guest, errors=True)[-300:] or "it wrote nothing",
+                )
+            return False
+
+        self._until(is_so, _READY.get(service.kind, _READY_MACHINE), f"{service.name} is ready")
+
+    def begin(self) -> None:
+        """Let the day begin, in all guests within some milliseconds."""
+        for guest in self.ids.values():
+            self._verb(guest, "kill", ("signal", "USR1"))
+
+    def end(self, seconds: float, patience: float) -> None:
+        """Ask nothing for ``seconds``, then wait until every guest has ended by itself, at most
+        ``patience`` seconds more."""
+        _pause(seconds)
+        deadline = time.monotonic() + patience
+        while time.monotonic() < deadline and any(map(self.running, self.ids.values())):
+            _pause(_LOOK)
+
+    def logs(self) -> dict[str, str]:
+        """What each service told."""
+        return {name: self.log(guest) for name, guest in self.ids.items()}
+
+    def remove(self) -> None:
+        """Remove every guest, running or not."""
+        for guest in self.ids.values():
+            self._remove(guest)
+        self.ids.clear()
+
+    def accelerators(self) -> frozenset[str]:
+        """How the guests' instructions run: ``kvm``, ``tcg``, or empty for containers."""
+        return frozenset(str(self._status(one).get("accelerator", "")) for one in self.ids.values())
+
+    def running(self, guest: str) -> bool:
+        """Whether it has not ended yet."""
+        return self._status(guest).get("state") in {"running", "paused", "restarting"}
+
+    def _status(self, guest: str) -> dict[str, Any]:
+        try:
+            return dict(self._daemon.call("GET", f"/v1/guests/{quote(guest)}")["status"])
+        except NotFound:
+            return {}
+
+    def log(self, guest: str, *, errors: bool = False) -> str:
+        """What a guest wrote so far; ``errors``: to its standard error."""
+        query = [("stdout", not errors), ("stderr", errors)]
+        answer = self._daemon.request("GET", target(f"/v1/guests/{quote(guest)}/logs", query))
+        frames = Demultiplexer()
+        wanted = 2 if errors else 1
+        parts = [
+            data
+            for chunk in answer.chunks()
+            for stream, data in frames.feed(chunk)
+            if stream == wanted
+        ]
+        return b"".join(parts).decode(errors="replace")
+
+    def _make(
+        self, name: str, kind: str, words: Sequence[str], resources: Mapping[str, Any], *, disk: int
+    ) -> str:
+        spec: dict[str, Any] = {
+            "image": IMAGE, "isolation": kind, "command": list(words), "network_mode": "none",
+            "resources": dict(resources),
+        }  # fmt: skip
+        if disk:
+            spec["disk_size"] = disk
+        return str(self._daemon.call("POST", target("/v1/guests", [("name", name)]), spec)["id"])
+
+    def _verb(self, guest: str, verb: str, *query: tuple[str, str]) -> None:
+        where = target(f"/v1/guests/{quote(guest)}/{verb}", query)
+        self._daemon.request("POST", where).read()
+
+    def _remove(self, guest: str) -> None:
+        try:
+            where = target(f"/v1/guests/{quote(guest)}", [("force", True), ("volumes", True)])
+            self._daemon.request("DELETE", where).read()
+        except NotFound:
+            pass
+
+    def _until(self, holds: Callable[[], bool], patience: float, what: str) -> None:
+        deadline = time.monotonic() + patience
+        while not holds():
+            if time.monotonic() > deadline:
+                raise Timeout(f"it took longer than {patience:.0f} s until {what}")
+            _pause(_LOOK)
+
+
+def _pause(seconds: float) -> None:
+    """Let guests work undisturbed for a moment."""
+    select.select([], [], [], seconds)
