@@ -10,14 +10,25 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-from fakes.world import FakeEvents, FakeHandle, FakeHelper, FakeLink, FakeTable, Life, World
+from fakes.world import (
+    FakeEvents,
+    FakeGroups,
+    FakeHandle,
+    FakeHelper,
+    FakeLink,
+    FakeTable,
+    Life,
+    World,
+)
 from wirt.aio import Nursery
 from wirt.daemon import wiring
-from wirt.engine.protocol import Plan, Start
+from wirt.engine.protocol import Plan, Size, Start
 from wirt.errors import Unavailable, WirtError
 from wirt.guest.keeper import SLOW
+from wirt.host.admit import Admit
 from wirt.host.attach import Attach
 from wirt.host.events import Bus
+from wirt.host.groups import Groups
 from wirt.host.insist import insist
 from wirt.host.roster import Roster
 from wirt.host.running import Running
@@ -51,6 +62,9 @@ class FakeEngine:
 
     def check(self, spec: GuestSpec) -> tuple[str, ...]:
         return ()
+
+    def size(self, spec: GuestSpec) -> Size:
+        return Size(memory=spec.resources.memory, cpu_millis=spec.resources.cpu_millis)
 
     def plan(self, start: Start) -> Plan:
         guest = start.guest
@@ -150,10 +164,15 @@ class DaemonLife:
         self.attach = Attach(self.roster, self.running)
         self.bus = Bus(cast(Any, FakeEvents()), self.nursery)
         holders = FakeHolders(world, life)
+        self.groups = Groups(cast(Any, FakeGroups(world, life)))
+        self.admit = Admit(
+            roster=self.roster, groups=self.groups, engines=cast(Any, self.engines),
+            capacity=world.capacity,
+        )  # fmt: skip
         ground = SimpleNamespace(
             layout=world.layout, roster=self.roster, engines=self.engines, running=self.running,
             helper=self.helper, waits=self.waits, attach=self.attach, bus=self.bus,
-            nursery=self.nursery,
+            nursery=self.nursery, claims=SimpleNamespace(admit=self.admit),
         )  # fmt: skip
         self.verbs = wiring.Life(
             cast(Any, ground),
@@ -164,6 +183,7 @@ class DaemonLife:
     async def begin(self) -> None:
         """What a daemon does before it answers."""
         await self.roster.open()
+        await self.groups.open()
         await self.verbs.adopt.adopt_all()
         await insist(
             cast(Any, self.helper),

@@ -16,11 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from wirt.errors import Exhausted, Invalid, Unavailable
+from wirt.governor.admission import Host
+from wirt.governor.tree import Resource
 from wirt.guest.frame import encode_record
 from wirt.guest.keeper import Record
 from wirt.layout import Layout
 from wirt.model.event import Event
+from wirt.model.group import GuestGroup
 from wirt.model.guest import Guest
+from wirt.model.resources import Resources
 from wirt.privileged import protocol as p
 from wirt.state.guests import name_taken
 
@@ -54,6 +58,7 @@ class FakeKeeper:
     state: str = "waiting"
     links: list[FakeLink] = field(default_factory=list)
     streams: list[int] = field(default_factory=list)
+    limited: list[Resources] = field(default_factory=list)
     frozen: bool = False
     stopped: bool = False
 
@@ -70,6 +75,8 @@ class World:
     rows: dict[str, Guest] = field(default_factory=dict)
     state: set[str] = field(default_factory=set)
     places: set[str] = field(default_factory=set)
+    groups: dict[str, GuestGroup] = field(default_factory=dict)
+    capacity: FakeCapacity = field(default_factory=lambda: FakeCapacity())
     full: bool = False
     gives_up: bool = False
     trusted: int = 0
@@ -187,6 +194,11 @@ class FakeHandle:
             self.world.exits(guest_id, 128 + number)
         await self.life.breathe()
 
+    async def limit(self, resources: Resources) -> None:
+        await self.life.breathe()
+        self._keeper().limited.append(resources)
+        await self.life.breathe()
+
     async def freeze(self, frozen: bool) -> None:
         await self.life.breathe()
         self._keeper().frozen = frozen
@@ -242,6 +254,40 @@ class FakeHelper:
         self.world.state.add(verb.id)
         self.world.keepers[verb.id] = FakeKeeper(verb.id)
         return p.Launched(keeper_pid=66, keeper_start=1)
+
+
+@dataclass
+class FakeCapacity:
+    """Millicores and bytes that may be promised; nothing is kept back."""
+
+    cpu: int = 10**6
+    memory: int = 1 << 50
+    divided = frozenset({Resource.CPU, Resource.MEMORY})
+
+    def host(self) -> Host:
+        capacity = {Resource.CPU: self.cpu, Resource.MEMORY: self.memory}
+        return Host(capacity=capacity, reserve={})
+
+
+@dataclass
+class FakeGroups:
+    """The rows of groups."""
+
+    world: World
+    life: Life
+
+    async def all(self) -> list[GuestGroup]:
+        return list(self.world.groups.values())
+
+    async def put(self, group: GuestGroup) -> None:
+        await self.life.breathe()
+        self.world.groups[group.path] = group
+        await self.life.breathe()
+
+    async def remove(self, path: str) -> None:
+        await self.life.breathe()
+        self.world.groups.pop(path, None)
+        await self.life.breathe()
 
 
 @dataclass

@@ -138,7 +138,10 @@ class Story:
         await daemon.verbs.signals.pause(daemon.roster.find(name), False)
 
     async def rename(self, daemon: DaemonLife, name: str) -> None:
-        update = Update(roster=daemon.roster, running=daemon.running, engines={}, bus=daemon.bus)
+        update = Update(
+            roster=daemon.roster, running=daemon.running, engines={}, bus=daemon.bus,
+            admit=daemon.admit,
+        )  # fmt: skip
         await update.rename(daemon.roster.find(name), self.world.rng.choice(NAMES))
 
     async def attach(self, daemon: DaemonLife, name: str) -> None:

@@ -60,6 +60,18 @@ def _cpus(text: str) -> int:
     return parse_cpus(text)
 
 
+def _portion(text: str) -> int:
+    from wirt.model.units import parse_cpus
+
+    return parse_cpus(text, least=0)
+
+
+def _rate(text: str) -> int:
+    from wirt.model.units import parse_rate
+
+    return parse_rate(text)
+
+
 def _duration(text: str) -> int:
     from wirt.model.units import parse_duration
 
@@ -74,10 +86,12 @@ CONVERT: dict[str, Callable[[str], Value]] = {
     "size": _size,
     "swap": _swap,
     "cpus": _cpus,
+    "portion": _portion,
+    "rate": _rate,
     "duration": _duration,
 }
 """Kind of a flag to what makes a value of the typed text. Sizes are bytes, durations nanoseconds,
-CPUs thousandths of a core."""
+CPUs and portions of them (which may be none) thousandths of a core, rates bits a second."""
 
 
 SYNONYMS = {"net": "network", "net-alias": "network-alias"}

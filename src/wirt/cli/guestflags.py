@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from wirt.cli.claimflags import OF_GUESTS
 from wirt.cli.flags import Flag
 
-GUEST_FLAGS = (
+_FLAGS = (
+    *OF_GUESTS,
     Flag(
         "add-host",
         kind="list",
@@ -22,7 +24,6 @@ GUEST_FLAGS = (
     Flag("cap-add", kind="list", value="CAP", help="Add a Linux capability, or ALL"),
     Flag("cap-drop", kind="list", value="CAP", help="Drop a Linux capability, or ALL"),
     Flag("cidfile", value="FILE", help="Write the guest's id to this new file"),
-    Flag("cpu-shares", "c", kind="int", value="N", help="Relative CPU weight, 1024 is normal"),
     Flag("cpus", kind="cpus", value="N", help="Number of CPUs, as 1.5"),
     Flag("cpuset-cpus", value="LIST", help="CPUs that may be used, as 0-2,4"),
     Flag("disk-size", kind="size", value="SIZE", help="Size of a machine's writable layer"),
@@ -67,7 +68,6 @@ GUEST_FLAGS = (
         value="SIZE",
         help="Memory limit, as 512m; the size of a machine",
     ),
-    Flag("memory-reservation", kind="size", value="SIZE", help="Soft memory limit"),
     Flag("memory-swap", kind="swap", value="SIZE", help="Memory plus swap; -1 is unlimited"),
     Flag(
         "mount",
@@ -137,6 +137,7 @@ GUEST_FLAGS = (
     ),
     Flag("workdir", "w", value="PATH", help="Working directory inside the guest"),
 )
+GUEST_FLAGS = tuple(sorted(_FLAGS, key=lambda flag: flag.name))
 
 DETACH = Flag("detach", "d", kind="bool", help="Run in the background and print the id")
 DETACH_KEYS = Flag(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import posix
 
+from wirt.cli.claimflags import OF_GUESTS
 from wirt.cli.flags import misuse
 from wirt.client.fastjson import decode, encode
 
@@ -25,13 +26,14 @@ _PLAIN = {
     "hostname": "hostname",
     "platform": "platform",
     "stop-signal": "stop_signal",
+    "group": "group",
+    "class": "guest_class",
 }
 _LIMITS = {
     "cpus": "cpu_millis",
     "cpu-shares": "cpu_shares",
     "memory": "memory",
     "memory-swap": "memory_swap",
-    "memory-reservation": "memory_reservation",
     "pids-limit": "pids",
 }
 _SWITCHES = {
@@ -59,9 +61,8 @@ def guest_spec(call: Call) -> dict[str, Any]:
             spec[name] = True
     if call.given("entrypoint"):
         spec["entrypoint"] = [call.text("entrypoint")] if call.text("entrypoint") else []
-    if call.given("stop-timeout"):
-        spec["stop_timeout"] = call.number("stop-timeout")
-    for flag, name in (("shm-size", "shm_size"), ("disk-size", "disk_size")):
+    numbers = ("stop-timeout", "shm-size", "disk-size", "oom-rank")
+    for flag, name in ((flag, flag.replace("-", "_")) for flag in numbers):
         if call.given(flag):
             spec[name] = call.number(flag)
     parts = {
@@ -179,6 +180,10 @@ def resources(call: Call) -> dict[str, Any]:
             )
     if call.text("cpuset-cpus"):
         made["cpuset"] = call.text("cpuset-cpus")
+    if any(call.given(flag.name) for flag in OF_GUESTS):
+        from wirt.cli.claims import claims
+
+        made.update(claims(call))
     return made
 
 

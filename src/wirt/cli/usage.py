@@ -14,7 +14,7 @@ GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
                 "tag", "rmi", "history")),
     ("Registries", ("login", "logout", "search")),
     ("The disk", ("df", "prune")),
-    ("Nouns", ("guest", "image", "network", "volume", "builder", "registry", "store")),
+    ("Nouns", ("guest", "image", "network", "group", "volume", "builder", "registry", "store")),
     ("The host", ("doctor", "info", "bench", "version", "completion", "help")),
 )  # fmt: skip
 

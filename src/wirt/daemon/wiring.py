@@ -25,8 +25,10 @@ from wirt.api.native.remote import RemoteRoutes
 from wirt.api.native.streams import ExecRoutes, StreamRoutes
 from wirt.api.native.system import SystemRoutes
 from wirt.api.native.volumes import VolumeRoutes
+from wirt.daemon.claimparts import ClaimParts
 from wirt.daemon.config import Config
 from wirt.daemon.engines import make_engines
+from wirt.daemon.netparts import Nets
 from wirt.daemon.registry import RegistryParts
 from wirt.daemon.storeparts import StoreParts, Tables
 from wirt.host.adopt import Adopt, Revive
@@ -65,10 +67,7 @@ from wirt.host.layers import Layers
 from wirt.host.load import LoadImages
 from wirt.host.logs import Logs
 from wirt.host.look import Look
-from wirt.host.naming import Naming
-from wirt.host.networks import Networks
 from wirt.host.pipe import Pipes
-from wirt.host.plug import Plug
 from wirt.host.prepare import Prepare
 from wirt.host.pull import Pull
 from wirt.host.push import Push
@@ -88,12 +87,10 @@ from wirt.host.volumes import Volumes
 from wirt.host.waits import Waits
 from wirt.image.budget import Budget
 from wirt.image.store import BlobStore
-from wirt.network.forward import Forwarder
 from wirt.privileged.client import Helper
 from wirt.state.db import Database
 from wirt.state.events import EventTable
 from wirt.state.guests import GuestTable
-from wirt.state.networks import NetworkTable
 from wirt.state.volumes import VolumeTable
 
 
@@ -110,6 +107,7 @@ class Ground:
         self.bus = Bus(EventTable(self.db), self.nursery)
         self.roster = Roster(GuestTable(self.db))
         self.engines = make_engines(config, self.helper)
+        self.claims = ClaimParts(db=self.db, roster=self.roster, engines=self.engines, bus=self.bus)
         self.running = Running(config.layout, self.engines)
         self.waits = Waits()
         self.attach = Attach(self.roster, self.running)
@@ -168,29 +166,6 @@ class Files:
         )  # fmt: skip
         volumes = VolumeTable(ground.db)
         self.volumes = Volumes(ground.helper, volumes, ground.layout, ground.bus)
-
-
-class Nets:
-    """Networks and names."""
-
-    def __init__(self, ground: Ground) -> None:
-        naming = Naming(
-            helper=ground.helper,
-            guests=ground.roster.all,
-            nursery=ground.nursery,
-            forwarder=Forwarder(),
-        )
-        self.networks = Networks(
-            layout=ground.layout,
-            table=NetworkTable(ground.db),
-            helper=ground.helper,
-            guests=ground.roster,
-            naming=naming,
-            bus=ground.bus,
-        )
-        self.plug = Plug(
-            networks=self.networks, guests=ground.roster, helper=ground.helper, bus=ground.bus
-        )
 
 
 class Builds:
@@ -253,7 +228,7 @@ class Life:
         g = ground
         self.create = Create(
             roster=g.roster, engines=g.engines, images=files.images, networks=nets.networks,
-            volumes=files.volumes, bus=g.bus,
+            volumes=files.volumes, bus=g.bus, admit=g.claims.admit,
         )  # fmt: skip
         prepare = Prepare(
             roster=g.roster, images=files.images, networks=nets.networks, volumes=files.volumes
@@ -275,6 +250,7 @@ class Life:
         self.revive = Revive(roster=g.roster, launch=self.launch, nursery=g.nursery)
         self.finish.remove = lambda guest, _: self.remove.remove(guest)
         self.launch.discard = self.remove.remove
+        self.launch.admit = g.claims.admit.start
         self.finish.start_again = self.revive.later
         self.signals = Signals(
             roster=g.roster, running=g.running, helper=g.helper, finish=self.finish, bus=g.bus
@@ -297,7 +273,10 @@ class Daemon:
     def __init__(self, config: Config) -> None:
         self._ground = Ground(config)
         self._files = Files(self._ground)
-        self._nets = Nets(self._ground)
+        self._nets = Nets(
+            layout=config.layout, db=self._ground.db, helper=self._ground.helper,
+            roster=self._ground.roster, nursery=self._ground.nursery, bus=self._ground.bus,
+        )  # fmt: skip
         self._life = Life(self._ground, self._files, self._nets)
         self._builds = Builds(self._ground, self._files, self._nets)
 
@@ -308,6 +287,7 @@ class Daemon:
         await ground.db.open()
         await ground.bus.open()
         await ground.roster.open()
+        await ground.claims.groups.open()
         await self._nets.networks.open()
         await self._life.adopt.adopt_all()
         await self._life.sweep.sweep()
@@ -327,7 +307,10 @@ class Daemon:
 
     def _nouns(self) -> tuple[Noun, ...]:
         g, files, life = self._ground, self._files, self._life
-        update = Update(roster=g.roster, running=g.running, engines=g.engines, bus=g.bus)
+        update = Update(
+            roster=g.roster, running=g.running, engines=g.engines, bus=g.bus,
+            admit=g.claims.admit,
+        )  # fmt: skip
         inspect = Inspect(layout=g.layout, running=g.running, images=files.images, plans=life.plans)
         return (
             GuestRoutes(
@@ -358,6 +341,7 @@ class Daemon:
                 pull=files.pull, push=files.push, look=Look(files.registries)
             ),
             VolumeRoutes(volumes=files.volumes),
+            g.claims.routes(),
             files.parts.routes(g.roster, files.volumes),
             ArchiveRoutes(
                 guests=g.roster,

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from wirt.engine.protocol import Size
-from wirt.errors import Invalid, NotFound
+from wirt.errors import Invalid, NotFound, Unsupported
 from wirt.governor.tree import MOST_SHARES, SHARES, UNLIMITED, Claim, Group, Member, Resource
 from wirt.model.group import GuestGroup, parent
 from wirt.model.guest import GuestSpec
@@ -15,6 +15,7 @@ from wirt.model.units import format_size
 
 DOCKERS_SHARES = 1024
 """Docker's normal CPU shares."""
+OOM_RANKS = range(1001)
 SizeOf = Callable[[GuestSpec], Size]
 """See :meth:`wirt.engine.protocol.Engine.size`."""
 ANY_SIZE = Size()
@@ -24,10 +25,11 @@ HOST = ""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lodger:
-    """A guest that runs or is to run, as far as claims go."""
+    """A guest that runs or is to run. ``also``: what it holds as well, while it is changed."""
 
     id: str
     spec: GuestSpec
+    also: GuestSpec | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,10 +46,12 @@ def asked(resources: Resources) -> dict[Resource, Asked]:
     r = resources
     return {
         Resource.CPU: Asked(
-            reservation=r.cpu_reservation, limit=r.cpu_millis, shares=shares_of(r.cpu_shares)
+            reservation=r.cpu_reservation,
+            limit=r.cpu_millis or None,
+            shares=shares_of(r.cpu_shares),
         ),
         Resource.MEMORY: Asked(
-            reservation=r.memory_reservation, limit=r.memory, shares=r.memory_shares
+            reservation=r.memory_reservation, limit=r.memory or None, shares=r.memory_shares
         ),
         Resource.DISK: Asked(
             reservation=r.io_reservation, limit=r.io_limit or None, shares=r.io_shares
@@ -110,6 +114,40 @@ def _claim(resource: Resource, wish: Asked, size: int | None) -> Claim:
     )
 
 
+def check_rank(rank: int) -> None:
+    """Raise Invalid for an OOM rank that is none."""
+    if rank not in OOM_RANKS:
+        raise Invalid(
+            f"an OOM rank of {rank} is out of range",
+            hint="write 0 (stopped first) to 1000 (stopped last); 500 is normal",
+            code="governor.out-of-range",
+        )
+
+
+def check_divided(
+    resources: Resources, *, divided: Collection[Resource], known: Collection[Resource]
+) -> None:
+    """Raise Unsupported for what nobody would see to: what is not done is not promised.
+
+    ``divided``: resources that are divided on this host. ``known``: those of which it is known how
+    much there is; of others nothing can be guaranteed or weighed, only limited.
+    """
+    for resource, wish in asked(resources).items():
+        name = {Resource.DISK: "disk", Resource.NET: "network"}.get(resource, resource.value)
+        if resource not in divided and (wish.reservation or wish.limit or wish.shares):
+            raise Unsupported(
+                f"this host cannot divide its {name} between guests",
+                hint=f"leave out the {name} flags",
+                code="governor.not-divided",
+            )
+        if resource not in known and (wish.reservation or wish.shares):
+            raise Unsupported(
+                f"nobody has said how fast this host's {name} is, so no part of it can be promised",
+                hint="give a limit only, or let the governor's policy say how much there is",
+                code="governor.capacity-unknown",
+            )
+
+
 def told(resource: Resource, amount: int) -> str:
     """An amount for people."""
     if resource is Resource.CPU:
@@ -131,21 +169,50 @@ def tree(guests: Iterable[Lodger], groups: Iterable[GuestGroup], size_of: SizeOf
     children: dict[str, list[Group | Member]] = {path: [] for path in (HOST, *known)}
     for guest in guests:
         require(guest.spec.group, known)
-        size = size_of(guest.spec)
-        member = Member(
-            name=guest.id, claims=claims_of(guest.spec.resources, size), minimum=size.floor
-        )
-        children[guest.spec.group].append(member)
+        children[guest.spec.group].append(_member(guest, size_of))
     for path in sorted(known, key=lambda one: one.count("/"), reverse=True):  # the deepest first
         group = known[path]
         above = parent(path)
         require(above, known)
         made = Group(
-            name=path, claims=claims_of(group.resources), expandable=group.expandable,
+            name=path, claims=_clamped(group.resources, ANY_SIZE), expandable=group.expandable,
             children=_sorted(children[path]),
         )  # fmt: skip
         children[above].append(made)
     return Group(name=HOST, children=_sorted(children[HOST]))
+
+
+def _member(guest: Lodger, size_of: SizeOf) -> Member:
+    sizes = [size_of(spec) for spec in (guest.spec, guest.also) if spec is not None]
+    claims = _clamped(guest.spec.resources, sizes[0])
+    if guest.also is not None:
+        other = _clamped(guest.also.resources, sizes[1])
+        claims = {resource: _larger(claim, other[resource]) for resource, claim in claims.items()}
+    return Member(name=guest.id, claims=claims, minimum=max(size.floor for size in sizes))
+
+
+def _larger(one: Claim, other: Claim) -> Claim:
+    return Claim(
+        reservation=max(one.reservation, other.reservation),
+        limit=max(one.limit, other.limit),
+        shares=one.shares,
+    )
+
+
+def _clamped(resources: Resources, size: Size) -> dict[Resource, Claim]:
+    """As :func:`claims_of`, but what was stored long ago and makes no sense now is cut down: one
+    strange guest must not be in the way of all others."""
+    found = {}
+    sizes = {Resource.MEMORY: size.memory, Resource.CPU: size.cpu_millis}
+    for resource, wish in asked(resources).items():
+        given = sizes.get(resource)
+        limit = min(max((wish.limit or UNLIMITED) if given is None else given, 0), UNLIMITED)
+        found[resource] = Claim(
+            reservation=min(max(wish.reservation or 0, 0), limit),
+            limit=limit,
+            shares=min(max(wish.shares or SHARES, 1), MOST_SHARES),
+        )
+    return found
 
 
 def _sorted(children: Iterable[Group | Member]) -> tuple[Group | Member, ...]:
@@ -155,8 +222,13 @@ def _sorted(children: Iterable[Group | Member]) -> tuple[Group | Member, ...]:
 def require(path: str, known: Mapping[str, GuestGroup]) -> None:
     """Raises NotFound unless there is such a group; the host itself always is."""
     if path and path not in known:
-        raise NotFound(
-            f"no such group: {path[:80]}",
-            hint=f"'wirt group create {path[:80]}' makes it, 'wirt group ls' lists all",
-            code="group.not-found",
-        )
+        raise no_such_group(path)
+
+
+def no_such_group(path: str) -> NotFound:
+    """The error for a group that is not there."""
+    return NotFound(
+        f"no such group: {path[:80]}",
+        hint="'wirt group ls' lists all groups, 'wirt group create' makes one",
+        code="group.not-found",
+    )

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from wirt.engine.protocol import Engine
 from wirt.errors import Conflict, Invalid
+from wirt.host.admit import Admit
 from wirt.host.events import Bus
 from wirt.host.fitting import check_is_for, check_runs_here
 from wirt.host.images import Images
@@ -40,6 +41,7 @@ class Create:
         networks: Networks,
         volumes: Volumes,
         bus: Bus,
+        admit: Admit,
     ) -> None:
         self._roster = roster
         self._engines = engines
@@ -47,6 +49,7 @@ class Create:
         self._networks = networks
         self._volumes = volumes
         self._bus = bus
+        self._admit = admit
 
     async def create(self, spec: GuestSpec, name: str | None) -> Guest:
         """Store a new guest and return it. Nothing stays behind when anything is wrong."""
@@ -60,6 +63,7 @@ class Create:
 
     async def _create(self, spec: GuestSpec, name: str, image: Image) -> Guest:
         warnings = self._engines[spec.isolation].check(spec)
+        self._admit.check(spec)
         check_runs_here(image, spec.isolation)
         process = check_process(spec, image)
         guest = Guest(
@@ -78,7 +82,8 @@ class Create:
             endpoints = await self._networks.endpoints_for(guest.id, guest.name, guest.spec)
             guest = replace(guest, endpoints=endpoints)
             fault("host.places")
-            await self._roster.add(guest)
+            async with self._admit.joining(spec.group):
+                await self._roster.add(guest)
             undo.push("row", lambda: self._roster.remove(guest.id))
             await self._images.get(image.id)  # collection may have asked for guests before this
             fault("host.added")

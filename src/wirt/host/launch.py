@@ -12,6 +12,7 @@ import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 from wirt.aio import shielded
 from wirt.engine.protocol import Engine, Plan
@@ -76,8 +77,16 @@ Discard = Callable[[Guest], Awaitable[None]]
 """Removes a guest that could not be started and was to vanish at its end."""
 
 
+class Admitting(Protocol):
+    """See :meth:`wirt.host.admit.Admit.start`."""
+
+    def __call__(
+        self, guest: Guest, *, again: bool
+    ) -> contextlib.AbstractAsyncContextManager[None]: ...
+
+
 class Launch:
-    """The ``start`` verb. ``discard`` is set by the wiring."""
+    """The ``start`` verb. ``discard`` and ``admit`` are set by the wiring."""
 
     def __init__(
         self,
@@ -98,19 +107,22 @@ class Launch:
         self._bus = bus
         self._waits = waits
         self.discard: Discard = _unset
+        self.admit: Admitting = _unset_too
 
     async def start(self, guest: Guest, *, again: bool = False) -> Guest:
         """Start a guest and return it as it runs.
 
         Raises Conflict (``guest.running``) when it runs already. When the process cannot be run the
-        error's ``facts["exit"]`` is 125, 126 or 127, as docker's. ``again``: a restart that nobody
-        asked for, so only of a guest whose status is still the one given.
+        error's ``facts["exit"]`` is 125, 126 or 127, as docker's. Raises Exhausted
+        (``governor.promise``) when what was asked for cannot be promised to it now. ``again``: a
+        restart that nobody asked for, so only of a guest whose status is still the one given.
         """
         async with self._roster.locks.hold(guest.id):
             before, guest = guest, self._roster.get(guest.id)
             _check_startable(guest, before if again else guest)
             try:
-                return await self._try(guest, again=again)
+                async with self.admit(guest, again=again):
+                    return await self._try(guest, again=again)
             except asyncio.CancelledError:
                 cut = Timeout(f"guest {guest.name!r} could not be started in time")
                 await shielded(self._failed(guest, cut, again=again))
@@ -235,6 +247,10 @@ def _known(error: Exception) -> WirtError:
 
 async def _unset(guest: Guest) -> None:
     raise AssertionError("Launch.discard is set by the wiring")
+
+
+def _unset_too(guest: Guest, *, again: bool) -> contextlib.AbstractAsyncContextManager[None]:
+    raise AssertionError("Launch.admit is set by the wiring")
 
 
 def boot_id() -> str:

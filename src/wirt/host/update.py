@@ -1,36 +1,62 @@
-"""Change a guest after it was created: limits, restart policy, name."""
+"""Change a guest after it was created: limits, group, restart policy, name."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from wirt.engine.protocol import Engine
 from wirt.errors import Conflict, Invalid
+from wirt.host.admit import Admit
 from wirt.host.create import check_restart
 from wirt.host.events import Bus
 from wirt.host.roster import Roster
 from wirt.host.running import Running
-from wirt.model.guest import Guest, GuestState, Isolation, RestartPolicy
+from wirt.model.guest import Guest, GuestClass, GuestSpec, GuestState, Isolation, RestartPolicy
 from wirt.model.names import check_name
 from wirt.model.resources import Resources, merge
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What shall change of a guest; None leaves a value as it is. ``group``: empty for none."""
+
+    resources: Resources = field(default_factory=Resources)
+    restart: RestartPolicy | None = None
+    group: str | None = None
+    guest_class: GuestClass | None = None
+    oom_rank: int | None = None
+
+    def applied(self, spec: GuestSpec) -> GuestSpec:
+        """The spec with what changes."""
+        changes = {
+            name: value
+            for name in ("restart", "group", "guest_class", "oom_rank")
+            if (value := getattr(self, name)) is not None
+        }
+        return replace(spec, resources=merge(spec.resources, self.resources), **changes)
 
 
 class Update:
     """The ``update`` and ``rename`` verbs."""
 
     def __init__(
-        self, *, roster: Roster, running: Running, engines: Mapping[Isolation, Engine], bus: Bus
+        self,
+        *,
+        roster: Roster,
+        running: Running,
+        engines: Mapping[Isolation, Engine],
+        bus: Bus,
+        admit: Admit,
     ) -> None:
         self._roster = roster
         self._running = running
         self._engines = engines
         self._bus = bus
+        self._admit = admit
 
-    async def update(
-        self, guest: Guest, resources: Resources, restart: RestartPolicy | None
-    ) -> tuple[str, ...]:
-        """Apply new limits (None leaves a value as it is) at once and for later starts.
+    async def update(self, guest: Guest, wish: Wish) -> tuple[str, ...]:
+        """Apply what is new at once and for later starts.
 
         Nothing is changed when any of it is impossible. Returns warnings.
         """
@@ -38,15 +64,15 @@ class Update:
             guest = self._roster.get(guest.id)
             if guest.status.state in {GuestState.REMOVING, GuestState.DEAD}:
                 raise Conflict(f"guest {guest.name!r} is being removed", code="guest.removing")
-            spec = replace(guest.spec, resources=merge(guest.spec.resources, resources))
-            if restart is not None:
-                spec = replace(spec, restart=restart)
-                check_restart(spec)
+            spec = wish.applied(guest.spec)
+            check_restart(spec)
             warnings = self._engines[spec.isolation].check(spec)
-            live = self._running.get(guest.id)
-            if live is not None and resources != Resources():
-                await live.handle.limit(resources)
-            await self._roster.save(replace(guest, spec=spec, warnings=warnings))
+            self._admit.check(spec)
+            async with self._admit.change(guest, spec):
+                live = self._running.get(guest.id)
+                if live is not None and wish.resources != Resources():
+                    await live.handle.limit(wish.resources)
+                await self._roster.save(replace(guest, spec=spec, warnings=warnings))
         self._bus.publish("guest", "update", guest.id, name=guest.name, image=guest.spec.image)
         return tuple(warning for warning in warnings if warning not in guest.warnings)
 

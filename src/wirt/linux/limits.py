@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from wirt.errors import Conflict, Invalid, NotFound, Unsupported
@@ -13,7 +14,8 @@ PERIOD = 100_000
 
 
 def write(cgroups: Cgroups, path: str, resources: Resources) -> None:
-    """Write the limits that are not None into group ``path``, which must exist.
+    """Write the limits that are not None into group ``path``, which must exist. When one of them is
+    refused those before it are taken back.
 
     Raises :class:`~wirt.errors.NotFound` when the group is gone, Unsupported when the host lacks
     a controller, Conflict when the kernel refuses since more is in use already, Invalid for CPUs
@@ -24,20 +26,34 @@ def write(cgroups: Cgroups, path: str, resources: Resources) -> None:
     writes = (
         _v2(cgroups, path, resources) if cgroups.mode is Mode.V2 else _v1(cgroups, path, resources)
     )
-    for controller, name, value in writes:
-        directory = cgroups.directory(controller, path)
-        if directory is None:
-            raise _no_controller(controller)
-        try:
-            write_file(directory / name, value)
-        except FileNotFoundError:
-            if "memsw" in name or "swap" in name:
-                continue  # a kernel without swap accounting; the engine has warned
-            if directory.is_dir():  # version 2 makes the files with the controller
-                raise _no_controller(controller) from None
-            raise
-        except OSError as error:
-            raise _refused(error, directory / name, value) from error
+    done: list[tuple[Path, str]] = []
+    try:
+        for controller, name, value in writes:
+            directory = cgroups.directory(controller, path)
+            if directory is None:
+                raise _no_controller(controller)
+            _write(directory / name, value, controller, done)
+    except BaseException:
+        for file, before in reversed(done):
+            with contextlib.suppress(OSError):  # the group itself may be gone
+                write_file(file, before or "\n")
+        raise
+
+
+def _write(file: Path, value: str, controller: str, done: list[tuple[Path, str]]) -> None:
+    """Write one limit and remember what was there."""
+    try:
+        before = read_file(file).strip()
+        write_file(file, value)
+    except FileNotFoundError:
+        if "memsw" in file.name or "swap" in file.name:
+            return  # a kernel without swap accounting; the engine has warned
+        if file.parent.is_dir():  # version 2 makes the files with the controller
+            raise _no_controller(controller) from None
+        raise
+    except OSError as error:
+        raise _refused(error, file, value) from error
+    done.append((file, before))
 
 
 def weight(shares: int) -> int:

@@ -10,8 +10,8 @@ class Event:
     """One thing that has happened, in docker's vocabulary.
 
     ``sequence``: grows by one, never reused. ``time``: Unix nanoseconds. ``type``: ``guest``,
-    ``image``, ``network``, ``volume``, ``daemon``. ``action``: ``create``, ``start``, ``die``,
-    ``oom``, ``health_status: healthy``... ``subject``: the id or name it happened to.
+    ``image``, ``network``, ``volume``, ``group``, ``daemon``. ``action``: ``create``, ``start``,
+    ``die``, ``oom``, ``health_status: healthy``... ``subject``: the id or name it happened to.
     ``attributes``: names and figures such as ``name``, ``image``, ``exitCode``.
     """
 

@@ -1,6 +1,7 @@
 """Numbers people write with units ("512m", "1.5"), parsed once, here.
 
-Sizes become bytes, CPUs become millicores, durations become nanoseconds; all are plain ``int``.
+Sizes become bytes, CPUs millicores, rates bits a second, durations nanoseconds, each a plain
+``int``.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ import re
 from wirt.errors import Invalid
 
 _SIZE = re.compile(r"(\d{1,18})(?:\.(\d{1,6}))?\s*([kmgtp]?)i?b?", re.IGNORECASE | re.ASCII)
+_RATE = re.compile(
+    r"(\d{1,18})(?:\.(\d{1,6}))?\s*([kmgtp]?)(?:bit|bps|bit/s)?", re.IGNORECASE | re.ASCII
+)
 _POWER = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 _MAX_SIZE = 2**62
 _CPUS = re.compile(r"(\d{1,6})(?:\.(\d{1,9}))?", re.ASCII)
@@ -50,16 +54,34 @@ def format_size(size: int) -> str:
     raise AssertionError
 
 
-def parse_cpus(text: str) -> int:
-    """Millicores of ``"1.5"``; at least 1, at most 999,999,999. Raises :class:`Invalid`."""
+def parse_cpus(text: str, *, least: int = 1) -> int:
+    """Millicores of ``"1.5"``; at least ``least``, at most 999,999,999. Raises :class:`Invalid`."""
     match = _CPUS.fullmatch(text.strip())
     if match is None:
         raise Invalid(f"invalid number of CPUs {text!r}", hint="write a decimal number, as 1.5")
     whole, fraction = match.groups()
     millicores = int(whole) * 1000 + int(((fraction or "") + "000")[:3])
-    if millicores == 0:
+    if millicores < least:
         raise Invalid(f"{text!r} CPUs are none", hint="the smallest share is 0.001")
     return millicores
+
+
+def parse_rate(text: str) -> int:
+    """Bits a second of ``"50m"``, ``"1.5gbit"``, ``"64000"``; units are powers of 1000.
+
+    Raises :class:`Invalid` for anything else, also above 4 Ebit/s.
+    """
+    match = _RATE.fullmatch(text.strip())
+    if match is None:
+        raise Invalid(f"invalid rate {text!r}", hint="write bits a second with k, m or g, as 50m")
+    whole, fraction, unit = match.groups()
+    scale: int = 1000 ** _POWER[unit.lower()]
+    rate = int(whole) * scale
+    if fraction:
+        rate += int(fraction) * scale // 10 ** len(fraction)
+    if rate > _MAX_SIZE:
+        raise Invalid(f"rate {text!r} is too large", hint="the largest is 4 Ebit/s")
+    return rate
 
 
 def parse_duration(text: str) -> int:

@@ -18,8 +18,8 @@ from wirt.host.filters import GuestFilter
 from wirt.host.inspect import Inspect, Inspection
 from wirt.host.remove import Remove
 from wirt.host.roster import Roster
-from wirt.host.update import Update
-from wirt.model.guest import GuestSpec, RestartPolicy
+from wirt.host.update import Update, Wish
+from wirt.model.guest import GuestClass, GuestSpec, RestartPolicy
 from wirt.model.network import PortMap
 from wirt.model.resources import Resources
 
@@ -40,6 +40,9 @@ class UpdateBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     resources: Resources = Resources()
     restart: RestartPolicy | None = None
+    group: str | None = None
+    guest_class: GuestClass | None = None
+    oom_rank: int | None = None
 
 
 class Warned(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,11 +118,18 @@ class GuestRoutes:
         await shielded(work, deadline=DEADLINE)
         return web.Response(status=204)
 
-    @operation("Change limits and restart policy", body=UpdateBody, answer=Warned)
+    @operation("Change limits, group and restart policy", body=UpdateBody, answer=Warned)
     async def update(self, request: web.Request) -> web.StreamResponse:
         guest = self._roster.find(request.match_info["guest"])
         body = await read(request, UpdateBody)
-        work = self._update.update(guest, body.resources, body.restart)
+        wish = Wish(
+            resources=body.resources,
+            restart=body.restart,
+            group=body.group,
+            guest_class=body.guest_class,
+            oom_rank=body.oom_rank,
+        )
+        work = self._update.update(guest, wish)
         return answer(Warned(warnings=await shielded(work, deadline=DEADLINE)))
 
     @operation("Rename a guest", query=("name",), status=204)

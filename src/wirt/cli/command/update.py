@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from wirt.cli.claimflags import OF_GUESTS
 from wirt.cli.each import each
 from wirt.cli.flags import Call, Command, misuse
 from wirt.cli.guestflags import GUEST_FLAGS
@@ -9,17 +10,23 @@ from wirt.cli.output import warn
 from wirt.cli.spec import resources, restart
 from wirt.client.wire import quote
 
-CHANGEABLE = (
-    "cpu-shares", "cpus", "cpuset-cpus", "memory", "memory-reservation", "memory-swap",
+CHANGEABLE = frozenset({
+    *(flag.name for flag in OF_GUESTS), "cpus", "cpuset-cpus", "memory", "memory-swap",
     "pids-limit", "restart",
-)  # fmt: skip
+})  # fmt: skip
 
 
 def run(call: Call) -> int:
-    """Change limits and restart policy of guests, running or not."""
+    """Change limits, group and restart policy of guests, running or not."""
     body: dict[str, object] = {"resources": resources(call)}
     if call.given("restart"):
         body["restart"] = restart(call.text("restart"), removes=False) or {"name": "no"}
+    if call.given("group"):
+        body["group"] = call.text("group")
+    if call.given("class"):
+        body["guest_class"] = call.text("class")
+    if call.given("oom-rank"):
+        body["oom_rank"] = call.number("oom-rank")
     if body == {"resources": {}}:
         raise misuse("nothing to change", hint="see 'wirt update --help' for what can be changed")
 
@@ -33,7 +40,7 @@ def run(call: Call) -> int:
 
 COMMAND = Command(
     "update",
-    summary="Change limits and restart policy of guests",
+    summary="Change limits, group and restart policy of guests",
     arguments="GUEST [GUEST...]",
     takes=(1, None),
     flags=tuple(flag for flag in GUEST_FLAGS if flag.name in CHANGEABLE),

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from wirt.client.aio.builds import Builds
+from wirt.client.aio.groups import Groups
 from wirt.client.aio.guests import Execs, Guests
 from wirt.client.aio.things import Files, Images, Networks, System, Volumes
 from wirt.client.aio.transport import Transport
@@ -28,6 +29,7 @@ class Client:
         self._transport = Transport(socket)
         self.guests = Guests(self._transport)
         self.execs = Execs(self._transport)
+        self.groups = Groups(self._transport)
         self.images = Images(self._transport)
         self.builds = Builds(self._transport)
         self.networks = Networks(self._transport)

@@ -25,7 +25,7 @@ from wirt.client.aio.stream import Stream
 from wirt.client.aio.transport import Query, Transport
 from wirt.client.wire import quote
 from wirt.errors import WirtError
-from wirt.model.guest import ExecSpec, GuestSpec, Isolation, RestartPolicy
+from wirt.model.guest import ExecSpec, GuestClass, GuestSpec, Isolation, RestartPolicy
 from wirt.model.network import PortMap
 from wirt.model.resources import Resources
 
@@ -82,12 +82,24 @@ class Guests:
         await self._transport.do("DELETE", _at(guest), query=query)
 
     async def update(
-        self, guest: str, *, resources: Resources, restart: RestartPolicy | None = None
+        self,
+        guest: str,
+        *,
+        resources: Resources | None = None,
+        restart: RestartPolicy | None = None,
+        group: str | None = None,
+        guest_class: GuestClass | None = None,
+        oom_rank: int | None = None,
     ) -> tuple[str, ...]:
-        """Change limits, running or not; the answer are warnings."""
-        body: dict[str, Any] = {"resources": resources}
-        if restart is not None:
-            body["restart"] = restart
+        """Change what is not None, running or not; the answer are warnings."""
+        wish = {
+            "resources": resources,
+            "restart": restart,
+            "group": group,
+            "guest_class": guest_class,
+            "oom_rank": oom_rank,
+        }
+        body = {name: value for name, value in wish.items() if value is not None}
         done = await self._transport.call("POST", _at(guest, "/update"), Warned, body=body)
         return done.warnings
 

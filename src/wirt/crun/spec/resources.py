@@ -38,22 +38,6 @@ def check_resources(wish: Resources, facts: HostFacts) -> None:
             hint="write -1 (unlimited) or a number up to 4194304",
         )
     _check_controllers(wish, facts)
-    _check_traffic(wish)
-
-
-def _check_traffic(wish: Resources) -> None:
-    """Disks and networks are not divided yet, and what is not done is not promised."""
-    wishes = {
-        "disk": (wish.io_reservation, wish.io_limit, wish.io_shares),
-        "network": (wish.net_reservation, wish.net_limit, wish.net_shares),
-    }
-    for what, numbers in wishes.items():
-        if any(numbers):
-            raise Unsupported(
-                f"this host cannot divide its {what} between guests",
-                hint="leave out the --io and --net flags",
-                code="governor.unsupported",
-            )
 
 
 def _check_cpu(wish: Resources, facts: HostFacts) -> None:

@@ -1,0 +1,37 @@
+"""What of the daemon is about promises to guests and groups, made in order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from wirt.api.native.groups import GroupRoutes
+from wirt.engine.protocol import Engine
+from wirt.host.admit import Admit
+from wirt.host.capacity import WholeHost
+from wirt.host.events import Bus
+from wirt.host.grouping import Grouping
+from wirt.host.groups import Groups
+from wirt.host.ledger import Ledger
+from wirt.host.roster import Roster
+from wirt.linux.features import read_facts
+from wirt.model.guest import Isolation
+from wirt.state.db import Database
+from wirt.state.groups import GroupTable
+
+
+class ClaimParts:
+    """Groups, and the one who admits."""
+
+    def __init__(
+        self, *, db: Database, roster: Roster, engines: Mapping[Isolation, Engine], bus: Bus
+    ) -> None:
+        self.groups = Groups(GroupTable(db))
+        self.admit = Admit(
+            roster=roster, groups=self.groups, engines=engines, capacity=WholeHost(read_facts())
+        )
+        self._grouping = Grouping(groups=self.groups, admit=self.admit, bus=bus)
+        self._ledger = Ledger(roster=roster, groups=self.groups, admit=self.admit)
+
+    def routes(self) -> GroupRoutes:
+        """The noun of the API."""
+        return GroupRoutes(grouping=self._grouping, ledger=self._ledger)

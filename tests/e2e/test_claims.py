@@ -1,0 +1,217 @@
+"""Reservations, limits, shares and groups through the command line, on the real host."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+import instance as local
+from e2e.test_bad_input import Client
+from e2e.test_life import eventually, inspect, state
+from live import Live
+from wirt.linux.cgroup import Cgroups
+
+CPUS = os.cpu_count() or 1
+RESERVE = max(0.1, CPUS / 20)
+"""CPUs that the host keeps."""
+
+
+@contextlib.contextmanager
+def guests(live: Live, *names: str) -> Iterator[None]:
+    """Whatever becomes of these guests, none is left."""
+    try:
+        yield
+    finally:
+        for name in names:
+            live.wirt("rm", "-f", name, code=None)
+
+
+@contextlib.contextmanager
+def groups(live: Live, *paths: str) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        for path in sorted(paths, reverse=True):
+            live.wirt("group", "rm", path, code=None)
+
+
+def spec(live: Live, name: str) -> dict[str, Any]:
+    found = inspect(live, name)["spec"]
+    assert isinstance(found, dict)
+    return found
+
+
+def limits(live: Live, name: str) -> dict[str, str]:
+    """What the kernel has of a running guest's limits."""
+    group = f"/{live.instance.name}/{inspect(live, name)['id']}"
+    found = {}
+    for controller in ("cpu", "memory", "pids"):
+        directory = Cgroups.detect().directory(controller, group)
+        assert directory is not None
+        for file in (
+            "cpu.cfs_quota_us", "cpu.shares", "cpu.max", "cpu.weight", "memory.limit_in_bytes",
+            "memory.soft_limit_in_bytes", "memory.max", "memory.low", "pids.max",
+        ):  # fmt: skip
+            if (directory / file).exists():
+                found[file] = (directory / file).read_text()
+    return found
+
+
+def test_what_is_asked_for_is_shown_and_can_be_changed(shared_instance: Live) -> None:
+    live = shared_instance
+    with groups(live, "sales", "sales/web"), guests(live, "c1"):
+        live.wirt(
+            "group", "create", "--cpu-reservation", "0.5", "--memory-reservation", "512m", "sales"
+        )
+        live.wirt("group", "create", "--expandable", "sales/web")
+        live.wirt(
+            "run", "-d", "--name", "c1", "--cpu-reservation", "0.5", "--cpus", "1",
+            "--cpu-shares", "2000", "--memory-reservation", "64m", "-m", "256m",
+            "--memory-shares", "50", "--group", "sales/web", "--class", "interactive",
+            "--oom-rank", "900", "busybox", "sleep", "1000",
+        )  # fmt: skip
+        made = spec(live, "c1")
+        assert {name: n for name, n in made["resources"].items() if n is not None} == {
+            "cpu_reservation": 500, "cpu_millis": 1000, "cpu_shares": 2000,
+            "memory_reservation": 64 << 20, "memory": 256 << 20, "memory_shares": 50,
+        }  # fmt: skip
+        assert (made["group"], made["guest_class"]) == ("sales/web", "interactive")
+        assert made["oom_rank"] == 900
+        tree = live.wirt("group", "tree").stdout
+        assert "└─ sales/  cpu 0.5/0.5  memory 64MiB/512MiB" in tree
+        assert "└─ c1  cpu 0.5  memory 64MiB" in tree
+        before = limits(live, "c1")
+        for words, code in (
+            (("--memory-reservation", "300m"), 2),
+            (("--memory-reservation", "256m", "--cpus", "0.3"), 2),
+            (("--cpu-reservation", "1e30"), 2),
+            (("--group", "nosuch", "--cpus", "0.7"), 3),
+            (("--net-limit", "5m", "--cpus", "0.7"), 7),
+            (("--io-limit", "5m", "-m", "200m"), 7),
+            (("--oom-rank", "1001", "-m", "200m"), 2),
+            (("--memory-shares", "0", "-m", "200m"), 2),
+        ):
+            refused = live.wirt("update", *words, "c1", code=code).stderr
+            assert refused.startswith("wirt: ")
+            assert "hint: " in refused
+            assert spec(live, "c1") == made
+            assert limits(live, "c1") == before
+        live.wirt("update", "--cpus", "0.7", "--group", "", "--class", "batch",
+                  "--cpu-reservation", "0", "c1")  # fmt: skip
+        changed = spec(live, "c1")
+        assert (changed["group"], changed["guest_class"]) == ("", "batch")
+        assert changed["resources"]["cpu_reservation"] == 0
+        assert limits(live, "c1") != before
+        live.wirt("group", "rm", "sales/web", "sales")
+
+
+def test_a_promise_that_cannot_be_kept_is_refused(shared_instance: Live) -> None:
+    live = shared_instance
+    most, half = CPUS - RESERVE, (CPUS - RESERVE) / 2 + 0.1
+    with guests(live, "big", "a", "b", "free"):
+        refused = live.wirt(
+            "run", "--name", "big", "--cpu-reservation", str(most + 0.1), "busybox", code=125
+        )
+        assert f"needs {most + 0.1:g} CPUs guaranteed, {most:g} CPUs are unreserved" in (
+            refused.stderr
+        )
+        assert state(live, "big") == "created"
+        assert "unreserved" in live.wirt("start", "big", code=6).stderr
+        for name in ("a", "b"):
+            live.wirt("create", "--name", name, "--cpu-reservation", f"{half:.3f}", "busybox",
+                      "sleep", "1000")  # fmt: skip
+        with ThreadPoolExecutor() as pool:
+            done = list(pool.map(lambda name: live.wirt("start", name, code=None), ("a", "b")))
+        assert sorted(one.returncode for one in done) == [0, 6]
+        winner, loser = ("a", "b") if done[0].returncode == 0 else ("b", "a")
+        told = "".join(one.stderr for one in done)
+        assert f"guest {winner!r} has the most to release" in told
+        live.wirt("run", "-d", "--name", "free", "busybox", "sleep", "1000")
+        live.wirt("update", "--cpu-reservation", f"{half:.3f}", "free", code=6)
+        live.wirt("update", "--cpu-reservation", "0.1", winner)
+        live.wirt("start", loser)
+        live.wirt("restart", "-t", "0", loser)
+
+
+def test_groups_are_of_any_depth_and_go_only_when_empty(shared_instance: Live) -> None:
+    live = shared_instance
+    paths = ["t", "t/d", "t/d/x", "t/d/x/y"]
+    with groups(live, *paths), guests(live, "deep"):
+        assert "no such group" in live.wirt("group", "create", "t/d", code=3).stderr
+        for path in paths:
+            assert live.wirt("group", "create", path).stdout == f"{path}\n"
+        assert "exists already" in live.wirt("group", "create", "t", code=4).stderr
+        live.wirt("group", "set", "--cpu-reservation", "0.5", "t")
+        assert "needs 0.2 CPUs" in live.wirt(
+            "run", "--name", "deep", "--cpu-reservation", "0.2", "--group", "t/d/x/y", "busybox",
+            "true", code=125,
+        ).stderr  # fmt: skip
+        for path in paths[1:]:
+            live.wirt("group", "set", "--expandable", path)
+        live.wirt("start", "deep")
+        assert "is not empty: deep" in live.wirt("group", "rm", "t/d/x/y", code=4).stderr
+        assert "is not empty: t/d" in live.wirt("group", "rm", "t", code=4).stderr
+        listed = live.wirt("group", "ls", "--format", "{{.Path}} {{.Expandable}} {{.Guests}}")
+        assert "t/d/x/y true deep" in listed.stdout
+        live.wirt("rm", "-f", "deep")
+        for path in reversed(paths):
+            live.wirt("group", "rm", path)
+        assert live.wirt("group", "ls", "-q").stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("--cpu-reservation", "2", "--cpus", "1"), 2),
+        (("--memory-reservation", "-5m"), 2),
+        (("--memory-reservation", "NaN"), 2),
+        (("--memory-reservation", "5 bananas"), 2),
+        (("--net-reservation", "1m"), 7),
+        (("--io-shares", "5"), 7),
+        (("--cpu-reservation", "100000"), 6),
+        (("--memory-reservation", "100p"), 6),
+    ],
+)
+def test_groups_take_no_nonsense(shared_instance: Live, words: tuple[str, ...], code: int) -> None:
+    live = shared_instance
+    with groups(live, "odd"):
+        refused = live.wirt("group", "create", *words, "odd", code=code).stderr
+        assert "hint: " in refused
+        assert live.wirt("group", "ls", "-q").stdout == ""
+        for path in ("../etc", "a b", "", "x" * 65):
+            live.wirt("group", "create", path, code=2)
+
+
+def test_a_new_daemon_knows_the_groups_and_takes_over_the_guests(shared_instance: Live) -> None:
+    live = shared_instance
+    with groups(live, "kept"), guests(live, "k"):
+        live.wirt("group", "create", "--cpu-reservation", "0.4", "kept")
+        live.wirt("run", "-d", "--name", "k", "--group", "kept", "--cpu-reservation", "0.4",
+                  "busybox", "sleep", "1000")  # fmt: skip
+        before = inspect(live, "k")["status"]
+        live.kill(local.DAEMON)
+        eventually(lambda: live.wirt("ps", code=None).returncode == 0)
+        assert inspect(live, "k")["status"] == before
+        assert "kept/  cpu 0.4/0.4" in live.wirt("group", "tree").stdout
+        assert (
+            "0.4 CPUs would be promised in group 'kept', which has 0.1 CPUs"
+            in live.wirt("group", "set", "--cpu-reservation", "0.1", "kept", code=6).stderr
+        )
+
+
+def test_the_api_refuses_numbers_that_are_none(shared_instance: Live) -> None:
+    live = shared_instance
+    for value in ("1e30", "-1", "NaN", "1.5", '"much"', "18446744073709551616"):
+        for field in ("cpu_reservation", "net_limit", "memory_shares"):
+            body = f'{{"path": "odd", "resources": {{"{field}": {value}}}}}'
+            with contextlib.closing(Client(live)) as client:
+                client.request("POST", "/v1/groups", body)
+                answer = client.getresponse()
+                told = answer.read()
+            assert answer.status == 400, (field, value, told)
+    assert live.wirt("group", "ls", "-q").stdout == ""
