@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from filebench import Bench, Entry, file, pieces, tar
 from wirt.errors import NotFound
@@ -20,6 +20,7 @@ from wirt.host.build.fetch import Fetch
 from wirt.host.build.finish import Finish, Result
 from wirt.host.build.kept import KeptFetches
 from wirt.host.build.output import Outputs
+from wirt.host.build.remote_cache import RemoteCache
 from wirt.host.build.repositories import Repositories
 from wirt.host.build.roots import BuildRoots
 from wirt.host.build.visitors import Agents
@@ -119,6 +120,7 @@ class Builder:
             runner=runner,
             agents=Agents(),
             wallets=Wallets(),
+            remote=cast(RemoteCache, None),
             fetch=Fetch(pipes=bench.pipes, store=bench.store, registries=registries, kept=kept),
             repositories=Repositories(
                 pipes=bench.pipes, store=bench.store, uploads=bench.layout.uploads, kept=kept

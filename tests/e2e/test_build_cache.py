@@ -91,7 +91,7 @@ def travels(live: Live, context: Path, served: Registry) -> None:
     assert json.loads(live.wirt("inspect", "made:1").stdout)[0]["id"] == json.loads(made)[0]["id"]
     assert live.wirt("run", "--rm", "made:1", "cat", "/who").stdout == "tool\n"
     (context / "Dockerfile").write_text(DOCKERFILE.replace("> /runs", "> /runs # again"))
-    build(live, context)
+    build(live, context, "--cache-from", f"type=registry,ref={name}")
     runs = live.wirt("run", "--rm", "made:1", "cat", "/runs").stdout
     assert int(runs) == 2, "the cache mount did not come along"
     (context / "Dockerfile").write_text(DOCKERFILE)
@@ -146,6 +146,14 @@ def test_min_what_is_missing_and_what_is_no_cache(
         forget(live)
         told = build(live, context, "--cache-from", name)
         assert cached(told) == 4, told  # two FROM, COPY by its files, RUN
+        forget(live)
+        for layer in raw["layers"][1:]:
+            digits = layer["digest"].partition(":")[2]
+            blobs = tmp_path / "registry/data/docker/registry/v2/blobs/sha256"
+            (blobs / digits[:2] / digits / "data").unlink()
+        told = build(live, context, "--cache-from", name)
+        assert cached(told) == 2, told  # what the registry has lost is made here
+        assert f"taking results from {name}" in told
         live.wirt("tag", "busybox", f"{served.host}/team/box:1")
         live.wirt("push", "-q", f"{served.host}/team/box:1")
         live.wirt("rmi", f"{served.host}/team/box:1")

@@ -68,29 +68,13 @@ class Place:
         return misuse(f"invalid --{self._flag} {self._text!r}", hint=hint)
 
 
-def take(daemon: Daemon, place: Place, *, quiet: bool) -> None:
-    """Import; a place that has nothing yet is no error."""
-    if place.kind == "registry":
-        _pull(daemon, place.name, quiet=quiet)
-        return
+def take(daemon: Daemon, place: Place) -> None:
+    """Import from a folder; one that has nothing yet is no error."""
     path = f"{place.name}/{NAME}"
     if not _is_there(path):
         warn(f"there is no build cache in {path}")
         return
     daemon.upload("POST", "/v1/build/cache", parts(path), kind="application/x-tar").read()
-
-
-def _pull(daemon: Daemon, reference: str, *, quiet: bool) -> None:
-    from wirt.cli.pulling import ask, registry_of, shown, with_credentials
-
-    body = with_credentials(registry_of(reference), {"reference": reference})
-    try:
-        for _ in shown(ask(daemon, "/v1/build/cache/pull", body), quiet=quiet):
-            pass
-    except Exception as error:
-        if getattr(error, "code", "") not in {"registry.not-found", "build.cache-none"}:
-            raise
-        warn(f"there is no build cache at {reference}: {error}")
 
 
 def _is_there(path: str) -> bool:

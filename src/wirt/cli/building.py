@@ -43,8 +43,11 @@ def build(call: Call) -> int:
         from wirt.cli import buildcache
 
         targets = [buildcache.Place(text, "cache-to") for text in call.many("cache-to")]
-        for source in [buildcache.Place(text, "cache-from") for text in call.many("cache-from")]:
-            buildcache.take(call.daemon, source, quiet=quiet)
+        sources = [buildcache.Place(text, "cache-from") for text in call.many("cache-from")]
+        wish["cache_from"] = [one.name for one in sources if one.kind == "registry"]
+        for source in sources:
+            if source.kind == "local":
+                buildcache.take(call.daemon, source)
     if call.many("ssh"):
         from wirt.cli.buildssh import agents, known_hosts, serve
 

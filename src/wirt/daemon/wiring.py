@@ -191,7 +191,7 @@ class Builds:
         works = Works(
             pipes=files.pipes, store=files.store, layers=files.layers, helper=ground.helper,
             cache=files.build_cache, runner=self.steps, agents=self.agents,
-            wallets=self.wallets,
+            wallets=self.wallets, remote=self.remote_cache,
             fetch=Fetch(
                 pipes=files.pipes, store=files.store, registries=files.registries, kept=kept
             ),

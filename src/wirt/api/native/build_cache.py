@@ -1,4 +1,4 @@
-"""``/v1/build/cache``: the build cache as an archive or at a registry, out and in."""
+"""``/v1/build/cache``: the build cache as an archive, out and in, and out to a registry."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from wirt.api.http import body
 from wirt.api.http.operation import operation
 from wirt.api.http.told import Tell, told
 from wirt.host.build.exchange import Exchange
-from wirt.host.build.remote_cache import CacheSource, CacheTarget, RemoteCache
+from wirt.host.build.remote_cache import CacheTarget, RemoteCache
 from wirt.host.pipe import CHUNK
 
 
@@ -43,7 +43,6 @@ class BuildCacheRoutes:
         return [
             web.post("/v1/build/cache", self.take),
             web.post("/v1/build/cache/export", self.export),
-            web.post("/v1/build/cache/pull", self.pull),
             web.post("/v1/build/cache/push", self.push),
         ]
 
@@ -66,19 +65,6 @@ class BuildCacheRoutes:
                 await response.write(chunk)
         await response.write_eof()
         return response
-
-    @operation("Import the build cache from a registry", body=CacheSource, answer=dict[str, Any],
-               lines=True)  # fmt: skip
-    async def pull(self, request: web.Request) -> web.StreamResponse:
-        """Tells progress, one object a line; the last one has the numbers of ``results`` and
-        ``mounts``."""
-        wish = await body.read(request, CacheSource)
-
-        async def work(tell: Tell) -> None:
-            results, mounts = await self._remote.take(wish, tell)
-            await tell({"results": results, "mounts": mounts})
-
-        return await told(request, work)
 
     @operation("Export results of builds and cache mounts to a registry", body=CacheTarget,
                answer=dict[str, Any], lines=True)  # fmt: skip

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 from wirt.aio import Team, shielded
 from wirt.errors import Invalid, NotFound, Unsupported, primary
@@ -13,6 +14,7 @@ from wirt.host.build.bases import Bases
 from wirt.host.build.checks import Checked, Checks
 from wirt.host.build.finish import Finish, Result
 from wirt.host.build.holding import Holding, holding
+from wirt.host.build.imports import Imports
 from wirt.host.build.job import BaseImage, Job
 from wirt.host.build.output import Outputs, check_kind
 from wirt.host.build.progress import Progress, Tell
@@ -223,9 +225,12 @@ class Build:
             graph, bases = await self._plan(asked, held, wallet, progress)
             self._check(asked, graph, bases)
             await self._checks.before_build(asked.question, asked.wish, asked.known, progress)
-            solved = await self._solve(asked, graph, bases, held, progress)
+            imports = Imports(self._works.remote, progress)
+            await imports.open(asked.wish.cache_from, wallet)
+            solve = partial(self._solve, asked, graph, bases, held, imports, progress)
+            solved = await solve()
             if asked.wish.verify:
-                again = await self._solve(asked, graph, bases, held, progress, cached=False)
+                again = await solve(cached=False)
                 vertex = progress.vertex("comparing two builds of the same input")
                 await vertex.begin()
                 check_same(solved.root, again.root)
@@ -318,6 +323,7 @@ class Build:
         graph: Graph,
         bases: Mapping[ImageRef, BaseImage],
         held: Holding,
+        imports: Imports,
         progress: Progress,
         *,
         cached: bool = True,
@@ -336,6 +342,7 @@ class Build:
             progress=progress,
             holding=held,
             agents=self._works.agents,
+            imports=imports,
             cached=cached,
         )
         solver = Solver(works=self._works, job=job, epoch=asked.epoch)

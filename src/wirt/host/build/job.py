@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from wirt.errors import Invalid, NotFound, WirtError
 from wirt.host.build.holding import Holding
+from wirt.host.build.imports import Imports
 from wirt.host.build.progress import Progress
 from wirt.host.build.sources import Sources
 from wirt.host.build.visitors import Agents
@@ -41,6 +42,7 @@ class Job:
     progress: Progress
     holding: Holding
     agents: Agents
+    imports: Imports
     cached: bool = True
 
     def may_use_cache(self, stage: str) -> bool:

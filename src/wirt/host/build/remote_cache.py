@@ -2,24 +2,31 @@
 
 Its first layer is the list of what it holds; the layers of results are ordinary ones, so that a
 registry has them once, together with those of the image; cache mounts are archives of their own.
-Nothing of it is believed: a layer must have the digest and size that the list says, and what the
-list does not name is not fetched.
+Nothing of it is believed: a layer must have the digest and size that the list says. What no build
+can use is not fetched.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import hashlib
+import io
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
 
 import msgspec
 
-from wirt.aio import Team
-from wirt.errors import Invalid, primary
+from wirt.errors import Invalid
 from wirt.host.bars import Bar
-from wirt.host.build.stock import EDITION, MAX_CONTENTS, Contents, Stock, damaged, read_contents
-from wirt.host.build.works import GZIP
+from wirt.host.build.stock import (
+    EDITION,
+    GZIP,
+    MAX_CONTENTS,
+    Contents,
+    Stock,
+    damaged,
+    read_contents,
+)
 from wirt.host.download import Downloads
 from wirt.host.layers import Layers, Tell
 from wirt.host.pipe import CHUNK, Pipes
@@ -27,7 +34,7 @@ from wirt.host.push import Freight, Push
 from wirt.host.registries import Registries
 from wirt.image import catalog, manifest
 from wirt.image.manifest import MAX_PARTS, OCI_MANIFEST, Descriptor, Manifest
-from wirt.image.remote.auth import ANONYMOUS, Credentials
+from wirt.image.remote.auth import ANONYMOUS, Credentials, Late
 from wirt.image.remote.source import Source
 from wirt.image.store import BlobStore, Lease, Upload
 from wirt.model.image import Digest, Reference
@@ -39,14 +46,20 @@ ARTIFACT = "application/vnd.wirt.build-cache.v1"
 LIST = "application/vnd.wirt.build-cache.list.v1+json+gzip"
 MOUNT = "application/vnd.wirt.build-cache.mount.v1.tar+gzip"
 EMPTY = "application/vnd.oci.empty.v1+json"
+MAX_LIST = 16 * 1024**2
+"""Bytes of the list as it comes, compressed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CacheSource:
-    """Where to import from. ``credentials``: for this one registry."""
+class Listed:
+    """A cache whose list was read. ``steps``: results by key; ``layers``: by blob, ``mounts``: by
+    id, where their bytes are."""
 
-    reference: str
-    credentials: Credentials = field(default=ANONYMOUS, repr=False)
+    name: str
+    source: Source
+    steps: Mapping[str, CachedStep]
+    layers: Mapping[str, Descriptor]
+    mounts: Mapping[str, Descriptor]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,7 +131,7 @@ class RemoteCache:
             *_results(steps),
             *(self._deflate(_content(upload), MOUNT, lease) for _, upload in mounts),
         ]
-        if len(layers) > MAX_PARTS:
+        if len(layers) > MAX_PARTS or layers[0].size > MAX_LIST:
             raise Invalid(
                 f"the build cache has {len(layers)} layers, a registry takes {MAX_PARTS}",
                 hint="export less of it: mode=min",
@@ -144,15 +157,13 @@ class RemoteCache:
 
     # --- in ---------------------------------------------------------------------------------
 
-    async def take(self, wish: CacheSource, tell: Tell) -> tuple[int, int]:
-        """Take the cache under a name in; how many results and mounts it had.
+    async def open(self, reference: str, credentials: Credentials | Late) -> Listed:
+        """Read what the cache under a name holds.
 
-        Raises NotFound when there is none, Invalid for what is none or is damaged; then nothing of
-        it counts.
+        Raises NotFound when there is none, Invalid for what is none or is damaged.
         """
-        name = Reference.parse(wish.reference)
-        await tell({"status": f"importing the build cache of {name.familiar}"})
-        source = self._registries.source(name, wish.credentials)
+        name = Reference.parse(reference)
+        source = self._registries.source(name, credentials)
         fetched = await source.manifest(name.digest or name.tag)
         found = manifest.parse(fetched.data, fetched.media_type)
         if not isinstance(found, Manifest) or found.artifact_type != ARTIFACT:
@@ -161,47 +172,60 @@ class RemoteCache:
                 hint="it is pushed by --cache-to type=registry; images have none in them",
                 code="build.cache-none",
             )
-        async with self._layers.intake() as intake:
-            contents = await self._list(found, source, intake.lease)
-            results, mounts = _wanted(contents, found)
-            try:
-                async with Team() as team:
-                    for blob in (*results, *mounts):
-                        bar = Bar(blob, tell)
-                        team.start(self._downloads.blob(source, blob, intake.lease, bar))
-            except BaseExceptionGroup as group:
-                raise primary(group) from group
-            await self._take(contents, mounts)
-            await self._layers.tidy(intake)
-        return len(contents.steps), len(contents.mounts)
+        contents = await self._list(found, source)
+        layers, mounts = _wanted(contents, found)
+        return Listed(
+            name=name.familiar,
+            source=source,
+            steps={row.key: row for row in contents.steps},
+            layers={str(blob.digest): blob for blob in layers},
+            mounts=dict(zip(contents.mounts, mounts, strict=True)),
+        )
 
-    async def _list(self, found: Manifest, source: Source, lease: Lease) -> Contents:
+    async def _list(self, found: Manifest, source: Source) -> Contents:
         if not found.layers or found.layers[0].media_type != LIST:
             raise damaged("it has no list of what it holds")
         listed = found.layers[0]
-        if listed.size > MAX_CONTENTS:
+        if listed.size > MAX_LIST:
             raise damaged("its list is too large")
+        data = b"".join([piece async for piece in source.blob(listed)])
+        if hashlib.new(listed.digest.algorithm, data).hexdigest() != listed.digest.encoded:
+            raise damaged("its list is not what its digest says")
+        return await self._pipes.call(lambda: _read(data))
 
+    async def fetch(self, listed: Listed, key: str, lease: Lease) -> bool:
+        """Have a result here, its layer held by ``lease``; False when the cache has none of this
+        key. Raises Upstream when the registry gives something else."""
+        row = listed.steps.get(key)
+        if row is None:
+            return False
+        if row.blob:
+            await self._get(listed, listed.layers[row.blob], lease)
+        await self._stock.add(row)
+        return True
+
+    async def mount(self, listed: Listed, name: str) -> bool:
+        """Have a cache mount here, unless one of this name is; False when the cache has none."""
+        blob = listed.mounts.get(name)
+        if blob is None:
+            return False
+        if await self._stock.has_mount(name):
+            return True
+        async with self._layers.intake() as intake:
+            await self._get(listed, blob, intake.lease)
+            upload = await self._pipes.call(self._store.new_upload)
+            try:
+                await self._pipes.call(lambda: self._inflate(blob, upload))
+                await self._stock.restore(name, upload)
+            finally:
+                upload.discard()
+            await self._layers.tidy(intake)
+        return True
+
+    async def _get(self, listed: Listed, blob: Descriptor, lease: Lease) -> None:
         async def nothing(_line: object) -> None: ...
 
-        await self._downloads.blob(source, listed, lease, Bar(listed, nothing))
-        return await self._pipes.call(lambda: self._read(listed.digest))
-
-    def _read(self, digest: Digest) -> Contents:
-        with self._store.open(digest) as file:
-            stream = Inflater(file, limit=MAX_CONTENTS)
-            data = b"".join(iter(lambda: stream.read(CHUNK), b""))
-        return read_contents(data)
-
-    async def _take(self, contents: Contents, mounts: list[Descriptor]) -> None:
-        with contextlib.ExitStack() as stack:
-            files = {}
-            for number, blob in enumerate(mounts):
-                upload = await self._pipes.call(self._store.new_upload)
-                stack.callback(upload.discard)
-                await self._pipes.call(partial(self._inflate, blob, upload))
-                files[number] = upload
-            await self._stock.take(contents, files)
+        await self._downloads.blob(listed.source, blob, lease, Bar(blob, nothing))
 
     def _inflate(self, blob: Descriptor, upload: Upload) -> None:
         with self._store.open(blob.digest) as file:
@@ -209,6 +233,11 @@ class RemoteCache:
             while chunk := stream.read(CHUNK):
                 upload.write(chunk)
         upload.seal(sync=False)
+
+
+def _read(data: bytes) -> Contents:
+    stream = Inflater(io.BytesIO(data), limit=MAX_CONTENTS)
+    return read_contents(b"".join(iter(lambda: stream.read(CHUNK), b"")))
 
 
 def _results(steps: tuple[CachedStep, ...]) -> Iterator[Descriptor]:

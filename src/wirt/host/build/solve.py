@@ -12,12 +12,12 @@ from wirt.errors import Internal, WirtError
 from wirt.host.build import running, transfer
 from wirt.host.build.job import Job, at
 from wirt.host.build.progress import Vertex
-from wirt.host.build.works import Works
+from wirt.host.build.works import Found, Works
 from wirt.image.build import cache
 from wirt.image.build.dockerfile import ast
 from wirt.image.build.graph import ContextRef, ImageRef, Nothing, StageNode, StageRef
 from wirt.image.build.outcome import EARLIEST, Layer, Root
-from wirt.image.build.step import StepFailed
+from wirt.image.build.step import CacheMount, StepFailed
 from wirt.image.build.steps import Step
 from wirt.image.manifest import Descriptor
 
@@ -141,7 +141,7 @@ class Solver:
         works, job = self.works, self.job
         quick = await transfer.quick_inputs(job, step, root, node.sources, site)
         if quick is not None and job.may_use_cache(node.plan.name):
-            found = await works.find(quick, root, job.holding.lease)
+            found = await self._find(quick, root)
             if found is not None:
                 self._used.append((node.plan.index, found.key))
                 await vertex.cached()
@@ -159,13 +159,21 @@ class Solver:
             await works.remember(quick, layer)
         return layer
 
+    async def _find(self, inputs: cache.Inputs, root: Root) -> Found | None:
+        """An earlier result: of this host, or of a cache that the build takes from."""
+        lease = self.job.holding.lease
+        found = await self.works.find(inputs, root, lease)
+        if found is None and await self.job.imports.fetch(inputs.key, lease):
+            found = await self.works.find(inputs, root, lease)
+        return found
+
     async def _cached(
         self, node: StageNode, root: Root, vertex: Vertex, inputs: cache.Inputs, make: Make
     ) -> Layer | None:
         """An earlier result of the same inputs, or a new one."""
         works, job = self.works, self.job
         if job.may_use_cache(node.plan.name):
-            found = await works.find(inputs, root, job.holding.lease)
+            found = await self._find(inputs, root)
             if found is not None:
                 self._used.append((node.plan.index, found.key))
                 await vertex.cached()
@@ -185,6 +193,8 @@ class Solver:
     async def _run(self, node: StageNode, step: Step, root: Root, vertex: Vertex) -> Layer:
         await self.works.ensure(root)
         wanted = await running.run_step(self.job, step, root, node.sources, vertex.name)
+        mounts = [mount.id for mount in wanted.mounts if isinstance(mount, CacheMount)]
+        await self.job.imports.mounts(mounts)
         try:
             made = await self.works.runner.run(
                 root.chain_ids, wanted, vertex.log, lease=self.job.holding.lease

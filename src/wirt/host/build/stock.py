@@ -17,14 +17,17 @@ import msgspec
 
 from wirt.aio import beside
 from wirt.errors import Conflict, Invalid, NotFound
-from wirt.host.build.caches import BuildCaches
+from wirt.host.build.caches import BuildCaches, name_of
 from wirt.host.layers import Limits
 from wirt.host.pipe import CHUNK, Pipes
+from wirt.image.manifest import OCI_LAYER
 from wirt.image.store import BlobStore, Lease, Upload
 from wirt.model.image import Digest
 from wirt.state.build_cache import BuildCacheTable, CachedStep
 
 EDITION = 1
+GZIP = OCI_LAYER + "+gzip"
+"""What the layers of results are."""
 MAX_CONTENTS = 64 * 1024**2
 """Bytes of the list of what a cache holds."""
 _KEY = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -132,14 +135,22 @@ class Stock:
     async def take(self, contents: Contents, mounts: Mapping[int, Upload]) -> None:
         """Add results, whose blobs are here and held, and cache mounts. What is known here already
         stays as it is: what strangers say replaces nothing."""
-        now = time.time_ns()
         for row in contents.steps:
-            if await self._table.get(row.key) is None:
-                await self._table.put(row, now=now)
+            await self.add(row)
         for number, mount in enumerate(contents.mounts):
-            await self._restore(mount, mounts[number])
+            await self.restore(mount, mounts[number])
 
-    async def _restore(self, mount: str, upload: Upload) -> None:
+    async def add(self, row: CachedStep) -> None:
+        """Add a result, whose blob is here and held, unless one of its key is known."""
+        if await self._table.get(row.key) is None:
+            await self._table.put(row, now=time.time_ns())
+
+    async def has_mount(self, mount: str) -> bool:
+        """Whether there is a cache mount of this id."""
+        return name_of(mount) in {one.name for one in await self._caches.all()}
+
+    async def restore(self, mount: str, upload: Upload) -> None:
+        """Make a cache mount of an archive, unless there is one or steps are using it."""
         with upload.path.open("rb") as file, contextlib.suppress(Conflict):
             await self._caches.restore(
                 mount,

@@ -38,6 +38,7 @@ class BuildWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     ``credentials_token``: by which the client's answers are known; without one it is not asked.
     ``ssh``: names of the client's SSH agents, ``ssh_token``: by which their connections are known.
     ``known_hosts``: the servers that ssh believes, as lines of OpenSSH's file.
+    ``cache_from``: references of caches to take results from.
     ``no_cache``: names of stages, or ``["*"]``. ``shm_size``: bytes. ``ulimits``:
     soft and hard by name, -1 for none. ``extra_hosts``: ``NAME:IP``.
     ``check``: build nothing, only look for mistakes. ``ignore``: the text of the context's
@@ -61,6 +62,7 @@ class BuildWish(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     credentials: dict[str, Credentials] = {}
     credentials_token: str = ""
     platform: str = ""
+    cache_from: tuple[str, ...] = ()
     no_cache: tuple[str, ...] = ()
     pull: bool = False
     network: str = "default"

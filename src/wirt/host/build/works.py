@@ -10,7 +10,9 @@ from functools import partial
 
 from wirt.host.build.fetch import Fetch
 from wirt.host.build.holding import Holding
+from wirt.host.build.remote_cache import RemoteCache
 from wirt.host.build.repositories import Access, Repositories
+from wirt.host.build.stock import GZIP
 from wirt.host.build.visitors import Agents
 from wirt.host.build.wallets import Wallets
 from wirt.host.build.wish import BuildWish
@@ -22,7 +24,7 @@ from wirt.image.build.outcome import EARLIEST, Layer, Root
 from wirt.image.build.pack import Times, layer_tar
 from wirt.image.build.step import Runner
 from wirt.image.build.tree import Tree
-from wirt.image.manifest import OCI_LAYER, Descriptor
+from wirt.image.manifest import Descriptor
 from wirt.image.store import BlobStore, Lease
 from wirt.model.image import Digest
 from wirt.privileged.client import Helper
@@ -31,7 +33,6 @@ from wirt.state.build_cache import BuildCacheTable, CachedStep
 from wirt.tar.deflate import Deflater
 from wirt.tar.member import Type
 
-GZIP = OCI_LAYER + "+gzip"
 AGENT = "default"
 
 
@@ -49,6 +50,7 @@ class Works:
     repositories: Repositories
     agents: Agents
     wallets: Wallets
+    remote: RemoteCache
 
     def access(self, wish: BuildWish) -> Access:
         """With what a build gets at repositories by ssh: the agent that is called ``default``."""
