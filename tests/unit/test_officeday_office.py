@@ -119,7 +119,7 @@ def test_policies_give_what_they_say() -> None:
     plan = office("backup")
     backup, dc = plan.services[-1], plan.services[0]
     part = plan.pool.memory // 5
-    assert policies.resources(Policy.ORACLE, dc, plan) == {}
+    assert policies.resources(Policy.ORACLE, dc, plan) == {"cpu_shares": 1024}
     assert policies.resources(Policy.LINUX, backup, plan) == {}
     assert policies.resources(Policy.STATIC, dc, plan) == {
         "memory": part,

@@ -203,7 +203,7 @@ def test_a_series_is_thin_and_keeps_the_hours() -> None:
 
 
 def moment(used: int | None, waited: int | None, limit: int | None = None) -> Moment:
-    return Moment(seconds=0.2, used=used, waited=waited, limit=limit)
+    return Moment(at=0.0, seconds=0.2, used=used, waited=waited, memory=None, limit=limit)
 
 
 def test_a_promise_is_broken_only_to_one_who_never_rests() -> None:

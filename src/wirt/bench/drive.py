@@ -133,17 +133,17 @@ class _Session:
 
     def _acts(self, looks: Mapping[str, Sequence[watch.Look]], began: int, spent: float) -> Acts:
         """``began``: Unix nanoseconds. ``spent``: processor seconds of daemon and helper."""
+        told = governing.moments(self._host.daemon(), began)
+        seen = {name: told.get(guest, ()) for name, guest in self._fleet.ids.items()}
+        looks = {name: _as_looks(seen[name]) or looks[name] for name in seen}
         scored = self._office.scored
         waits = [watch.handover(looks[one.name], one, self._day) for one in scored]
         known = [wait for wait in waits if wait is not None]
-        seen = governing.moments(self._host.daemon(), began)
         violations = 0.0
         for one in scored:
             promised = promise(one, self._office)
             violations += governing.broken(
-                seen.get(self._fleet.ids[one.name], ()),
-                millis=promised.millis,
-                memory=promised.memory,
+                seen[one.name], millis=promised.millis, memory=promised.memory
             )
         return Acts(
             handover=max(known) if len(known) == len(waits) else None,
@@ -155,3 +155,8 @@ class _Session:
     def _machine(self) -> watch.Machine:
         host = self._host
         return watch.machine(host.cgroups, host.group, host.servants(), host.others())
+
+
+def _as_looks(seen: Sequence[governing.Moment]) -> list[watch.Look]:
+    """What the governor saw, which knows the size of a machine's balloon."""
+    return [watch.Look(at=one.at, cpu=None, memory=one.memory, limit=one.limit) for one in seen]

@@ -51,11 +51,14 @@ def rest(daemon: Daemon) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Moment:
-    """What one guest had in one tick. ``used``, ``waited``: millicores; ``limit``: bytes."""
+    """What one guest had in one tick. ``at``: seconds since the asked-for moment. ``used``,
+    ``waited``: millicores; ``memory``, ``limit``: bytes, a machine's as its guest has them."""
 
+    at: float
     seconds: float
     used: int | None
     waited: int | None
+    memory: int | None
     limit: int | None
 
 
@@ -64,16 +67,17 @@ def moments(daemon: Daemon, since: int) -> dict[str, list[Moment]]:
     made: dict[str, list[Moment]] = {}
     where = target("/v1/governor/frames", [("since", since)])
     for line in daemon.request("GET", where).lines():
-        for guest, moment in _of_frame(json.loads(line)).items():
+        for guest, moment in _of_frame(json.loads(line), since).items():
             made.setdefault(guest, []).append(moment)
     return made
 
 
-def _of_frame(frame: Mapping[str, Any]) -> dict[str, Moment]:
+def _of_frame(frame: Mapping[str, Any], since: int) -> dict[str, Moment]:
     tick = frame["tick"]
     return {
         guest: Moment(
-            seconds=float(tick["seconds"]), used=seen.get("cpu"), waited=seen.get("cpu_wait"),
+            at=(int(frame["at"]) - since) / 1e9, seconds=float(tick["seconds"]),
+            used=seen.get("cpu"), waited=seen.get("cpu_wait"), memory=seen.get("memory"),
             limit=seen.get("memory_limit"),
         )
         for guest, seen in tick.get("guests", {}).items()

@@ -11,7 +11,7 @@ from wirt.bench.svg import COLOURS, Canvas, Point
 from wirt.bench.workload import DEADLINE, Service, at, office
 
 _INK, _FAINT, _BAD = "#222222", "#dddddd", "#c22f2f"
-_LEFT, _TOP, _GAP = 48, 34, 36
+_LEFT, _TOP, _GAP = 66, 34, 36
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +36,8 @@ class Panel:
             canvas.line([self.at(hour, 0), self.at(hour, self.most)], _FAINT)
             place = self.at(hour, 0)
             canvas.text((place[0], place[1] + 13), f"{hour}:00", anchor="middle")
-        canvas.text((self.x - 4, self.y + 8), f"{self.most:g} {unit}", anchor="end")
+        if unit:
+            canvas.text((self.x - 4, self.y + 8), f"{self.most:.3g} {unit}", anchor="end")
         canvas.line([self.at(0, 0), self.at(24, 0)], _INK)
 
 

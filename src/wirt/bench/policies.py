@@ -1,13 +1,14 @@
 """The policies that are compared: what each gives the same guests on the same host.
 
-========== ============================================================================
-oracle     no limit of memory at all, equal weights: the best that sharing could do
-static     each an equal part of processor and memory
-vmlike     the processor is shared, memory in equal parts: an ordinary host of machines
-linux      default weights, one limit of memory around all
-linux-tuned the same with the weights that the governor is told
-governor   the governor
-========== ============================================================================
+=========== ===========================================================================
+oracle      no limit of memory at all, and the weights that the governor is told: the best that
+            sharing could do
+static      each an equal part of processor and memory
+vmlike      the processor is shared, memory in equal parts: an ordinary host of machines
+linux       default weights, one limit of memory around all
+linux-tuned the same with those weights
+governor    the governor
+=========== ===========================================================================
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def resources(policy: Policy, service: Service, office: Office) -> dict[str, Any
         made["memory"] = office.pool.memory // len(office.services)
     if policy is Policy.STATIC:
         made["cpu_millis"] = round(office.pool.cpus * 1000 / len(office.services))
-    if policy in {Policy.TUNED, Policy.GOVERNOR}:
+    if policy in {Policy.ORACLE, Policy.TUNED, Policy.GOVERNOR}:
         made["cpu_shares"] = service.shares * DOCKER_SHARES // NORMAL_SHARES
     if policy is Policy.GOVERNOR:
         made |= _governed(service, office)
