@@ -144,6 +144,13 @@ def test_promises_fit_into_the_host() -> None:
         assert sum(one.millis for one in promised) <= plan.pool.cpus * 1000
 
 
+def test_a_fixed_part_of_a_machine_leaves_room_for_its_emulator() -> None:
+    plan = office("polite", guests="microvm")
+    sizes = [policies.resources(Policy.VMLIKE, one, plan)["memory"] for one in plan.services]
+    assert sum(sizes) + 4 * (96 << 20) == plan.pool.memory
+    assert policies.resources(Policy.LINUX, plan.services[0], plan) == {"memory": 512 << 20}
+
+
 def test_without_swap_a_fixed_part_is_all_there_is() -> None:
     plan = office("oom")
     given_to = policies.resources(Policy.STATIC, plan.services[0], plan)

@@ -75,7 +75,7 @@ class _Session:
             noise = watch.noise(before, after, self._host.pinned)
             acts = None
             if policy is Policy.GOVERNOR:
-                acts = self._acts(seen.looks, began, after.servants - before.servants)
+                acts = self._acts(seen.looks, began, watch.grown(before.servants, after.servants))
             run = Run(
                 variant=self._office.variant, guests=self._office.guests, policy=policy.value,
                 seed=self._day.seed, seconds=self._day.seconds, scale=self._plan.scale,
@@ -150,6 +150,7 @@ class _Session:
             moved=watch.moved(looks),
             cost=spent / self._day.seconds * 100,
             violations=violations,
+            disk=self._fleet.divides_disk,
         )
 
     def _machine(self) -> watch.Machine:

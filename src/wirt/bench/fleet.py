@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import select
@@ -16,13 +17,14 @@ from wirt.bench.workload import CONTAINER, Service
 from wirt.client.daemon import Daemon
 from wirt.client.frames import Demultiplexer
 from wirt.client.wire import quote, target
-from wirt.errors import NotFound, Timeout, Unavailable
+from wirt.errors import Conflict, NotFound, Timeout, Unavailable, Unsupported
 
 IMAGE = "officeday:latest"
 PROGRAM = "wirt-load"
 _ROOM = 256 << 20
 """Bytes of a machine's disk beside its data."""
 _LOOK = 0.2
+_UNDIVIDED = frozenset({"governor.not-divided", "governor.capacity-unknown"})
 _READY = {CONTAINER: 180.0}
 _READY_MACHINE = 900.0
 """Seconds in which a guest has to be up with its data written; emulated machines are slow."""
@@ -59,6 +61,8 @@ class Fleet:
         self._daemon = daemon
         self.ids: dict[str, str] = {}
         """By service."""
+        self.divides_disk = True
+        """Whether shares of the disk could be asked for so far."""
 
     def bring_image(self, program: Path) -> None:
         """Give the instance the image that all guests are made of."""
@@ -87,28 +91,29 @@ class Fleet:
             self.ids[one.name] = made
         for order in orders:
             self._verb(self.ids[order.service.name], "start")
-        for order in orders:
-            self._prepared(order.service)
+        ready = [self._prepared(order.service) for order in orders]
+        if not any(ready):
+            name, guest = next(iter(self.ids.items()))
+            raise Unavailable(
+                f"every guest ended before the day began, {name} among them",
+                hint=self.log(guest, errors=True)[-300:] or "it wrote nothing",
+            )
 
-    def _prepared(self, service: Service) -> None:
+    def _prepared(self, service: Service) -> bool:
+        """Wait for it; False when it ended instead, as one may that gets too little memory."""
         guest = self.ids[service.name]
 
-        def is_so() -> bool:
-            if "ready" in self.log(guest):
-                return True
-            if not self.running(guest):
-                raise Unavailable(
-                    f"the guest {service.name} ended before its day began",
-                    hint=self.log(guest, errors=True)[-300:] or "it wrote nothing",
-                )
-            return False
+        def decided() -> bool:
+            return "ready" in self.log(guest) or not self.running(guest)
 
-        self._until(is_so, _READY.get(service.kind, _READY_MACHINE), f"{service.name} is ready")
+        self._until(decided, _READY.get(service.kind, _READY_MACHINE), f"{service.name} is ready")
+        return self.running(guest)
 
     def begin(self) -> None:
         """Let the day begin, in all guests within some milliseconds."""
         for guest in self.ids.values():
-            self._verb(guest, "kill", ("signal", "USR1"))
+            with contextlib.suppress(Conflict):  # it has ended already; its day is lost
+                self._verb(guest, "kill", ("signal", "USR1"))
 
     def end(self, seconds: float, patience: float) -> None:
         """Ask nothing for ``seconds``, then wait until every guest has ended by itself, at most
@@ -165,18 +170,24 @@ class Fleet:
         }  # fmt: skip
         if disk:
             spec["disk_size"] = disk
-        return str(self._daemon.call("POST", target("/v1/guests", [("name", name)]), spec)["id"])
+        where = target("/v1/guests", [("name", name)])
+        try:
+            return str(self._daemon.call("POST", where, spec)["id"])
+        except Unsupported as error:
+            if error.code not in _UNDIVIDED:
+                raise
+        self.divides_disk = False
+        spec["resources"] = {k: v for k, v in resources.items() if not k.startswith("io_")}
+        return str(self._daemon.call("POST", where, spec)["id"])
 
     def _verb(self, guest: str, verb: str, *query: tuple[str, str]) -> None:
         where = target(f"/v1/guests/{quote(guest)}/{verb}", query)
         self._daemon.request("POST", where).read()
 
     def _remove(self, guest: str) -> None:
-        try:
-            where = target(f"/v1/guests/{quote(guest)}", [("force", True), ("volumes", True)])
+        where = target(f"/v1/guests/{quote(guest)}", [("force", True), ("volumes", True)])
+        with contextlib.suppress(NotFound):
             self._daemon.request("DELETE", where).read()
-        except NotFound:
-            pass
 
     def _until(self, holds: Callable[[], bool], patience: float, what: str) -> None:
         deadline = time.monotonic() + patience

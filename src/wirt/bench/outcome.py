@@ -112,12 +112,13 @@ class Noise:
 class Acts:
     """What the governor did. ``handover``: seconds from a service's demand to its limit at 90 % of
     the peak, the worst; None when the limit never came. ``moved``: MiB a second. ``cost``: percent
-    of a core. ``violations``: guest-seconds below a reservation."""
+    of a core. ``violations``: guest-seconds below a reservation. ``disk``: it was divided too."""
 
     handover: float | None = None
     moved: float = 0.0
     cost: float = 0.0
     violations: float = 0.0
+    disk: bool = False
 
 
 Series = Mapping[str, Sequence[tuple[float, float, float, float]]]

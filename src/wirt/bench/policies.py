@@ -34,6 +34,8 @@ class Policy(Enum):
 ALL = tuple(Policy)
 MACHINE_SIZE = 512 << 20
 MACHINE_FLOOR = 256 << 20
+MACHINE_OVERHEAD = 96 << 20
+"""Bytes that a machine's emulator takes of the host beside the guest's own memory."""
 CONTAINER_FLOOR = 32 << 20
 CONTAINER_LIMIT = 420 << 20
 PROMISED_MILLIS = 100
@@ -62,7 +64,8 @@ def resources(policy: Policy, service: Service, office: Office) -> dict[str, Any
     machine = service.kind != CONTAINER
     made: dict[str, Any] = {"memory": scaled(MACHINE_SIZE, office)} if machine else {}
     if policy in {Policy.STATIC, Policy.VMLIKE}:
-        made["memory"] = office.pool.memory // len(office.services)
+        part = office.pool.memory // len(office.services)
+        made["memory"] = part - MACHINE_OVERHEAD if machine else part
     if policy is Policy.STATIC:
         made["cpu_millis"] = round(office.pool.cpus * 1000 / len(office.services))
     if policy in {Policy.ORACLE, Policy.TUNED, Policy.GOVERNOR}:

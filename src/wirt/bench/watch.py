@@ -37,14 +37,15 @@ class Look:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
     """Processor time so far in seconds, by number of the processor. ``ours``: of the guests on
-    each, as far as the kernel tells (else all of it at -1). ``servants``: of the instance's daemon
-    and helper. ``rest``: of what else belongs to the benchmark. ``at``: monotonic seconds."""
+    each, as far as the kernel tells (else all of it at -1). ``servants``: by pid, of the instance's
+    daemon and helper. ``rest``: by pid, of what else belongs to the benchmark. ``at``: monotonic
+    seconds."""
 
     busy: Mapping[int, float]
     steal: Mapping[int, float]
     ours: Mapping[int, float]
-    servants: float
-    rest: float
+    servants: Mapping[int, float]
+    rest: Mapping[int, float]
     at: float
 
 
@@ -62,7 +63,8 @@ def machine(cgroups: Cgroups, group: str, servants: Sequence[int], rest: Sequenc
             busy[number] = sum(times) - times[_STEAL] - sum(times[i] for i in _IDLE)
     return Machine(
         busy=busy, steal=steal, ours=_ours(cgroups, group), at=time.monotonic(),
-        servants=sum(map(_spent, servants)) / tick, rest=sum(map(_spent, rest)) / tick,
+        servants={pid: _spent(pid) / tick for pid in servants},
+        rest={pid: _spent(pid) / tick for pid in rest},
     )  # fmt: skip
 
 
@@ -76,12 +78,13 @@ def _ours(cgroups: Cgroups, group: str) -> dict[int, float]:
 
 
 def _spent(pid: int) -> int:
-    """Processor ticks of a process with the children that it has reaped; 0 when it is gone."""
+    """Processor ticks of a process; 0 when it is gone. Not those of its children: keepers are the
+    helper's, and bring it the time of their guests."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return 0
-    return sum(int(field) for field in fields[11:15])
+    return sum(int(field) for field in fields[11:13])
 
 
 def noise(before: Machine, after: Machine, pinned: frozenset[int]) -> Noise:
@@ -91,7 +94,7 @@ def noise(before: Machine, after: Machine, pinned: frozenset[int]) -> Noise:
     stolen = sum(after.steal[n] - before.steal[n] for n in busy)
     ours = {n: spent - before.ours.get(n, 0.0) for n, spent in after.ours.items()}
     ours_pinned = sum(spent for n, spent in ours.items() if n in pinned or n < 0)
-    served = after.servants + after.rest - before.servants - before.rest
+    served = grown(before.servants, after.servants) + grown(before.rest, after.rest)
     theirs = sum(busy.values()) - sum(ours.values()) - served
     on_pinned = sum(spent for n, spent in busy.items() if n in pinned) - ours_pinned
     return Noise(
@@ -99,6 +102,11 @@ def noise(before: Machine, after: Machine, pinned: frozenset[int]) -> Noise:
         pinned=round(max(on_pinned, 0.0) / seconds / max(len(pinned), 1), 4),
         steal=round(max(stolen, 0.0) / seconds / max(len(busy), 1), 4),
     )
+
+
+def grown(before: Mapping[int, float], after: Mapping[int, float]) -> float:
+    """Seconds that these processes took between two looks, those born between them included."""
+    return sum(spent - before.get(pid, 0.0) for pid, spent in after.items())
 
 
 class Watch:
