@@ -7,6 +7,7 @@ import http.client
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import bcrypt
 import pytest
 
+from certificates import self_signed, signed
 from live import Live
 from needs import needs
 from registrybox import PASSWORD, USER, Registry, htpasswd, registry, token_server
@@ -172,6 +174,24 @@ def test_what_is_refused(live: Live, served: Registry, helper: Helper, tmp_path:
     done = live.wirt("build", "-", feed=text, code=None)
     assert "answers with status 401" in done.stderr
     assert helper.asked() == []
+
+
+def test_an_expired_certificate_is_named(live: Live, helper: Helper, tmp_path: Path) -> None:
+    ca = self_signed(tmp_path, "ca")
+    old = signed(tmp_path, "old", ca, days=0)
+    known = "/etc/ssl/certs/ca-certificates.crt"
+    tls = {"tls": {"certificate": str(old.cert), "key": str(old.key)}}
+    assert live.inside("mount", "--bind", str(ca.cert), known).returncode == 0
+    try:
+        with registry(live, tmp_path / "registry", port=5015, http=tls) as served:
+            time.sleep(1.1)  # until its last second is over
+            name = f"{served.host}/private/box:1"
+            for words in (("build", "-"), ("pull", name)):
+                done = live.wirt(*words, feed=f"FROM {name}\n", code=None)
+                assert f"the certificate of {served.host} has expired on 20" in done.stderr
+            assert helper.asked().count(f"get {served.host}") <= 1  # by the pull, which sends along
+    finally:
+        live.inside("umount", known)
 
 
 def test_a_broken_file_of_credentials_ends_the_build(

@@ -130,7 +130,9 @@ def test_an_index_goes_back_as_it_came(
         live.wirt("rmi", name, copy, f"{served.host}/new/part:1", code=None)
 
 
-def test_platforms_of_guests(shared_instance: Live, served: Registry, tmp_path: Path) -> None:
+def test_platforms_of_guests(
+    shared_instance: Live, served: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The platform that was asked for is got and checked; what this host cannot run is refused."""
     live, name = shared_instance, f"{served.host}/team/many:1"
     other = f"{served.host}/team/box:1"
@@ -160,6 +162,10 @@ def test_platforms_of_guests(shared_instance: Live, served: Registry, tmp_path: 
         by_id = live.wirt("run", "--rm", "--platform", "linux/s390x", image, "true", code=125)
         assert "not for linux/s390x" in by_id.stderr
         assert "Unable to find" not in by_id.stderr
+        monkeypatch.setenv("DOCKER_DEFAULT_PLATFORM", "linux/s390x")
+        by_variable = live.wirt("run", "--rm", name, "true", code=125)
+        assert "the image is for linux/s390x" in by_variable.stderr
+        monkeypatch.delenv("DOCKER_DEFAULT_PLATFORM")
         wrong = live.wirt("run", "--rm", "--platform", "li nux", name, "true", code=125)
         assert "invalid platform" in wrong.stderr
     finally:

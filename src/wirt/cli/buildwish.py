@@ -7,7 +7,7 @@ import posix
 
 from wirt.cli.building import ignore_text, read_all, read_file
 from wirt.cli.buildoutput import Output, output_of
-from wirt.cli.flags import Call, misuse
+from wirt.cli.flags import Call, misuse, platform_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def gather(call: Call, place: Place) -> dict[str, Any]:
         "args": _args(call.many("build-arg")),
         "labels": _pairs(call.many("label"), "label"),
         "secrets": _secrets(call.many("secret")),
-        "platform": call.text("platform"),
+        "platform": platform_of(call),
         "no_cache": ["*"] if call.on("no-cache") else call.many("no-cache-filter"),
         "pull": call.on("pull"),
         "network": call.text("network") or "default",

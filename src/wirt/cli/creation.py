@@ -50,7 +50,7 @@ def _make(call: Call, spec: dict[str, Any]) -> Any:
     """Have the guest made, its image pulled when ``--pull`` says so or it is not here."""
     where = target("/v1/guests", [("name", call.text("name") or None)])
     when, image = call.text("pull"), str(spec["image"])
-    how: dict[str, Any] = {"quiet": call.on("quiet"), "platform": call.text("platform")}
+    how: dict[str, Any] = {"quiet": call.on("quiet"), "platform": str(spec.get("platform", ""))}
     if when == "always":
         from wirt.cli.pulling import pull_for
 

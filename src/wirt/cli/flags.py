@@ -7,6 +7,8 @@ and ``exec`` so does the first argument. Nothing here imports more than is loade
 
 from __future__ import annotations
 
+import posix
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -381,3 +383,9 @@ def _distance(one: str, other: str) -> int:
                 best = min(best, older[j - 2] + 1)
             row.append(best)
     return row[-1]
+
+
+def platform_of(call: Call) -> str:
+    """The platform that was asked for, by ``--platform`` or docker's variable; ``""``: none."""
+    said = posix.environ.get(b"DOCKER_DEFAULT_PLATFORM", b"").decode("utf-8", "replace")
+    return call.text("platform") or said

@@ -9,7 +9,7 @@ from __future__ import annotations
 import posix
 
 from wirt.cli.claimflags import OF_GUESTS
-from wirt.cli.flags import misuse
+from wirt.cli.flags import misuse, platform_of
 from wirt.client.fastjson import decode, encode
 
 TYPE_CHECKING = False
@@ -24,7 +24,6 @@ _PLAIN = {
     "user": "user",
     "workdir": "working_dir",
     "hostname": "hostname",
-    "platform": "platform",
     "stop-signal": "stop_signal",
     "group": "group",
     "class": "guest_class",
@@ -56,6 +55,8 @@ def guest_spec(call: Call) -> dict[str, Any]:
     for flag, name in _PLAIN.items():
         if call.text(flag):
             spec[name] = call.text(flag)
+    if platform := platform_of(call):
+        spec["platform"] = platform
     for flag, name in _SWITCHES.items():
         if call.on(flag):
             spec[name] = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wirt.cli.flags import Call, Command, Flag
+from wirt.cli.flags import Call, Command, Flag, platform_of
 from wirt.cli.output import harmless, out
 
 
@@ -15,7 +15,7 @@ def run(call: Call) -> int:
         call.daemon,
         call.args[0],
         quiet=quiet,
-        platform=call.text("platform"),
+        platform=call.text("platform") if call.on("all-platforms") else platform_of(call),
         all_platforms=call.on("all-platforms"),
         all_tags=call.on("all-tags"),
         referrers=call.on("referrers"),
