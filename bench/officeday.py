@@ -7,7 +7,7 @@
 
 It may be ended at any moment and started again: every valid run is in the file at once, a disturbed
 one is repeated and never kept. Needs root and a quiet machine. Columns: polite, backup, greedy,
-cold, microvm, overlap, oom, mixed.
+cold, microvm, overlap, oom, failover, mixed.
 """
 
 from __future__ import annotations

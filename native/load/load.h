@@ -103,6 +103,7 @@ struct service {
     unsigned hogs;     /* threads that burn all they get */
     bool stream;       /* read the whole file over and over */
     uint64_t patience; /* a request that begins later than this is lost */
+    uint64_t offset;   /* how old the day is when it begins here; what was earlier is left out */
     /* what there is */
     struct schedule schedule;
     struct data data;
@@ -120,6 +121,9 @@ struct service {
 /* Blocks of the working set at a moment since the start of the day. */
 size_t service_blocks(const struct service *service, uint64_t at);
 size_t service_most_blocks(const struct service *service);
+
+/* Requests that come before the day begins here. */
+size_t service_missed(const struct service *service);
 
 /* Serves the whole schedule and tells of it on `out`, once a second. Returns 0 or -errno; -EINTR
  * when SIGTERM or SIGINT, which the caller has blocked, came first: then threads are left, and the

@@ -6,9 +6,11 @@
  *       the arrivals of the day, in microseconds, without serving them
  *   wirt-load run day=S seed=N rate=PROFILE set=PROFILE iterations=N [file=PATH] [anon=PERCENT]
  *       [free=1] [touches=24] [workers=8] [patience=MS] [hogs=N] [stream=1] [wait=1]
+ *       [offset=MS]
  *       serve it. rate: requests a second. set: MiB of working set, of which `anon` percent are
  *       memory and the rest lies in the file. free: memory that the working set no longer needs
- *       is given back. wait: prepare, say so, and begin at SIGUSR1.
+ *       is given back. wait: prepare, say so, and begin at SIGUSR1. offset: how old the day is
+ *       then; requests that came earlier are left out.
  *
  * PROFILE is HOUR=VALUE,... with straight lines between. Arrivals are fixed by the seed and never
  * wait for an answer; a latency counts from the scheduled arrival, and a request that could not
@@ -78,6 +80,8 @@ static bool read_number(const char *word, struct words *words)
         service->workers = (unsigned)whole(word, text, 32);
     else if ((text = value_of(word, "patience")) != NULL)
         service->patience = whole(word, text, 3600000) * 1000;
+    else if ((text = value_of(word, "offset")) != NULL)
+        service->offset = whole(word, text, 86400000) * 1000;
     else if ((text = value_of(word, "hogs")) != NULL)
         service->hogs = (unsigned)whole(word, text, 16);
     else if ((text = value_of(word, "stream")) != NULL)
@@ -125,8 +129,7 @@ static int plan(const struct schedule *schedule)
     return 0;
 }
 
-/* Everything of the working set at midnight is there already, as in a service that runs for days.
- */
+/* The first working set is there already, as in a service that runs for days. */
 static int prepare(struct words *words)
 {
     struct service *service = &words->service;
@@ -135,7 +138,7 @@ static int prepare(struct words *words)
         return -ENOMEM;
     int result = data_prepare(&service->data, words->file, service_most_blocks(service));
     if (result == 0)
-        result = data_warm(&service->data, service_blocks(service, 0), buffer);
+        result = data_warm(&service->data, service_blocks(service, service->offset), buffer);
     free(buffer);
     return result;
 }
@@ -159,7 +162,7 @@ static int run(struct words *words)
     int result = prepare(words);
     if (result != 0)
         return failed(words->file == NULL ? "data" : words->file, result);
-    printf("{\"ready\":{\"offered\":%zu}}\n", service->schedule.count);
+    printf("{\"ready\":{\"offered\":%zu}}\n", service->schedule.count - service_missed(service));
     fflush(stdout);
     if (words->wait && !wait_for_start())
         return 0;

@@ -23,6 +23,14 @@ size_t service_most_blocks(const struct service *service)
     return (size_t)(profile_most(&service->set) * MIB_BLOCKS);
 }
 
+size_t service_missed(const struct service *service)
+{
+    size_t missed = 0;
+    while (missed < service->schedule.count && service->schedule.at[missed] < service->offset)
+        missed++;
+    return missed;
+}
+
 static void fail(struct service *service, int error)
 {
     int none = 0;
@@ -148,11 +156,11 @@ static bool told_to_end(void)
     return sigtimedwait(&ends, NULL, &tick) > 0;
 }
 
-static bool over(struct service *service)
+static bool over(struct service *service, size_t missed)
 {
     uint64_t gone = now() - service->began;
     pthread_mutex_lock(&service->lock);
-    bool served = service->ended == service->schedule.count;
+    bool served = service->ended + missed == service->schedule.count;
     pthread_mutex_unlock(&service->lock);
     return __atomic_load_n(&service->trouble, __ATOMIC_RELAXED) != 0 ||
            (served && (double)gone >= service->day * 1e6);
@@ -171,18 +179,19 @@ int service_run(struct service *service, FILE *out)
 {
     struct crew crew = {0};
     size_t told = 0;
-    const size_t offered = service->schedule.count;
+    const size_t offered = service->schedule.count, missed = service_missed(service);
     service->order = calloc(offered + 1, sizeof *service->order);
     service->latency = calloc(offered + 1, sizeof *service->latency);
     if (service->order == NULL || service->latency == NULL)
         return -ENOMEM;
     pthread_mutex_init(&service->lock, NULL);
-    service->began = now();
+    service->began = now() - service->offset;
+    service->next = missed;
     start(&crew, service, worker, service->workers);
     start(&crew, service, hog, service->hogs);
     start(&crew, service, streamer, service->stream ? 1 : 0);
     bool early = false;
-    for (int tick = 0; !early && !over(service); tick++) {
+    for (int tick = 0; !early && !over(service, missed); tick++) {
         early = told_to_end();
         data_shrink(&service->data, service_blocks(service, now() - service->began));
         if (tick % 5 == 4)
@@ -192,7 +201,7 @@ int service_run(struct service *service, FILE *out)
     if (!early)
         join(&crew);
     report_ends(service, &told, out);
-    report_end(service, offered, out);
+    report_end(service, offered - missed, out);
     if (early)
         return -EINTR;
     pthread_mutex_destroy(&service->lock);

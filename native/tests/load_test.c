@@ -166,6 +166,35 @@ static void every_request_is_told_once(void)
     schedule_free(&service.schedule);
 }
 
+static void a_day_can_begin_late(void)
+{
+    struct service service = {.rate = profile("0=200"),
+                              .set = profile("0=1"),
+                              .day = 2,
+                              .seed = 5,
+                              .touches = 1,
+                              .workers = 2,
+                              .patience = 60000000,
+                              .offset = 1500000,
+                              .data = {.anonymous = 100}};
+    char *text = told(&service);
+    size_t served = 0;
+    for (size_t i = 0; i < service.schedule.count; i++) {
+        char pair[32];
+        snprintf(pair, sizeof pair, "[%llu,", (unsigned long long)service.schedule.at[i]);
+        bool late = service.schedule.at[i] >= service.offset;
+        CHECK((strstr(text, pair) != NULL) == late);
+        served += late;
+    }
+    CHECK(served > 50 && served == service.schedule.count - service_missed(&service));
+    char last[96];
+    snprintf(last, sizeof last, "{\"end\":{\"offered\":%zu,\"done\":%zu,\"lost\":0}}\n", served,
+             served);
+    CHECK(strstr(text, last) != NULL);
+    free(text);
+    schedule_free(&service.schedule);
+}
+
 static void what_nobody_waits_for_is_lost_and_costs_nothing(void)
 {
     struct service service = {.rate = profile("0=2000"),
@@ -197,6 +226,7 @@ int main(void)
     RUN(a_working_set_is_file_and_memory);
     RUN(kept_memory_is_not_given_back);
     RUN(every_request_is_told_once);
+    RUN(a_day_can_begin_late);
     RUN(what_nobody_waits_for_is_lost_and_costs_nothing);
     return 0;
 }

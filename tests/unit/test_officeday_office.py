@@ -36,7 +36,8 @@ DAY = Day(seconds=96, seed=3, iterations=dict.fromkeys(("container", "microvm", 
 @pytest.mark.parametrize(("variant", "guests"), list(itertools.product(VARIANTS, KINDS)))
 def test_every_office_can_be_built(variant: str, guests: str) -> None:
     plan = office(variant, guests=guests, scale=0.5)
-    assert [one.name for one in plan.scored] == ["dc", "mail", "print", "erp"]
+    late = ["spare"] if variant == "failover" else []
+    assert [one.name for one in plan.scored] == ["dc", "mail", "print", "erp", *late]
     assert len({one.name for one in plan.services}) == len(plan.services)
     for number, service in enumerate(plan.services):
         assert all(word.split("=", 1)[1] for word in words(service, number, DAY)[1:])
@@ -241,3 +242,13 @@ def test_quantiles_are_nearest_ranks() -> None:
     assert quantile([3000, 1000, 2000], 0.5) == 2.0
     assert quantile([1000] * 98 + [LOST] * 2, 0.99) == 2000.0
     assert quantile([1000] * 100, 0.99) == 1.0
+
+
+def test_a_guest_that_comes_late_is_asked_for_nothing_before() -> None:
+    spare = office("failover").services[-1]
+    assert [at(spare.load, hour) for hour in (0, 8.9, 9)] == [0, 0, 0]
+    assert at(spare.load, 9.1) > 0
+    assert f"offset={9 * 4000}" in words(spare, 4, DAY)
+    assert not any(
+        word.startswith("offset=") for word in words(office("polite").services[0], 0, DAY)
+    )

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from wirt.bench import governing, watch
-from wirt.bench.fleet import PROGRAM, Fleet, Order
+from wirt.bench.fleet import PROGRAM, Fleet, Order, pause_until
 from wirt.bench.host import Host, simulated
 from wirt.bench.outcome import Acts, Result, Run, read, result
 from wirt.bench.policies import Policy, confined, promise, resources
@@ -19,6 +19,8 @@ from wirt.linux import spawn
 
 GRACE = 20.0
 """Seconds after the evening in which a guest has to end."""
+LEAD = 2.0
+"""Seconds before its work begins at which a late guest is started."""
 Say = Callable[[str], None]
 
 
@@ -69,8 +71,7 @@ class _Session:
             paths = {n: self._host.layout.cgroup(i) for n, i in self._fleet.ids.items()}
             before, began = self._machine(), time.time_ns()
             with watch.Watch(self._host.cgroups, paths) as seen:
-                self._fleet.begin()
-                self._fleet.end(self._day.seconds, PATIENCE + GRACE)
+                self._pass_day()
             after = self._machine()
             noise = watch.noise(before, after, self._host.pinned)
             acts = None
@@ -84,6 +85,17 @@ class _Session:
                 series=watch.series(seen.looks, self._day),
             )  # fmt: skip
         return replace(run, invalid=disturbed(noise) + incomplete(run))
+
+    def _pass_day(self) -> None:
+        began = time.monotonic()
+        services = sorted(self._office.services, key=lambda one: one.begins)
+        self._fleet.begin(*(one for one in services if not one.begins))
+        for one in services:
+            if one.begins:
+                due = began + self._day.milliseconds(one.begins) / 1000
+                pause_until(due - LEAD)
+                self._fleet.join(one, due)
+        self._fleet.end(began + self._day.seconds, PATIENCE + GRACE)
 
     @contextmanager
     def _governed(self, policy: Policy) -> Iterator[None]:

@@ -17,7 +17,7 @@ from wirt.bench.workload import CONTAINER, Service
 from wirt.client.daemon import Daemon
 from wirt.client.frames import Demultiplexer
 from wirt.client.wire import quote, target
-from wirt.errors import Conflict, NotFound, Timeout, Unavailable, Unsupported
+from wirt.errors import Conflict, Exhausted, NotFound, Timeout, Unavailable, Unsupported
 
 IMAGE = "officeday:latest"
 PROGRAM = "wirt-load"
@@ -83,15 +83,17 @@ class Fleet:
             self._remove(guest)
 
     def make(self, orders: Sequence[Order]) -> None:
-        """Create and start every guest, and wait until all have their data."""
+        """Create every guest, start those whose work begins with the day, and wait until they have
+        their data."""
         for order in orders:
             one = order.service
             disk = 0 if one.kind == CONTAINER else round(one.file * (1 << 20)) + _ROOM
             made = self._make(one.name, one.kind, order.words, order.resources, disk=disk)
             self.ids[one.name] = made
-        for order in orders:
-            self._verb(self.ids[order.service.name], "start")
-        ready = [self._prepared(order.service) for order in orders]
+        early = [order.service for order in orders if not order.service.begins]
+        for service in early:
+            self._verb(self.ids[service.name], "start")
+        ready = [self._prepared(service) for service in early]
         if not any(ready):
             name, guest = next(iter(self.ids.items()))
             raise Unavailable(
@@ -109,16 +111,25 @@ class Fleet:
         self._until(decided, _READY.get(service.kind, _READY_MACHINE), f"{service.name} is ready")
         return self.running(guest)
 
-    def begin(self) -> None:
-        """Let the day begin, in all guests within some milliseconds."""
-        for guest in self.ids.values():
-            with contextlib.suppress(Conflict):  # it has ended already; its day is lost
-                self._verb(guest, "kill", ("signal", "USR1"))
+    def join(self, service: Service, begins: float) -> None:
+        """Start a guest late; its work begins at a moment of the monotonic clock, or as soon as it
+        can. One that the host has no room for has lost its day."""
+        with contextlib.suppress(Exhausted):
+            self._verb(self.ids[service.name], "start")
+            self._prepared(service)
+            pause_until(begins)
+            self.begin(service)
 
-    def end(self, seconds: float, patience: float) -> None:
-        """Ask nothing for ``seconds``, then wait until every guest has ended by itself, at most
-        ``patience`` seconds more."""
-        _pause(seconds)
+    def begin(self, *services: Service) -> None:
+        """Let the day begin, in all of these guests within some milliseconds."""
+        for service in services:
+            with contextlib.suppress(Conflict):  # it has ended already; its day is lost
+                self._verb(self.ids[service.name], "kill", ("signal", "USR1"))
+
+    def end(self, evening: float, patience: float) -> None:
+        """Ask nothing until a moment of the monotonic clock, then wait until every guest has ended
+        by itself, at most ``patience`` seconds more."""
+        pause_until(evening)
         deadline = time.monotonic() + patience
         while time.monotonic() < deadline and any(map(self.running, self.ids.values())):
             _pause(_LOOK)
@@ -195,6 +206,11 @@ class Fleet:
             if time.monotonic() > deadline:
                 raise Timeout(f"it took longer than {patience:.0f} s until {what}")
             _pause(_LOOK)
+
+
+def pause_until(moment: float) -> None:
+    """Let guests work undisturbed until a moment of the monotonic clock."""
+    _pause(max(moment - time.monotonic(), 0.0))
 
 
 def _pause(seconds: float) -> None:

@@ -20,9 +20,10 @@ COLUMNS: Mapping[str, tuple[str, str]] = {
     "microvm": ("polite", "microvm"),
     "overlap": ("overlap", "container"),
     "oom": ("oom", "container"),
+    "failover": ("failover", "container"),
     "mixed": ("polite", "mixed"),
 }
-"""Name of a column to variant and kind of guests. The last three have no targets."""
+"""Name of a column to variant and kind of guests. The last four have no targets."""
 TARGETED = ("polite", "backup", "greedy", "cold", "microvm")
 
 

@@ -24,7 +24,7 @@ Points = tuple[tuple[float, float], ...]
 """Hours, rising, and values; straight lines between."""
 
 CONTAINER = "container"
-VARIANTS = ("polite", "backup", "greedy", "cold", "oom", "overlap")
+VARIANTS = ("polite", "backup", "greedy", "cold", "oom", "overlap", "failover")
 KINDS = ("container", "microvm", "vm", "mixed")
 
 
@@ -34,7 +34,7 @@ class Service:
 
     ``load``: fraction of a core asked for. ``working_set``: MiB touched. ``anonymous``: percent of
     it that is memory and not file; ``gives_back``: memory is freed after the peak. ``antagonist``:
-    disturbs and is not scored. ``data``: MiB of its file, where the file is not a working set.
+    disturbs and is not scored. ``begins``: the hour at which its guest's work begins.
     """
 
     name: str
@@ -48,6 +48,7 @@ class Service:
     peaks: tuple[tuple[float, float], ...] = ()
     hogs: int = 0
     streams: bool = False
+    begins: float = 0.0
 
     @property
     def peak_set(self) -> float:
@@ -104,6 +105,8 @@ _ANONYMOUS = {"dc": (25, True), "mail": (0, True), "print": (0, True), "erp": (1
 _OVERLAP = ((8.0, 10.0), 0.65)
 _OVERLAP_SHARES = {"dc": 2000}
 _ANTAGONIST_SHARES = 100
+_FAILOVER = (9.0, 0.10, 60.0, 100.0)
+"""Hour, load, and MiB of working set when the other host's guest comes here, and later on."""
 _STREAM_MIB = 1536.0
 _GREEDY_MIB = 1480.0
 _GREEDY_RATE = 30.0
@@ -120,7 +123,7 @@ def office(variant: str, *, guests: str = "container", scale: float = 1.0) -> Of
         raise Invalid(f"a scale of {scale:g} is out of range", hint="write 0.1 to 64")
     emulated = 1.0 if guests == "container" else 0.5
     services = [_service(name, variant, emulated) for name in _SHAPES]
-    services += _antagonists(variant, emulated)
+    services += _antagonists(variant, emulated) + _late(variant, emulated)
     kinds = {"mixed": itertools.cycle(("microvm", "container"))}
     chosen = kinds.get(guests, itertools.repeat(guests))
     memory = 512 if guests == "container" else 1024 if guests == "mixed" else 1536
@@ -169,6 +172,18 @@ def _antagonists(variant: str, factor: float) -> list[Service]:
             )
         ]  # fmt: skip
     return []
+
+
+def _late(variant: str, factor: float) -> list[Service]:
+    if variant != "failover":
+        return []
+    hour, load, small, large = _FAILOVER
+    return [
+        Service(
+            name="spare", load=((hour, 0), (hour + 0.01, load * factor)), begins=hour,
+            working_set=((hour, small), (hour + 1, large)), peaks=((hour, 24.0),),
+        )
+    ]  # fmt: skip
 
 
 def _plateau(peak: tuple[float, float], low: float, high: float) -> Points:
@@ -234,6 +249,10 @@ class Day:
         """The office's hour after ``second`` seconds."""
         return second / self.seconds * 24
 
+    def milliseconds(self, hour: float) -> int:
+        """How old the day is at an hour."""
+        return round(hour / 24 * self.seconds * 1000)
+
 
 DATA = "/data"
 
@@ -251,6 +270,8 @@ def words(service: Service, number: int, day: Day) -> tuple[str, ...]:
         f"patience={round(PATIENCE * 1000)}",
         "wait=1",
     ]
+    if service.begins:
+        made.append(f"offset={day.milliseconds(service.begins)}")
     if service.file > 0:
         made.append(f"file={DATA}/set")
     if service.hogs:

@@ -90,7 +90,7 @@ def _seeds(text: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(int(one) for one in named))
 
 
-_VARIANTS = ("polite", "backup", "greedy", "cold", "oom", "overlap")
+_VARIANTS = ("polite", "backup", "greedy", "cold", "oom", "overlap", "failover")
 _KINDS = ("container", "microvm", "vm", "mixed")
 
 COMMAND = Group(
