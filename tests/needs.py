@@ -76,6 +76,11 @@ def _kvm() -> str | None:
     )
 
 
+_DISK_LIMITS = (
+    "test -e /sys/dev/block/$(stat -c %Hd:%Ld /var/tmp) || { echo /var/tmp is on no disk; false; };"
+    "test -e /sys/fs/cgroup/blkio/blkio.throttle.read_bps_device || "
+    "grep -qw io /sys/fs/cgroup/cgroup.controllers || { echo no control group for disks; false; }"
+)
 _OVERLAY = (
     "mount -t tmpfs none /mnt && cd /mnt && mkdir lower upper work merged && "
     "mount -t overlay -o lowerdir=lower,upperdir=upper,workdir=work overlay merged"
@@ -90,6 +95,7 @@ PROBES: Mapping[str, Probe] = {
     "mountns": _runs("unshare", "-m", "mount", "-t", "tmpfs", "none", "/mnt"),
     "netns": _runs("unshare", "-n", "sh", "-c", _VETH),
     "overlay": _runs("unshare", "-m", "sh", "-c", _OVERLAY),
+    "disk-limits": _runs("sh", "-ec", _DISK_LIMITS),
     "userns": _runs("unshare", "-U", "-r", "true"),
     "nft": _runs("unshare", "-n", "nft", "add", "table", "inet", "probe"),
     "tap": _runs("unshare", "-n", "ip", "tuntap", "add", "dev", "t0", "mode", "tap"),
@@ -129,7 +135,7 @@ PROMISED = frozenset(
         "root", "mountns", "netns", "overlay", "nft", "tap", "crun", "qemu", "qemu-img", "erofs",
         "virtiofsd", "busybox", "skopeo", "buildah", "umoci", "docker-registry", "openssl",
         "mmdebstrap", "gcc", "make", "clang-format", "keeper", "agent", "init", "load",
-        "guest-kernel", "git", "ssh", "dropbear",
+        "guest-kernel", "git", "ssh", "dropbear", "disk-limits",
     }
 )  # fmt: skip
 """What a CI machine (Debian 12, root, no hardware virtualization) has after ``make setup``."""

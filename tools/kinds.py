@@ -47,6 +47,9 @@ WISHES: tuple[tuple[str, dict[str, object]], ...] = (
     ("-m", {"resources": Resources(memory=256 * MIB)}),
     ("--memory-swap above -m", {"resources": Resources(memory=256 * MIB, memory_swap=512 * MIB)}),
     ("--memory-reservation", {"resources": Resources(memory_reservation=64 * MIB)}),
+    ("--cpu-reservation, --memory-shares, --group", {"resources": Resources(
+        cpu_reservation=100, memory_shares=10), "group": "a"}),
+    ("--io-limit", {"resources": Resources(io_limit=MIB)}),
     ("--pids-limit", {"resources": Resources(pids=100)}),
     ("--read-only", {"read_only": True}),
     ("--cap-add, --cap-drop", {"cap_add": ("NET_ADMIN",), "cap_drop": ("ALL",)}),
@@ -119,6 +122,7 @@ def _engines() -> Iterator[Engine]:
         controllers=frozenset({"cpu", "cpuset", "memory", "pids", "io"}),
         cpus=frozenset({0, 1}),
         memory=8 * 2**30,
+        disks=("8:0",),
     )
     layout = Layout(name="wirt", state=Path("/var/lib/wirt"), run=Path("/run/wirt"))
     helper = Helper(layout.helper_socket)

@@ -71,6 +71,11 @@ class Layout:
         return self.state / "guests" / guest_id
 
     @property
+    def on_disks(self) -> tuple[Path, ...]:
+        """Directories with what guests read and write, each perhaps on a disk of its own."""
+        return self.state, self.layers, self.volumes, self.state / "guests"
+
+    @property
     def gone(self) -> Path:
         """``gone/<id>``: states of removed guests on their way out."""
         return self.state / "gone"

@@ -188,6 +188,25 @@ def test_a_cpu_limit_throttles(box: Hostbox) -> None:
         box.wirt("rm", "-f", "busy")
 
 
+def test_a_limit_of_disks_holds_even_what_goes_through_the_cache(box: Hostbox) -> None:
+    """6 MiB at 2 MiB a second take two seconds and more; never less, however fast the host is."""
+    done = box.wirt("run", "-d", "--name", "io", "--io-limit", "2m", "busybox", *LOOP)
+    guest_id = done.stdout.strip()
+    try:
+        assert "cache" not in done.stderr
+        assert f"rbps={2 * MIB} wbps={2 * MIB}" in box.group(guest_id, "io.max")
+        line = "time dd if=/dev/zero of=/x bs=1M count=6 conv=fsync"
+        told = box.wirt("exec", "io", "sh", "-c", line).stderr.splitlines()
+        words = next(row for row in told if row.startswith("real")).split()
+        assert 60 * float(words[1].rstrip("m")) + float(words[2].rstrip("s")) >= 2
+        box.wirt("update", "--io-limit", "3m", "io")
+        assert f"rbps={3 * MIB} wbps={3 * MIB}" in box.group(guest_id, "io.max")
+        box.wirt("update", "--io-limit", "0", "io")
+        assert box.group(guest_id, "io.max") == ""
+    finally:
+        box.wirt("rm", "-f", "io")
+
+
 def test_devices_are_confined(box: Hostbox) -> None:
     script = "mknod /d b 254 0; cat /d; head -c 3 /dev/zero | wc -c"
     done = box.wirt("run", "--rm", "busybox", "sh", "-c", script)

@@ -14,7 +14,8 @@ import instance as local
 from e2e.test_bad_input import Client
 from e2e.test_life import eventually, inspect, state
 from live import Live
-from wirt.linux.cgroup import Cgroups
+from needs import needs
+from wirt.linux.cgroup import Cgroups, Mode
 
 CPUS = os.cpu_count() or 1
 RESERVE = max(0.1, CPUS / 20)
@@ -92,7 +93,7 @@ def test_what_is_asked_for_is_shown_and_can_be_changed(shared_instance: Live) ->
             (("--cpu-reservation", "1e30"), 2),
             (("--group", "nosuch", "--cpus", "0.7"), 3),
             (("--net-limit", "5m", "--cpus", "0.7"), 7),
-            (("--io-limit", "5m", "-m", "200m"), 7),
+            (("--io-shares", "5", "-m", "200m"), 7),
             (("--oom-rank", "1001", "-m", "200m"), 2),
             (("--memory-shares", "0", "-m", "200m"), 2),
         ):
@@ -138,6 +139,23 @@ def test_a_promise_that_cannot_be_kept_is_refused(shared_instance: Live) -> None
         live.wirt("restart", "-t", "0", loser)
 
 
+@pytest.mark.parametrize("kind", ["microvm", "vm"])
+def test_a_machine_is_promised_no_more_than_its_size(shared_instance: Live, kind: str) -> None:
+    live = shared_instance
+    with guests(live, "m"):
+        for words in (
+            ("--memory-reservation", "600m"),
+            ("--memory-reservation", "300m", "-m", "256m"),
+            ("--cpu-reservation", "1.1"),
+            ("--cpu-reservation", "0.4", "--cpus", "0.3"),
+        ):
+            refused = live.wirt("create", "--as", kind, *words, "busybox", code=125).stderr
+            assert "reservation" in refused
+        live.wirt("create", "--name", "m", "--as", kind, "--memory-reservation", "200m",
+                  "--cpu-reservation", "0.4", "busybox")  # fmt: skip
+        live.wirt("update", "--memory-reservation", "600m", "m", code=2)
+
+
 def test_groups_are_of_any_depth_and_go_only_when_empty(shared_instance: Live) -> None:
     live = shared_instance
     paths = ["t", "t/d", "t/d/x", "t/d/x/y"]
@@ -158,6 +176,9 @@ def test_groups_are_of_any_depth_and_go_only_when_empty(shared_instance: Live) -
         assert "is not empty: t/d" in live.wirt("group", "rm", "t", code=4).stderr
         listed = live.wirt("group", "ls", "--format", "{{.Path}} {{.Expandable}} {{.Guests}}")
         assert "t/d/x/y true deep" in listed.stdout
+        for path, shown in (("t", "deep\n"), ("t/d/x", "deep\n"), ("t/d/x/y/z", "")):
+            rows = live.wirt("ps", "-a", "--filter", f"group={path}", "--format", "{{.Names}}")
+            assert rows.stdout == shown
         live.wirt("rm", "-f", "deep")
         for path in reversed(paths):
             live.wirt("group", "rm", path)
@@ -215,3 +236,45 @@ def test_the_api_refuses_numbers_that_are_none(shared_instance: Live) -> None:
                 told = answer.read()
             assert answer.status == 400, (field, value, told)
     assert live.wirt("group", "ls", "-q").stdout == ""
+
+
+@needs("disk-limits")
+def test_a_containers_disks_are_limited(shared_instance: Live) -> None:
+    """6 MiB at 2 MiB a second take two seconds and more; never less, however fast the host is."""
+    live = shared_instance
+    write = "time dd if=/dev/zero of=/x bs=1M count=6 oflag=direct"
+    with guests(live, "slow", "limited"):
+        made = live.wirt("run", "-d", "--name", "slow", "--io-limit", "2m", "busybox",
+                         "sleep", "1000")  # fmt: skip
+        if Cgroups.detect().mode is not Mode.V2:
+            assert "not what is written through the host's cache" in made.stderr
+        assert _seconds(live, "slow", write) >= 2
+        assert _seconds(live, "slow", "time dd if=/x of=/dev/null bs=1M iflag=direct") >= 2
+        live.wirt("update", "--io-limit", "12m", "slow")
+        assert spec(live, "slow")["resources"]["io_limit"] == 12 << 20
+        assert _seconds(live, "slow", write.replace("count=6", "count=18")) >= 1
+        before = _rates(live, "slow")
+        assert f" {12 << 20}" in before or f"rbps={12 << 20}" in before
+        live.wirt("update", "--io-limit", "0", "slow")
+        assert str(12 << 20) not in _rates(live, "slow")
+    for kind in ("microvm", "vm"):
+        refused = live.wirt("create", "--as", kind, "--io-limit", "2m", "busybox", code=125)
+        assert f"the disk of a {kind} cannot be limited" in refused.stderr
+
+
+def _seconds(live: Live, name: str, line: str) -> float:
+    """How long a shell line in the guest took by its own clock: ``real 0m 3.01s``."""
+    told = live.wirt("exec", name, "sh", "-c", line).stderr
+    words = next(row for row in told.splitlines() if row.startswith("real")).split()
+    return 60 * float(words[1].rstrip("m")) + float(words[2].rstrip("s"))
+
+
+def _rates(live: Live, name: str) -> str:
+    group = f"/{live.instance.name}/{inspect(live, name)['id']}"
+    cgroups = Cgroups.detect()
+    names = ("io", "io.max") if cgroups.mode is Mode.V2 else (
+        "blkio", "blkio.throttle.read_bps_device",
+    )  # fmt: skip
+    directory = cgroups.directory(names[0], group)
+    assert directory is not None
+    return (directory / names[1]).read_text()

@@ -263,6 +263,7 @@ class FakeCapacity:
     cpu: int = 10**6
     memory: int = 1 << 50
     divided = frozenset({Resource.CPU, Resource.MEMORY})
+    limited = frozenset({Resource.DISK})
 
     def host(self) -> Host:
         capacity = {Resource.CPU: self.cpu, Resource.MEMORY: self.memory}

@@ -168,26 +168,6 @@ def test_missing_groups_and_controllers_are_named(tmp_path: Path) -> None:
         limits.write(without, GROUP, Resources(pids=5))
 
 
-def test_what_was_written_before_a_refusal_is_taken_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cgroups = _v2(tmp_path)
-    group = tmp_path / "wirt/abc"
-    before = {"cpu.max": "max 100000", "cpuset.cpus": "", "memory.max": "77", "pids.max": "5"}
-    for name, text in before.items():
-        (group / name).write_text(f"{text}\n")
-
-    def refuse(path: Path, text: str) -> None:
-        if path.name == "pids.max":
-            raise OSError(22, "Invalid argument", str(path))
-        path.write_text(text)
-
-    monkeypatch.setattr(limits, "write_file", refuse)
-    with pytest.raises(Invalid, match=r"refuses pids\.max = 9"):
-        limits.write(cgroups, GROUP, Resources(cpu_millis=250, cpuset="0", memory=100, pids=9))
-    assert {name: (group / name).read_text().strip() for name in before} == before
-
-
 # --- version 2 --------------------------------------------------------------------------------
 
 

@@ -15,7 +15,8 @@ from fakes.daemon import Exchange, FakeDaemon, frame
 from fakes.guest import GUEST, ROUTE, Script
 from wirt.client.aio import Client
 from wirt.errors import Conflict, Invalid, NotFound, Unavailable
-from wirt.model.guest import ExecSpec, GuestState, Isolation
+from wirt.model.group import GuestGroup
+from wirt.model.guest import ExecSpec, GuestClass, GuestState, Isolation
 from wirt.model.resources import Resources
 
 T = TypeVar("T")
@@ -190,3 +191,27 @@ def test_a_lost_daemon(daemon: FakeDaemon) -> None:
     daemon.routes["GET /v1/ping"] = lambda x: x.connection.shutdown(socket.SHUT_RDWR)
     with pytest.raises(Unavailable, match="broke off"):
         use(daemon, lambda c: c.system.ping())
+
+
+def test_groups(daemon: FakeDaemon) -> None:
+    group = {"path": "a/b", "resources": {"cpu_reservation": 5}, "expandable": True, "guests": []}
+    daemon.routes["GET /v1/groups"] = lambda x: x.answer([{"path": ""}, group])
+    daemon.routes["GET /v1/groups/a/b"] = lambda x: x.answer(group)
+    daemon.routes["POST /v1/groups"] = lambda x: x.answer(group, status=201)
+    daemon.routes["POST /v1/groups/a/b"] = lambda x: x.answer(group)
+    daemon.routes["DELETE /v1/groups/a/b"] = lambda x: x.answer(status=204)
+    found = GuestGroup(path="a/b", resources=Resources(cpu_reservation=5), expandable=True)
+    assert use(daemon, lambda c: c.groups.list()) == (found,)
+    assert use(daemon, lambda c: c.groups.inspect("a/b")) == found
+    made = use(daemon, lambda c: c.groups.create("a/b", resources=Resources(memory=9)))
+    assert made == found
+    asked = daemon.last("POST /v1/groups").json
+    assert (asked["path"], asked["resources"]["memory"]) == ("a/b", 9)
+    assert use(daemon, lambda c: c.groups.change("a/b", expandable=False)) == found
+    assert daemon.last("POST /v1/groups/a/b").json["expandable"] is False
+    use(daemon, lambda c: c.groups.remove("a/b"))
+    daemon.routes["POST /v1/guests/w/update"] = lambda x: x.answer({"warnings": []})
+    use(daemon, lambda c: c.guests.update("w", group="a", guest_class=GuestClass.BATCH, oom_rank=3))
+    assert daemon.last("POST /v1/guests/w/update").json == {
+        "group": "a", "guest_class": "batch", "oom_rank": 3,
+    }  # fmt: skip

@@ -16,6 +16,7 @@ from wirt.engine.container import first_id
 from wirt.engine.protocol import ResolvedMount
 from wirt.errors import Invalid, Unsupported, WirtError
 from wirt.linux.cgroup import Mode
+from wirt.linux.features import HostFacts
 from wirt.model.guest import GuestSpec
 from wirt.model.image import ImageConfig
 from wirt.model.network import PortMap
@@ -306,3 +307,34 @@ def test_without_swap_accounting_only_memory_is_limited() -> None:
     plan = engine(facts).plan(start(spec(resources=Resources(memory=2**26, memory_swap=2**27))))
     assert config_of(plan)["linux"]["resources"]["memory"] == {"limit": 2**26}
     assert plan.warnings == ("this kernel cannot limit swap: only memory is limited",)
+
+
+DISKS = replace(HOST, controllers=HOST.controllers | {"blkio"}, disks=("8:0", "254:16"))
+
+
+def test_a_limit_of_disks_is_for_each_of_them_and_its_weakness_is_told() -> None:
+    plan = engine(DISKS).plan(start(spec(resources=Resources(io_limit=5))))
+    rates = [{"major": 8, "minor": 0, "rate": 5}, {"major": 254, "minor": 16, "rate": 5}]
+    assert config_of(plan)["linux"]["resources"]["blockIO"] == {
+        "throttleReadBpsDevice": rates,
+        "throttleWriteBpsDevice": rates,
+    }
+    assert [w for w in plan.warnings if "written through the host's cache" in w]
+    without = engine(DISKS).plan(start(spec(resources=Resources(io_limit=0))))
+    assert "blockIO" not in config_of(without)["linux"]["resources"]
+    assert without.warnings == ()
+    later = replace(DISKS, cgroup=Mode.V2, controllers=HOST.controllers | {"io"})
+    assert engine(later).check(spec(resources=Resources(io_limit=5))) == ()
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        (replace(DISKS, disks=()), "what guests write is on none"),
+        (replace(DISKS, controllers=HOST.controllers), "cannot limit blkio"),
+        (replace(DISKS, cgroup=Mode.V2), "cannot limit io"),
+    ],
+)
+def test_disks_are_limited_only_where_it_has_an_effect(facts: HostFacts, said: str) -> None:
+    with pytest.raises(Unsupported, match=said):
+        engine(facts).check(spec(resources=Resources(io_limit=5)))

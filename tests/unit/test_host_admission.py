@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import random
-import tempfile
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from fakes.clock import tell
 from fakes.daemonlife import FakeEngine
 from fakes.promises import ALWAYS, MIB, Calm, Host, until
 from wirt.engine.protocol import Size
 from wirt.errors import Conflict, Exhausted, Invalid, NotFound, Unsupported, WirtError
-from wirt.governor.admission import shortage
-from wirt.model.guest import Guest, GuestClass, GuestState, RestartPolicy
+from wirt.model.guest import Guest, GuestClass, GuestState
 from wirt.model.resources import Resources
 
 Story = Callable[[Host], Awaitable[None]]
@@ -129,6 +123,24 @@ def test_a_guest_that_is_to_be_restarted_keeps_its_promise(play: Play) -> None:
             await h.start("other")
         await asyncio.sleep(10)
         assert h.state("one") is GuestState.RUNNING
+
+    play(story)
+
+
+def test_a_guest_keeps_its_promise_through_a_restart(play: Play) -> None:
+    async def story(h: Host) -> None:
+        one = await h.run("one", memory=600)
+        await h.make("other", memory=600)
+        again = asyncio.ensure_future(h.daemon.verbs.stop.restart(one, 1))
+        await until(lambda: h.state("one") is GuestState.EXITED)
+        with pytest.raises(Exhausted):
+            await h.start("other")
+        await again
+        assert h.state("one") is GuestState.RUNNING
+        await h.daemon.verbs.stop.stop(one, 1)
+        await h.start("other")
+        with pytest.raises(Exhausted):  # it was down, so it had nothing to keep
+            await h.daemon.verbs.stop.restart(one, 1)
 
     play(story)
 
@@ -325,63 +337,3 @@ def test_a_group_has_no_cpu_list_swap_or_processes(play: Play, wish: Resources) 
             await h.grouping.create("sales", wish, expandable=False)
 
     play(story)
-
-
-OPS = st.lists(
-    st.tuples(
-        st.sampled_from(["start", "start", "stop", "update", "move", "group", "exit"]),
-        st.sampled_from("abcd"),
-        st.sampled_from(["", "g", "g/h"]),
-        st.integers(0, 12),
-    ),
-    min_size=4,
-    max_size=20,
-)
-
-
-async def act(h: Host, op: tuple[str, str, str, int]) -> None:
-    verb, name, path, amount = op
-    size = Resources(memory_reservation=100 * amount * MIB)
-    await asyncio.sleep(h.world.rng.random())
-    match verb:
-        case "start":
-            await h.start(name)
-        case "stop":
-            await h.daemon.verbs.stop.stop(h.daemon.roster.find(name), 1)
-        case "update":
-            await h.update(name, resources=size)
-        case "move":
-            await h.update(name, resources=size, group=path)
-        case "exit":
-            h.world.exits(h.daemon.roster.find(name).id, 1)
-        case "group":
-            await h.grouping.change(path or "g", size, expandable=amount % 2 == 0)
-
-
-@settings(max_examples=80, deadline=None)
-@given(OPS, st.integers(0, 2**32))
-def test_whatever_happens_at_once_no_promise_is_broken(
-    ops: list[tuple[str, str, str, int]], seed: int
-) -> None:
-    async def story(h: Host) -> None:
-        await h.daemon.begin()
-        await h.group("g", memory=600)
-        await h.group("g/h", memory=200, expandable=True)
-        for name in "abcd":
-            await h.make(name, memory=100, restart=ALWAYS if name == "a" else RestartPolicy())
-        save = h.daemon.roster.save
-
-        async def watched(guest: Guest) -> None:
-            await save(guest)
-            assert shortage(h.daemon.admit.tree(), h.daemon.admit.host()) is None
-
-        h.monkeypatch.setattr(h.daemon.roster, "save", watched)
-        done = await asyncio.gather(*(act(h, op) for op in ops), return_exceptions=True)
-        for one in done:
-            assert one is None or isinstance(one, WirtError), one
-        assert shortage(h.daemon.admit.tree(), h.daemon.admit.host()) is None
-
-    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as monkeypatch:
-        host = Host(Path(folder), monkeypatch, random.Random(seed))
-        with contextlib.suppress(asyncio.CancelledError):
-            tell(story(host))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from wirt.crun.seccomp import Filters
@@ -11,6 +12,7 @@ from wirt.engine.container import ContainerEngine
 from wirt.engine.microvm import MicrovmEngine
 from wirt.engine.protocol import Engine
 from wirt.engine.vm import VmEngine
+from wirt.linux import disks
 from wirt.linux.cgroup import Cgroups
 from wirt.linux.features import HostFacts, read_facts
 from wirt.linux.seccomp import native_architecture
@@ -26,7 +28,7 @@ VERDICT = "machines.json"
 
 def make_engines(config: Config, helper: Helper) -> dict[Isolation, Engine]:
     """One engine per kind. Blocks up to some 25 s when KVM must be proven by a boot first."""
-    facts = _facts(config)
+    facts = host_facts(config)
     host = machines(
         config.guest_dir,
         config.layout.state / VERDICT,
@@ -47,11 +49,12 @@ def make_engines(config: Config, helper: Helper) -> dict[Isolation, Engine]:
     }
 
 
-def _facts(config: Config) -> HostFacts:
+def host_facts(config: Config) -> HostFacts:
     """What guests can be given. The helper starts them: its bounding set and limits count, ours
     may be empty (systemd takes ours away). Waits a little for a helper that starts with us."""
     pid = helper_pid(config.layout.helper_socket, patience=HELPER_SECONDS)
-    return read_facts() if pid is None else read_facts(pid=pid)
+    facts = read_facts() if pid is None else read_facts(pid=pid)
+    return replace(facts, disks=disks.under(config.layout.on_disks))
 
 
 def init_program(keeper: Path) -> Path:

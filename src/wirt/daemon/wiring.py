@@ -256,7 +256,10 @@ class Life:
             roster=g.roster, running=g.running, helper=g.helper, finish=self.finish, bus=g.bus
         )
         self.remove.take_down = self.signals.take_down
-        self.stop = Stop(roster=g.roster, signals=self.signals, launch=self.launch, bus=g.bus)
+        self.stop = Stop(
+            roster=g.roster, signals=self.signals, launch=self.launch, bus=g.bus,
+            admit=g.claims.admit,
+        )  # fmt: skip
         self.adopt = Adopt(
             layout=g.layout, roster=g.roster, running=g.running, finish=self.finish,
             remove=self.remove, helper=g.helper, health=self.health,

@@ -126,6 +126,11 @@ def _check_shared_kernel(spec: GuestSpec, shape: Shape) -> None:
             f"a {kind} takes no seccomp profile: its system calls do not reach this host",
             hint="leave out --security-opt seccomp, or use --as container",
         )
+    if spec.resources.io_limit:
+        raise Unsupported(
+            f"the disk of a {kind} cannot be limited",
+            hint="leave out --io-limit, or use --as container",
+        )
     if spec.resources.memory_swap not in {None, -1, spec.resources.memory}:
         raise Unsupported(
             f"a {kind} has no part in the host's swap",

@@ -199,7 +199,7 @@ class ContainerEngine:
             process=self._process(start, security, given),
             mounts=self._mounts(start),
             namespaces=self._namespaces(start, private_user=idmap is not None),
-            resources=resources.resources(given.limits),
+            resources=resources.resources(given.limits, self._facts.disks),
             cgroup=self._layout.cgroup(start.guest.id),
             sysctls=sysctl.sysctls(
                 spec.sysctls,

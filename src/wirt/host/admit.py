@@ -9,6 +9,7 @@ to it is still admitted.
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -53,6 +54,7 @@ class Admit:
         self._capacity = capacity
         self._held: dict[str, Lodger] = {}
         self._moving: dict[str, str] = {}
+        self._kept: Counter[str] = Counter()
 
     def host(self) -> Host:
         """What there is to promise."""
@@ -76,14 +78,18 @@ class Admit:
     def check(self, spec: GuestSpec) -> None:
         """Raise Invalid, Unsupported or NotFound for claims that can never be fulfilled here."""
         claims_of(spec.resources, self.size(spec))
-        self.check_divided(spec.resources)
+        self._check_divided(spec.resources, limited=self._capacity.limited)
         check_rank(spec.oom_rank)
         self._groups.require(spec.group)
 
-    def check_divided(self, resources: Resources) -> None:
-        """Raise Unsupported for a resource that is not divided here."""
+    def check_group(self, resources: Resources) -> None:
+        """The same for a group, which has no limits but those that somebody divides by."""
+        claims_of(resources)
+        self._check_divided(resources, limited=frozenset())
+
+    def _check_divided(self, resources: Resources, *, limited: frozenset[Resource]) -> None:
         known = self.host().capacity.keys()
-        check_divided(resources, divided=self._capacity.divided, known=known)
+        check_divided(resources, divided=self._capacity.divided, limited=limited, known=known)
 
     @contextlib.asynccontextmanager
     async def joining(self, path: str) -> AsyncIterator[None]:
@@ -115,6 +121,17 @@ class Admit:
             yield
         finally:
             del self._held[guest.id]
+
+    @contextlib.contextmanager
+    def keeping(self, guest: Guest) -> Iterator[None]:
+        """Meanwhile the guest keeps what it was promised, if it runs now: it will run again."""
+        kept = self._roster.get(guest.id).status.state in LODGING
+        self._kept[guest.id] += kept
+        try:
+            yield
+        finally:
+            self._kept[guest.id] -= kept
+            self._kept += Counter()  # those at zero go
 
     @contextlib.asynccontextmanager
     async def change(self, guest: Guest, spec: GuestSpec) -> AsyncIterator[None]:
@@ -154,7 +171,8 @@ class Admit:
         found = []
         for guest in self._roster.all():
             held = self._held.get(guest.id)
-            if guest.id == but or (held is None and guest.status.state not in states):
+            there = held is not None or guest.id in self._kept or guest.status.state in states
+            if guest.id == but or not there:
                 continue
             held = held or Lodger(id=guest.id, spec=guest.spec)
             if held.also is None or held.also.group == held.spec.group:

@@ -18,10 +18,12 @@ LEAST_MEMORY = 256 * MIB
 class Capacity(Protocol):
     """Asked at every admission, for it may change at run time.
 
-    ``divided``: resources whose numbers somebody sees to; what is asked of others is refused.
+    ``divided``: resources whose numbers somebody sees to. ``limited``: of which only limits of
+    single guests are kept. What is asked of others is refused.
     """
 
     divided: frozenset[Resource]
+    limited: frozenset[Resource]
 
     def host(self) -> Host:
         """What there is to promise. A resource that is not named is not promised at all."""
@@ -32,6 +34,7 @@ class WholeHost:
     """All of this machine but the reserve."""
 
     divided = frozenset({Resource.CPU, Resource.MEMORY})
+    limited = frozenset({Resource.DISK})
 
     def __init__(self, facts: HostFacts) -> None:
         self._facts = facts

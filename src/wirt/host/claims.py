@@ -125,22 +125,30 @@ def check_rank(rank: int) -> None:
 
 
 def check_divided(
-    resources: Resources, *, divided: Collection[Resource], known: Collection[Resource]
+    resources: Resources,
+    *,
+    divided: Collection[Resource],
+    limited: Collection[Resource],
+    known: Collection[Resource],
 ) -> None:
     """Raise Unsupported for what nobody would see to: what is not done is not promised.
 
-    ``divided``: resources that are divided on this host. ``known``: those of which it is known how
-    much there is; of others nothing can be guaranteed or weighed, only limited.
+    ``divided``: resources that are divided on this host. ``limited``: of which only the limit is
+    kept. ``known``: those of which it is known how much there is; of others nothing can be
+    guaranteed or weighed, only limited.
     """
     for resource, wish in asked(resources).items():
         name = {Resource.DISK: "disk", Resource.NET: "network"}.get(resource, resource.value)
-        if resource not in divided and (wish.reservation or wish.limit or wish.shares):
+        more = bool(wish.reservation or wish.shares)
+        if resource not in divided and (more or (wish.limit and resource not in limited)):
+            only = resource in limited
             raise Unsupported(
-                f"this host cannot divide its {name} between guests",
-                hint=f"leave out the {name} flags",
+                f"this host cannot divide its {name} between guests"
+                + (", only limit it" if only else ""),
+                hint=f"give a limit of the {name} only" if only else f"leave out the {name} flags",
                 code="governor.not-divided",
             )
-        if resource not in known and (wish.reservation or wish.shares):
+        if resource not in known and more:
             raise Unsupported(
                 f"nobody has said how fast this host's {name} is, so no part of it can be promised",
                 hint="give a limit only, or let the governor's policy say how much there is",

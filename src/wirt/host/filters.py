@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from wirt.errors import Invalid
+from wirt.model.group import within
 from wirt.model.guest import Guest
 
 KEYS = frozenset({
     "name", "id", "label", "label!", "status", "ancestor", "network", "volume", "isolation",
-    "health", "exited",
+    "health", "exited", "group",
 })  # fmt: skip
 
 
@@ -51,6 +52,8 @@ def _matches(guest: Guest, key: str, value: str) -> bool:
     match key:
         case "name":
             return value in guest.name
+        case "group":
+            return within(guest.spec.group, value.strip("/"))
         case "id":
             return guest.id.startswith(value)
         case "label" | "label!":
@@ -62,14 +65,18 @@ def _matches(guest: Guest, key: str, value: str) -> bool:
             return guest.status.state.value == value
         case "ancestor":
             return value in {guest.spec.image, guest.image_id, guest.image_id[7:19]}
-        case "network":
-            return any(value in {e.network, e.network_id} for e in guest.endpoints)
-        case "volume":
-            targets = {mount.target for mount in guest.spec.mounts}
-            return value in guest.volumes or value in targets
+        case "network" | "volume":
+            return value in _joined(guest, key)
         case "isolation":
             return guest.spec.isolation.value == value
         case "health":
             return (guest.status.health.status if guest.status.health else "none") == value
         case _:
             return guest.status.finished_at > 0 and str(guest.status.exit_code) == value
+
+
+def _joined(guest: Guest, key: str) -> set[str]:
+    """Names of its networks, or of its volumes and where they are."""
+    if key == "network":
+        return {name for e in guest.endpoints for name in (e.network, e.network_id)}
+    return {*guest.volumes, *(mount.target for mount in guest.spec.mounts)}

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from wirt.errors import Conflict, Unsupported
 from wirt.host.admit import Admit
-from wirt.host.claims import claims_of
 from wirt.host.events import Bus
 from wirt.host.groups import Groups
 from wirt.model.group import GuestGroup, check_path, parent
@@ -29,7 +28,8 @@ class Grouping:
         reservation cannot be promised.
         """
         check_path(path)
-        self._check(resources)
+        check_own(resources)
+        self._admit.check_group(resources)
         group = GuestGroup(
             path=path, resources=resources, expandable=expandable, created_at=time.time_ns()
         )
@@ -57,7 +57,8 @@ class Grouping:
                 resources=merge(old.resources, resources),
                 expandable=old.expandable if expandable is None else expandable,
             )
-            self._check(new.resources)
+            check_own(new.resources)
+            self._admit.check_group(new.resources)
             others = [group for group in self._groups.all() if group.path != path]
             self._admit.judge_groups([*others, new])
             await self._groups.put(new)
@@ -80,11 +81,6 @@ class Grouping:
                 )
             await self._groups.remove(path)
         self._bus.publish("group", "destroy", path, name=path)
-
-    def _check(self, resources: Resources) -> None:
-        check_own(resources)
-        claims_of(resources)
-        self._admit.check_divided(resources)
 
 
 def check_own(resources: Resources) -> None:

@@ -7,6 +7,7 @@ import contextlib
 from dataclasses import replace
 
 from wirt.errors import Conflict, Timeout, WirtError
+from wirt.host.admit import Admit
 from wirt.host.events import Bus
 from wirt.host.finish import UP, Finish
 from wirt.host.insist import insist
@@ -138,11 +139,14 @@ class Signals:
 class Stop:
     """The ``stop`` and ``restart`` verbs."""
 
-    def __init__(self, *, roster: Roster, signals: Signals, launch: Launch, bus: Bus) -> None:
+    def __init__(
+        self, *, roster: Roster, signals: Signals, launch: Launch, bus: Bus, admit: Admit
+    ) -> None:
         self._roster = roster
         self._signals = signals
         self._launch = launch
         self._bus = bus
+        self._admit = admit
 
     async def stop(self, guest: Guest, timeout: int | None) -> bool:
         """Stop a guest; False when it does not run. ``timeout`` None: its own, else 10 s."""
@@ -162,9 +166,10 @@ class Stop:
 
     async def restart(self, guest: Guest, timeout: int | None) -> None:
         """Stop if it runs, then start, also a guest that is removed at its end."""
-        with self._signals.sparing(guest):
-            await self.stop(guest, timeout)
-        await self._launch.start(self._roster.get(guest.id))
+        with self._admit.keeping(guest):
+            with self._signals.sparing(guest):
+                await self.stop(guest, timeout)
+            await self._launch.start(self._roster.get(guest.id))
         self._bus.publish("guest", "restart", guest.id, name=guest.name, image=guest.spec.image)
 
 

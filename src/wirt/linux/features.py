@@ -45,7 +45,8 @@ class HostFacts:
     ``bounding``: capabilities without ``CAP_`` that a process started by the helper can have.
     ``machine``: as ``uname -m``; ``kernel``: major and minor version. ``cpus``: numbers of online
     CPUs. ``controllers``: cgroup controllers in use. ``swap_limit``: swap can be limited.
-    ``most_files``: the kernel's bound of RLIMIT_NOFILE.
+    ``most_files``: the kernel's bound of RLIMIT_NOFILE. ``disks``: as ``major:minor``, those that
+    guests' files are on, if that was looked up.
     """
 
     bounding: frozenset[str]
@@ -59,6 +60,7 @@ class HostFacts:
     memory: int = 0
     user_namespaces: bool = True
     most_files: int = 1_048_576
+    disks: tuple[str, ...] = ()
 
     @property
     def loads_device_filters(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from pathlib import Path
 
 from wirt.errors import Conflict, Invalid, NotFound, Unsupported
@@ -11,11 +12,13 @@ from wirt.model.resources import Resources
 
 PERIOD = 100_000
 """Microseconds in which a CPU quota is counted, as docker's."""
+_V1_RATES = ("blkio.throttle.read_bps_device", "blkio.throttle.write_bps_device")
+"""Bytes a second; 0 is no limit."""
 
 
-def write(cgroups: Cgroups, path: str, resources: Resources) -> None:
+def write(cgroups: Cgroups, path: str, resources: Resources, *, disks: Iterable[str] = ()) -> None:
     """Write the limits that are not None into group ``path``, which must exist. When one of them is
-    refused those before it are taken back.
+    refused those before it are taken back. ``disks``: those that ``io_limit`` is for.
 
     Raises :class:`~wirt.errors.NotFound` when the group is gone, Unsupported when the host lacks
     a controller, Conflict when the kernel refuses since more is in use already, Invalid for CPUs
@@ -26,6 +29,8 @@ def write(cgroups: Cgroups, path: str, resources: Resources) -> None:
     writes = (
         _v2(cgroups, path, resources) if cgroups.mode is Mode.V2 else _v1(cgroups, path, resources)
     )
+    if resources.io_limit is not None:
+        writes += _disk_writes(cgroups, disks, resources.io_limit)
     done: list[tuple[Path, str]] = []
     try:
         for controller, name, value in writes:
@@ -43,7 +48,7 @@ def write(cgroups: Cgroups, path: str, resources: Resources) -> None:
 def _write(file: Path, value: str, controller: str, done: list[tuple[Path, str]]) -> None:
     """Write one limit and remember what was there."""
     try:
-        before = read_file(file).strip()
+        before = _before(file, value)
         write_file(file, value)
     except FileNotFoundError:
         if "memsw" in file.name or "swap" in file.name:
@@ -54,6 +59,27 @@ def _write(file: Path, value: str, controller: str, done: list[tuple[Path, str]]
     except OSError as error:
         raise _refused(error, file, value) from error
     done.append((file, before))
+
+
+def _before(file: Path, value: str) -> str:
+    """What to write to have back what is there; files about disks have a line for each that has a
+    limit."""
+    text = read_file(file).strip()
+    if file.name not in {*_V1_RATES, "io.max"}:
+        return text
+    disk = value.split()[0]
+    lines = [line for line in text.splitlines() if line.split()[0] == disk]
+    return lines[0] if lines else f"{disk} {_rates(0) if file.name == 'io.max' else 0}"
+
+
+def _disk_writes(cgroups: Cgroups, disks: Iterable[str], rate: int) -> list[tuple[str, str, str]]:
+    if cgroups.mode is Mode.V2:
+        return [("io", "io.max", f"{disk} {_rates(rate)}") for disk in disks]
+    return [("blkio", name, f"{disk} {rate}") for disk in disks for name in _V1_RATES]
+
+
+def _rates(rate: int) -> str:
+    return f"rbps={rate or 'max'} wbps={rate or 'max'}"
 
 
 def weight(shares: int) -> int:

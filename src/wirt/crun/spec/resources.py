@@ -6,11 +6,13 @@ swap alone where the host has v2.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from wirt.crun.spec.devices import device_rules
 from wirt.crun.spec.process import Json
 from wirt.errors import Invalid, Unsupported
+from wirt.linux.cgroup import Mode
 from wirt.linux.features import HostFacts, parse_cpus
 from wirt.model.resources import Resources
 from wirt.model.units import format_size
@@ -99,6 +101,7 @@ def _check_controllers(wish: Resources, facts: HostFacts) -> None:
         "pids": wish.pids not in (None, -1),
         "cpu": wish.cpu_millis is not None or wish.cpu_shares is not None,
         "cpuset": wish.cpuset is not None,
+        "io" if facts.cgroup is Mode.V2 else "blkio": bool(wish.io_limit),
     }
     for controller, needed in wanted.items():
         if needed and controller not in facts.controllers:
@@ -106,21 +109,34 @@ def _check_controllers(wish: Resources, facts: HostFacts) -> None:
                 f"this host cannot limit {controller}: the cgroup controller is not there",
                 hint="see wirt doctor",
             )
+    if wish.io_limit and not facts.disks:
+        raise Unsupported(
+            "this host cannot limit disks: what guests write is on none",
+            hint="leave out --io-limit, or put the daemon's state on a disk",
+        )
 
 
 def effective(wish: Resources, facts: HostFacts) -> tuple[Resources, tuple[str, ...]]:
     """The limits really set, with docker's default for swap (twice the memory), and warnings."""
+    warnings = []
+    if wish.io_limit and facts.cgroup is not Mode.V2:
+        warnings.append(
+            "control groups version 1 limit reads and direct writes, not what is written through "
+            "the host's cache"
+        )
     if wish.memory is None:
-        return wish, ()
+        return wish, tuple(warnings)
     swap = wish.memory_swap if wish.memory_swap is not None else 2 * wish.memory
     if not facts.swap_limit:
-        warning = "this kernel cannot limit swap: only memory is limited"
-        return replace(wish, memory_swap=None), (warning,) if wish.memory_swap is not None else ()
-    return replace(wish, memory_swap=swap), ()
+        if wish.memory_swap is not None:
+            warnings.append("this kernel cannot limit swap: only memory is limited")
+        return replace(wish, memory_swap=None), tuple(warnings)
+    return replace(wish, memory_swap=swap), tuple(warnings)
 
 
-def resources(limits: Resources) -> Json:
-    """OCI ``linux.resources`` (runtime-spec config-linux.md, "Control groups")."""
+def resources(limits: Resources, disks: Iterable[str] = ()) -> Json:
+    """OCI ``linux.resources`` (runtime-spec config-linux.md, "Control groups"). ``disks``: as
+    ``major:minor``, those that ``io_limit`` is for."""
     made: Json = {"devices": device_rules()}
     cpu: Json = {}
     if limits.cpu_millis is not None:
@@ -143,4 +159,15 @@ def resources(limits: Resources) -> Json:
         made["memory"] = memory
     if limits.pids not in {None, -1}:  # a new group has no limit, and crun 1.8 cannot write one
         made["pids"] = {"limit": limits.pids}
+    made.update(_block(limits.io_limit, disks))
     return made
+
+
+def _block(rate: int | None, disks: Iterable[str]) -> Json:
+    if not rate:
+        return {}
+    rates: list[Json] = []
+    for disk in disks:
+        major, _, minor = disk.partition(":")
+        rates.append({"major": int(major), "minor": int(minor), "rate": rate})
+    return {"blockIO": {"throttleReadBpsDevice": rates, "throttleWriteBpsDevice": rates}}

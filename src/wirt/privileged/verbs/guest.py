@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from wirt.errors import Conflict, NotFound, Unsupported
-from wirt.linux import libc, limits
+from wirt.linux import disks, libc, limits
 from wirt.model.names import is_id, short
 from wirt.privileged import bridges, check, facts, links, netstate, release
 from wirt.privileged import launch as launching
@@ -74,7 +74,10 @@ def limit(ctx: Context, verb: LimitGuest, _fds: Fds) -> Done:
                 code="limit.machine-memory",
             )
         wanted = replace(wanted, memory_reservation=None)
-    limits.write(ctx.cgroups, ctx.layout.cgroup(check.guest_id(verb.id)), wanted)
+    limits.write(
+        ctx.cgroups, ctx.layout.cgroup(check.guest_id(verb.id)), wanted,
+        disks=disks.under(ctx.layout.on_disks),
+    )  # fmt: skip
     return Done()
 
 
