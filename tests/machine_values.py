@@ -9,10 +9,12 @@ from container_values import HOST
 from wirt.engine.microvm import MicrovmEngine
 from wirt.engine.vm import VmEngine
 from wirt.guest.frame import Record, decode_record
+from wirt.layout import Layout
 from wirt.privileged.client import Helper
 from wirt.qemu.accel import Accelerator, emulation
 from wirt.qemu.host import MachineHost, Machines
 
+NOWHERE = Layout(name="none", state=Path("/nonexistent"), run=Path("/nonexistent"))
 EMULATING = MachineHost(
     accelerator=emulation("for tests"),
     tsc_khz=2_596_134,
@@ -26,11 +28,15 @@ HARDWARE = MachineHost(
 
 
 def microvm(host: MachineHost = EMULATING) -> MicrovmEngine:
-    return MicrovmEngine(facts=HOST, host=Machines(host), helper=Helper(Path("/nonexistent")))
+    return MicrovmEngine(
+        layout=NOWHERE, facts=HOST, host=Machines(host), helper=Helper(Path("/nonexistent"))
+    )
 
 
 def vm(host: MachineHost = EMULATING) -> VmEngine:
-    return VmEngine(facts=HOST, host=Machines(host), helper=Helper(Path("/nonexistent")))
+    return VmEngine(
+        layout=NOWHERE, facts=HOST, host=Machines(host), helper=Helper(Path("/nonexistent"))
+    )
 
 
 def config_of(plan: Any) -> Record:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from container_values import HOST, PROCESS, start
+from machine_values import NOWHERE
 from needs import GUEST, NATIVE, program
 from wirt.engine.microvm import MicrovmEngine
 from wirt.engine.protocol import Engine, Handle, Plan, Process, ResolvedMount
@@ -297,10 +298,14 @@ def plan_of(
     user: str = "",
     cwd: str = "/",
     change: Callable[[Plan], Plan] = lambda plan: plan,
+    layout: Layout = NOWHERE,
 ) -> tuple[Plan, Guest, Engine]:
-    """The engine's plan for a machine without cards that runs ``argv``."""
+    """The engine's plan for a machine without cards that runs ``argv``. ``layout``: where its
+    monitor is found."""
     make = MicrovmEngine if kind is Isolation.MICROVM else VmEngine
-    engine: Engine = make(facts=HOST, host=Machines(facts), helper=Helper(Path("/nonexistent")))
+    engine: Engine = make(
+        layout=layout, facts=HOST, host=Machines(facts), helper=Helper(Path("/nonexistent"))
+    )
     wish = replace(spec or GuestSpec(image="busybox"), isolation=kind)
     engine.check(wish)
     process: Process = replace(

@@ -137,5 +137,5 @@ def _engines() -> Iterator[Engine]:
         helper=helper,
         cgroups=Cgroups(v1={}, v2=None),
     )
-    yield MicrovmEngine(facts=facts, host=host, helper=helper)
-    yield VmEngine(facts=facts, host=host, helper=helper)
+    yield MicrovmEngine(layout=layout, facts=facts, host=host, helper=helper)
+    yield VmEngine(layout=layout, facts=facts, host=host, helper=helper)

@@ -107,6 +107,10 @@ class Layout:
     def keeper_socket(self, guest_id: str) -> Path:
         return self.guest_run(guest_id) / "keeper.sock"
 
+    def monitor_socket(self, guest_id: str) -> Path:
+        """QEMU's monitor, of a machine."""
+        return self.guest_run(guest_id) / "qmp.sock"
+
     # kernel objects
     @property
     def nft_table(self) -> str:

@@ -52,7 +52,10 @@ def _launch(box: Lab, *argv: str, address: str = "10.213.0.20") -> p.LaunchGuest
     """A microVM with one card, as the daemon plans it."""
     facts = host(box.layout.state)
     engine = MicrovmEngine(
-        facts=container_values.HOST, host=Machines(facts), helper=Helper(Path("/none"))
+        layout=box.layout,
+        facts=container_values.HOST,
+        host=Machines(facts),
+        helper=Helper(Path("/none")),
     )
     begin = container_values.start(GuestSpec(image="busybox"))
     place = Endpoint(

@@ -44,8 +44,10 @@ def make_engines(config: Config, helper: Helper) -> dict[Isolation, Engine]:
     )
     return {
         Isolation.CONTAINER: container,
-        Isolation.MICROVM: MicrovmEngine(facts=facts, host=host, helper=helper),
-        Isolation.VM: VmEngine(facts=facts, host=host, helper=helper),
+        Isolation.MICROVM: MicrovmEngine(
+            layout=config.layout, facts=facts, host=host, helper=helper
+        ),
+        Isolation.VM: VmEngine(layout=config.layout, facts=facts, host=host, helper=helper),
     }
 
 

@@ -6,17 +6,20 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from wirt.crun.spec import process
-from wirt.engine import _machine
+from wirt.engine import _elastic, _machine
 from wirt.engine._machine import Shape
 from wirt.errors import Unavailable, Unsupported, WirtError
 from wirt.guest.keeper import KeeperLink, Record, Request
 from wirt.model.guest import ExecSpec, Guest
+from wirt.model.reading import InnerMemory
 from wirt.model.resources import Resources, Usage
 from wirt.model.terminal import parse_detach_keys
 from wirt.privileged.client import Helper
 from wirt.privileged.protocol import FreezeGuest, LimitGuest, TreeStat
+from wirt.qemu.qmp import open_monitor
 
 AGENT_SECONDS = 10.0
 """How long the agent may take for an answer; under emulation it is busy at times."""
@@ -33,8 +36,11 @@ PS_ARGS = frozenset({"", "-ef", "-e -f"})
 class MachineHandle:
     """See :class:`wirt.engine.protocol.Handle`."""
 
-    def __init__(self, guest: Guest, shape: Shape, keeper: KeeperLink, helper: Helper) -> None:
+    def __init__(
+        self, guest: Guest, shape: Shape, keeper: KeeperLink, helper: Helper, monitor: Path
+    ) -> None:
         self._guest = guest
+        self._monitor = monitor
         self._shape = shape
         self._keeper = keeper
         self._helper = helper
@@ -142,6 +148,22 @@ class MachineHandle:
             # It goes on in any case; a guest that is too busy to hear it keeps its clock.
             with contextlib.suppress(WirtError):
                 await self._call("time", {"now": str(time.time_ns())})
+
+    async def inner_memory(self) -> InnerMemory:
+        """What its kernel says (:class:`wirt.engine.protocol.Elastic`)."""
+        async with open_monitor(self._monitor) as monitor:
+            return _elastic.judged(
+                size=await monitor.size(),
+                left=await monitor.memory(),
+                figures=await monitor.figures(),
+                now=time.time(),
+            )
+
+    async def set_inner_memory(self, size: int) -> None:
+        """Inflate or deflate the balloon, within the machine's bounds."""
+        async with open_monitor(self._monitor) as monitor:
+            most = await monitor.size()
+            await monitor.set_memory(min(max(size, self._shape.min_memory), most))
 
     async def write_file(self, name: str, content: str) -> None:
         """Rewrite ``hosts``, ``hostname`` or ``resolv.conf`` inside."""

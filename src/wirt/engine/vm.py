@@ -8,6 +8,7 @@ from wirt.engine._machine_handle import MachineHandle
 from wirt.engine.protocol import Handle, Plan, Size, Start, Support
 from wirt.errors import WirtError
 from wirt.guest.keeper import KeeperLink
+from wirt.layout import Layout
 from wirt.linux.features import HostFacts
 from wirt.model.guest import Guest, GuestSpec, Isolation
 from wirt.privileged.client import Helper
@@ -27,7 +28,8 @@ class VmEngine:
 
     isolation = SHAPE.isolation
 
-    def __init__(self, *, facts: HostFacts, host: Machines, helper: Helper) -> None:
+    def __init__(self, *, layout: Layout, facts: HostFacts, host: Machines, helper: Helper) -> None:
+        self._layout = layout
         self._facts = facts
         self._host = host
         self._helper = helper
@@ -59,4 +61,5 @@ class VmEngine:
 
     def handle(self, guest: Guest, keeper: KeeperLink) -> Handle:
         """The live guest."""
-        return MachineHandle(guest, SHAPE, keeper, self._helper)
+        monitor = self._layout.monitor_socket(guest.id)
+        return MachineHandle(guest, SHAPE, keeper, self._helper, monitor)

@@ -60,7 +60,7 @@ def prepare(ctx: Context, verb: LaunchGuest, taps: Sequence[int]) -> Program:
     agents, keepers = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     inherited = {
         "agent": agents.detach(),
-        "qmp": _listen(run / "qmp.sock", ctx.gid),
+        "qmp": _listen(ctx.layout.monitor_socket(verb.id), ctx.gid),
         **{f"tap{number}": fd for number, fd in enumerate(taps)},
         **{f"fs{number}": folder.qemu for number, folder in enumerate(folders)},
     }

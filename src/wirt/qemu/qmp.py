@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,15 @@ from wirt.errors import Unavailable
 from wirt.qemu.device import balloon
 
 SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """A balloon's figures (``stat-free-memory``...) in bytes, without those that the guest did not
+    give. ``at``: when it gave them, Unix seconds; 0: never."""
+
+    at: float = 0
+    said: Mapping[str, int] = field(default_factory=dict)
 
 
 class Monitor:
@@ -39,8 +49,14 @@ class Monitor:
         answer = await self.execute("query-status")
         return str(answer.get("status", "")) if isinstance(answer, dict) else ""
 
+    async def size(self) -> int:
+        """Bytes of memory that the machine has: those of its start and those plugged in since."""
+        answer = await self.execute("query-memory-size-summary")
+        return _number(answer, "base-memory") + _number(answer, "plugged-memory")
+
     async def memory(self) -> int:
-        """Bytes that the guest may use now: its size less what the balloon holds."""
+        """Bytes that the guest may use now: its size less what the balloon holds. The balloon's
+        part is the guest's word."""
         answer = await self.execute("query-balloon")
         return _number(answer, "actual")
 
@@ -48,14 +64,15 @@ class Monitor:
         """Ask the balloon to leave the guest ``size`` bytes; it does so as far as it can."""
         await self.execute("balloon", {"value": size})
 
-    async def memory_figures(self) -> dict[str, int]:
-        """The balloon's figures (``stat-free-memory``...) in bytes; empty before the first."""
+    async def figures(self) -> Figures:
+        """What the guest last said of its memory."""
         answer = await self.execute("qom-get", {"path": balloon.PATH, "property": "guest-stats"})
         stats = answer.get("stats") if isinstance(answer, dict) else None
         if not isinstance(stats, dict):
-            return {}
+            return Figures()
         known = {k: v for k, v in stats.items() if isinstance(v, int)}
-        return {str(k): v for k, v in known.items() if 0 <= v < 2**63}
+        said = {str(k): v for k, v in known.items() if 0 <= v < 2**63}
+        return Figures(at=answer.get("last-update") or 0, said=said)
 
     async def execute(self, command: str, arguments: dict[str, object] | None = None) -> Any:
         """Any command's answer. Raises Unavailable when QEMU refuses or is silent for 5 s."""
