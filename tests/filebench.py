@@ -244,7 +244,7 @@ async def bench(
     table, pipes, manifests = ImageTable(db), Pipes(), ManifestTable(db)
     reach = Reach(manifests, [ImageRoots(table)])
     uses, rows = Uses(UseTable(db)), StoreTable(db)
-    layers = Layers(helper, layout, store, reach, uses, limits=limits, budget=budget)
+    layers = Layers(helper, store, reach, uses, limits=limits, budget=budget)
     unpack = Unpack(layers, table)
     caches: list[Cache] = [LayerCaches(layers, rows), UnnamedImages(layers, rows)]
     collect = Collect(helper, store, budget, caches)

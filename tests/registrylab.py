@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import io
@@ -23,7 +24,6 @@ from wirt.host.roots import Reach
 from wirt.host.uses import Uses
 from wirt.image.manifest import OCI_CONFIG, OCI_INDEX, OCI_LAYER, OCI_MANIFEST
 from wirt.image.store import BlobStore
-from wirt.layout import Layout
 from wirt.model.image import Digest
 from wirt.model.registry import Listener
 from wirt.privileged.client import Helper
@@ -118,6 +118,8 @@ class Lab:
     http: aiohttp.ClientSession
     sweep: Callable[[], Awaitable[int]]
     """Deletes what nobody wants, as the daemon does."""
+    freed: asyncio.Event
+    """Set when that is worth while."""
 
     async def serve(self, **settings: Any) -> Client:
         """Open a listener on a free port; a client of it."""
@@ -132,8 +134,7 @@ class Lab:
 
 def layers_of(store: BlobStore, db: Database, reach: Reach) -> Layers:
     """Layers of which none is ever unpacked: there is no helper."""
-    layout = Layout(name="wt", state=Path("/nowhere"), run=Path("/nowhere"))
-    return Layers(cast(Helper, None), layout, store, reach, Uses(UseTable(db)))
+    return Layers(cast(Helper, None), store, reach, Uses(UseTable(db)))
 
 
 @contextlib.asynccontextmanager
@@ -149,9 +150,15 @@ async def lab(folder: Path) -> AsyncIterator[Lab]:
     reach = Reach(ManifestTable(db), [])
     layers = layers_of(store, db, reach)
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(30)) as http:
-        parts = RegistryParts(db=db, store=store, pipes=pipes, bus=bus, sweep=layers.sweep_blobs)
+        parts = RegistryParts(
+            db=db, store=store, pipes=pipes, bus=bus, sweep=layers.sweep_blobs,
+            freed=layers.ended.set,
+        )  # fmt: skip
         reach.add(parts.roots)
-        made = Lab(parts=parts, store=store, db=db, http=http, sweep=layers.sweep_blobs)
+        made = Lab(
+            parts=parts, store=store, db=db, http=http, sweep=layers.sweep_blobs,
+            freed=layers.ended,
+        )  # fmt: skip
         try:
             yield made
         finally:

@@ -92,7 +92,7 @@ async def bench(box: Lab) -> AsyncIterator[Bench]:
         networks=networks,
         pipes=pipes,
         store=store,
-        layers=Layers(helper, layout, store, Reach(ManifestTable(db), ()), Uses(UseTable(db))),
+        layers=Layers(helper, store, Reach(ManifestTable(db), ()), Uses(UseTable(db))),
     )
     caches = BuildCaches(helper)
     try:

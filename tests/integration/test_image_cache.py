@@ -6,11 +6,22 @@ import asyncio
 import contextlib
 import gzip
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from filebench import Bench, config_json, digest, docker_archive, file, run, tar
+from filebench import (
+    Bench,
+    config_json,
+    digest,
+    directory,
+    docker_archive,
+    file,
+    hard_link,
+    run,
+    tar,
+)
 from integration.test_image_life import guest_of
 from needs import needs
 from wirt.errors import Exhausted, NotFound
@@ -205,6 +216,38 @@ def test_what_does_not_fit_is_refused_with_the_figures(tmp_path: Path) -> None:
             assert b.on_disk()["uploads"] == set()
         await b.load(docker_archive(noise(3), tags=["fits"]))
         assert (b.diff(image) / "noise1").exists()
+
+    run(tmp_path, story, max_disk=8 * MIB)
+
+
+def crumbs() -> bytes:
+    """Many files of one byte, each of which takes a block."""
+    return tar(*(file(f"crumb{n}", b"x") for n in range(2000)))
+
+
+def links() -> bytes:
+    """A link to a file of the layer below, which the overlay file system copies for it."""
+    return tar(hard_link("copy", "large"))
+
+
+def folders() -> bytes:
+    return tar(*(directory(f"folder{n}") for n in range(2000)))
+
+
+@pytest.mark.parametrize("make", [crumbs, links, folders], ids=lambda make: make.__name__)
+def test_what_takes_more_than_its_contents_is_refused(
+    tmp_path: Path, make: Callable[[], bytes]
+) -> None:
+    base = tar(file("large", bytes(5 * MIB)))
+
+    async def story(b: Bench) -> None:
+        await b.load(docker_archive(gzip.compress(base), config=config_json([base]), tags=["base"]))
+        await b.load(docker_archive(gzip.compress(BASE), config=config_json([BASE])))
+        layers = [base, make()]
+        archive = docker_archive(*map(gzip.compress, layers), config=config_json(layers))
+        with pytest.raises(Exhausted, match=f"may take {8 * MIB} bytes"):
+            await b.load(archive)
+        assert usage(b) <= 8 * MIB
 
     run(tmp_path, story, max_disk=8 * MIB)
 

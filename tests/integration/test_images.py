@@ -26,7 +26,7 @@ from filebench import (
 from needs import needs
 from wirt.errors import Conflict, Exhausted, Invalid, NotFound
 from wirt.host.import_image import ImportWish
-from wirt.image import store
+from wirt.image import space
 
 pytestmark = needs("root", "overlay")
 
@@ -199,7 +199,7 @@ def test_a_broken_upload_leaves_nothing(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_said_and_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The disk is taken to have nothing left beyond its reserve."""
-    monkeypatch.setattr(store, "room", lambda path: 0)
+    monkeypatch.setattr(space, "room", lambda path: 0)
 
     async def endless() -> AsyncIterator[bytes]:
         while True:

@@ -24,8 +24,11 @@ from integration.test_trim import trimmer
 from needs import needs
 from wirt.errors import NotFound
 from wirt.host import uses
+from wirt.host.allowance import Allowance
+from wirt.host.collect import LayerCaches
 from wirt.host.prune import Prune
 from wirt.privileged.context import Context
+from wirt.state.store import StoreTable
 
 pytestmark = needs("root", "overlay")
 
@@ -74,6 +77,14 @@ async def fill(b: Bench) -> None:
         await b.load(docker_archive(noise(number), tags=[name]))
 
 
+async def relieve(b: Bench) -> None:
+    """Nothing may be left of what can be made again."""
+    caches = [LayerCaches(b.layers, StoreTable(b.db))]
+    with mock.patch.multiple(uses, FIRST_RUN=0, RUN_AGAIN=0):
+        bounds = Allowance(collect=b.collect, caches=caches, uses=b.uses, store=b.store, maximum=1)
+        await bounds.run()
+
+
 async def trim(b: Bench) -> None:
     """Nothing is likely to be run, so what is unpacked makes up for the blobs."""
     with mock.patch.multiple(uses, FIRST_RUN=0, RUN_AGAIN=0):
@@ -88,6 +99,7 @@ CASES: tuple[tuple[Story, Story, tuple[str, ...]], ...] = (
     (load_index, load_over, (*STORE, *GONE)),
     (load_index, remove, ("image.untagged", "image.erased", "layer.dropped", *GONE)),
     (load_index, prune, ("image.untagged", "image.erased", "layer.dropped", *GONE)),
+    (fill, relieve, ("allowance.evicted",)),
     (fill, trim, ("trim.dropped", "layer.dropped")),
     (fill, collect, ("collect.evicted", "layer.dropped", *STORE)),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import io
+import os
 import tarfile
 from pathlib import Path
 
@@ -49,12 +50,17 @@ async def base(b: Bench, name: str = "base", data: bytes = BASE) -> Image:
     return image
 
 
-async def derive(b: Bench, builder: Builder, number: int) -> Image:
-    """An image on the base, with a file of its own."""
-    text = f"FROM base\nCOPY own /own{number}\n"
+async def derive(
+    b: Bench, builder: Builder, number: int, *, more: str = "", size: int = 0
+) -> Image:
+    """An image on the base, with a file of its own. ``size``: bytes of it that do not compress."""
+    text = f"FROM base\nCOPY own /own{number}\n{more}"
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w") as archive:
-        for name, data in (("Dockerfile", text.encode()), ("own", b"%d " % number * 50_000)):
+        for name, data in (
+            ("Dockerfile", text.encode()),
+            ("own", b"%d " % number * 50_000 + os.urandom(size)),
+        ):
             info = tarfile.TarInfo(name)
             info.size = len(data)
             archive.addfile(info, io.BytesIO(data))
@@ -189,18 +195,36 @@ def test_it_is_done_in_a_quiet_moment_after_a_build(tmp_path: Path) -> None:
     run(tmp_path, story)
 
 
+def test_a_check_looks_at_layers_that_only_builds_keep(tmp_path: Path) -> None:
+    async def story(b: Bench) -> None:
+        builder = Builder.on(b)
+        await base(b)
+        for words in ("", "RUN one\nRUN two\n"):
+            made = await derive(b, builder, 1, more=words)
+        await b.images.remove("derived1")
+        assert await check(b, deep=True) == []
+        (left,) = (b.diff(made, 2) / "ran").iterdir()
+        left.write_text("not what the step left")
+        assert len(await check(b, deep=True)) == 1
+        (found,) = await check(b, deep=True, repair=True)
+        assert f"'/ran/{left.name}'" in found
+        assert made.chain_ids[2] not in layers(b)
+        again = await derive(b, builder, 1, more=words + "RUN three\n")
+        assert again.chain_ids[:-1] == made.chain_ids
+        assert await check(b, deep=True) == []
+
+    run(tmp_path, story)
+
+
 def test_a_layer_that_was_removed_by_hand_is_unpacked_again(tmp_path: Path) -> None:
     async def story(b: Bench) -> None:
         builder = Builder.on(b)
         image = await base(b)
         place = b.layout.layers / image.chain_ids[0][7:]
-        for victim, away in ((place, "one"), (place / "diff", "two")):
-            victim.rename(tmp_path / away)
-            async with b.images.ready(image):
-                assert (b.diff(image) / "base3").exists()
-        place.rename(tmp_path / "three")
-        await derive(b, builder, 1)
-        assert (b.diff(image) / "base3").exists()
+        for number, victim in enumerate((place, place / "diff")):
+            victim.rename(tmp_path / f"away{number}")
+            await derive(b, builder, number)
+            assert (b.diff(image) / "base3").exists()
         assert await check(b, deep=True) == []
 
     run(tmp_path, story)

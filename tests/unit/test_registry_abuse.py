@@ -153,6 +153,12 @@ def test_open_uploads_are_limited_and_expire(tmp_path: Path) -> None:
         now[0] = 11.0
         await uploads.begin("a", "greedy")
         assert len(list((tmp_path / "uploads").iterdir())) == 1
+        now[0] = 20.0
+        await uploads.expire()
+        assert len(uploads) == 1
+        now[0] = 22.0
+        await uploads.expire()
+        assert list((tmp_path / "uploads").iterdir()) == []
         await uploads.close()
         pipes.close()
         for _ in range(200):

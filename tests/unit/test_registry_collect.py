@@ -34,10 +34,16 @@ def test_what_is_deleted_leaves_the_disk_and_nothing_else(tmp_path: Path) -> Non
             gone = await ask.image(REPOSITORY, "gone", b"shared", b"gone")
             await ask.blob(REPOSITORY, b"not named yet")
             assert await own.sweep() == 0
-            await ask("DELETE", f"/v2/{REPOSITORY}/manifests/{digest_of(gone)}")
-            assert (await own.parts.collect.collect()).expired == 0
+            asked = await ask.image(REPOSITORY, "asked", b"shared", b"asked for")
+            await ask("HEAD", f"/v2/{REPOSITORY}/blobs/{digest_of(b'asked for')}")
+            own.freed.clear()
+            for document in (gone, asked):
+                await ask("DELETE", f"/v2/{REPOSITORY}/manifests/{digest_of(document)}")
+            assert own.freed.is_set(), "a collection is due"
+            assert (await own.parts.collect.collect()).expired == 1
             assert digest_of(gone) not in own.files()
-            assert digest_of(b"gone") in own.files()  # in its grace
+            assert digest_of(b"gone") not in own.files(), "only the manifest named it"
+            assert digest_of(b"asked for") in own.files(), "somebody may be about to name it"
             done = await own.parts.collect.collect(grace=0)
             assert (done.expired, done.removed) == (2, 2)
             left = {part["digest"] for part in json.loads(kept)["layers"]}

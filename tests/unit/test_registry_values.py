@@ -77,9 +77,19 @@ def test_the_daemons_file(tmp_path: Path) -> None:
     path = tmp_path / "wirtd.toml"
     path.write_text('[registries."r.example"]\ninsecure = true\n')
     assert parse_config(["--config", str(path)]).registries.of("r.example").trust.insecure
+    path.write_text('[store]\nmax-disk = "20g"\nmax-cache = 5000000\n')
+    limits = parse_config(["--config", str(path)])
+    assert (limits.max_disk, limits.max_cache) == (20 * 1024**3, 5_000_000)
+    limits = parse_config(["--config", str(path), "--max-cache", "2g"])
+    assert (limits.max_disk, limits.max_cache) == (20 * 1024**3, 2 * 1024**3)
     with pytest.raises(NotFound):
         parse_config(["--config", str(tmp_path / "absent")])
-    for wrong in ("[colours]\n", "= nonsense", '[registries."r.example"]\nca = 7\n'):
+    for wrong in (
+        "[colours]\n",
+        "= nonsense",
+        "[store]\nmax-age = 3\n",
+        '[registries."r.example"]\nca = 7\n',
+    ):
         path.write_text(wrong)
         with pytest.raises(Invalid):
             parse_config(["--config", str(path)])

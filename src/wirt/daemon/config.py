@@ -28,7 +28,8 @@ class Config:
 
     ``guest_dir``: where the guest kernel and its initramfs are. ``keeper``: the keeper's program,
     with the other native programs beside it. ``registries``: mirrors, trust and so on.
-    ``max_disk``: bytes that the store may take, 0 for no limit.
+    ``max_disk``: bytes that the store may take, 0 for no limit. ``max_cache``: bytes of it that
+    what can be made again may take, 0 for a part of the file system.
     """
 
     layout: Layout
@@ -38,6 +39,7 @@ class Config:
     log_level: str
     registries: Settings = field(default_factory=Settings)
     max_disk: int = 0
+    max_cache: int = 0
 
 
 def _bytes(text: str) -> int:
@@ -47,15 +49,34 @@ def _bytes(text: str) -> int:
         raise argparse.ArgumentTypeError(error.message) from error
 
 
-def _store(table: object) -> int:
-    """The table ``store``, which has ``max-disk`` (bytes, or a text as ``20g``). Raises Invalid."""
-    if not isinstance(table, dict) or set(table) - {"max-disk"}:
+def _store(table: object) -> dict[str, int]:
+    """The table ``store``, which has ``max-disk`` and ``max-cache`` (bytes, or a text as ``20g``).
+    Raises Invalid."""
+    if not isinstance(table, dict) or set(table) - {"max-disk", "max-cache"}:
         raise Invalid(
-            "the settings have something else than 'max-disk' in the table 'store'",
+            "the settings have something else than 'max-disk' and 'max-cache' in the table 'store'",
             hint='write [store] and max-disk = "20g"',
             code="config.invalid",
         )
-    return parse_size(str(table.get("max-disk", 0)))
+    return {key: parse_size(str(value)) for key, value in table.items()}
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--max-disk",
+        type=_bytes,
+        default=0,
+        metavar="SIZE",
+        help="bytes that images and caches may take, as 20g (default: no limit but the disk)",
+    )
+    parser.add_argument(
+        "--max-cache",
+        type=_bytes,
+        default=0,
+        metavar="SIZE",
+        help="bytes of it that may be results of builds, their caches, and unpacked layers that "
+        "nobody uses (default: a tenth of the file system)",
+    )
 
 
 def parse(arguments: list[str]) -> Config:
@@ -85,13 +106,7 @@ def parse(arguments: list[str]) -> Config:
     parser.add_argument(
         "--log-level", default="info", choices=["debug", "info", "warning", "error"]
     )
-    parser.add_argument(
-        "--max-disk",
-        type=_bytes,
-        default=0,
-        metavar="SIZE",
-        help="bytes that images and caches may take, as 20g (default: no limit but the disk)",
-    )
+    _add_limits(parser)
     given = parser.parse_args(arguments)
     name: str = given.name
     layout = Layout(
@@ -100,6 +115,7 @@ def parse(arguments: list[str]) -> Config:
         run=(given.run or Path("/run") / name).absolute(),
     )
     tables = read_file(given.config, Path("/etc/wirt") / f"{name}.toml")
+    limits = _store(tables.get("store", {}))
     return Config(
         layout=layout,
         user=given.user,
@@ -107,7 +123,8 @@ def parse(arguments: list[str]) -> Config:
         keeper=given.keeper.absolute(),
         log_level=given.log_level,
         registries=settings.read(tables.get("registries", {})),
-        max_disk=given.max_disk or _store(tables.get("store", {})),
+        max_disk=given.max_disk or limits.get("max-disk", 0),
+        max_cache=given.max_cache or limits.get("max-cache", 0),
     )
 
 

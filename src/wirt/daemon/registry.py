@@ -29,7 +29,7 @@ from wirt.state.repositories import RepositoryTable
 class RegistryParts:
     """The use cases of the registry, and the listeners that serve them.
 
-    ``sweep``: deletes all blobs that nobody wants.
+    ``sweep``: deletes all blobs that nobody wants. ``freed``: asks for that, soon.
     """
 
     def __init__(
@@ -40,11 +40,12 @@ class RegistryParts:
         pipes: Pipes,
         bus: Bus,
         sweep: Callable[[], Awaitable[int]],
+        freed: Callable[[], None],
     ) -> None:
         table = RepositoryTable(db)
-        blobs = Blobs(store=store, pipes=pipes, table=table)
+        blobs = Blobs(store=store, pipes=pipes, table=table, freed=freed)
         self.uploads = Uploads(store=store, pipes=pipes, table=table)
-        self.manifests = Manifests(store=store, pipes=pipes, table=table)
+        self.manifests = Manifests(store=store, pipes=pipes, table=table, freed=freed)
         self.adopt = Adopt(store=store, pipes=pipes, table=table)
         self.roots = RegistryRoots(table)
         self.collect = CollectRegistry(table, sweep)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from wirt.aio import Nursery
 from wirt.api.native.store import StoreRoutes
+from wirt.host.allowance import Allowance
 from wirt.host.build.caches import BuildCaches
 from wirt.host.build.evict import CacheMounts
 from wirt.host.build.roots import BuildResults
@@ -14,7 +15,7 @@ from wirt.host.layers import Layers
 from wirt.host.prune import Prune
 from wirt.host.roster import Roster
 from wirt.host.trim import Trim
-from wirt.host.upkeep import Upkeep
+from wirt.host.upkeep import MINUTE, Chore, Upkeep, every
 from wirt.host.usage import DiskUsage
 from wirt.host.uses import Uses
 from wirt.host.volumes import Volumes
@@ -50,6 +51,7 @@ class StoreParts:
         layers: Layers,
         tables: Tables,
         images: Images,
+        max_cache: int = 0,
     ) -> None:
         self._helper = helper
         self._reach = layers.reach
@@ -69,7 +71,14 @@ class StoreParts:
             table=tables.store, store=store,
         )  # fmt: skip
         self.upkeep = Upkeep(layers.ended)
-        self.upkeep.chores["trim"] = trim.run
+        allowance = Allowance(
+            collect=self.collect, caches=[unpacked, *builds], uses=layers.uses, store=store,
+            maximum=max_cache,
+        )  # fmt: skip
+        self.collect.relief = allowance.free
+        self.upkeep.chores |= {
+            "trim": trim.run, "sweep": images.sweep_blobs, "caches": allowance.run
+        }  # fmt: skip
         self._prune = Prune(images, tables.images, self.collect, builds=builds, unpacked=[unpacked])
         self._check = CheckStore(
             helper=helper,
@@ -81,9 +90,10 @@ class StoreParts:
             rows=tables.store,
         )
 
-    def begin(self, nursery: Nursery) -> None:
-        """Look after the store from now on."""
+    def begin(self, nursery: Nursery, expire: Chore) -> None:
+        """Look after the store from now on. ``expire``: drops idle uploads."""
         nursery.start(self.upkeep.serve(), name="upkeep")
+        nursery.start(every(MINUTE, {"uploads": expire}), name="upkeep of uploads")
 
     def routes(self, roster: Roster, volumes: Volumes) -> StoreRoutes:
         """The routes, which also tell of guests and volumes."""

@@ -100,7 +100,7 @@ class Ground:
     def __init__(self, config: Config) -> None:
         self.layout = config.layout
         self.registries = config.registries
-        self.max_disk = config.max_disk
+        self.max_disk, self.max_cache = config.max_disk, config.max_cache
         self.nursery = Nursery("wirtd")
         self.db = Database(config.layout.database)
         self.helper = Helper(config.layout.helper_socket)
@@ -132,13 +132,13 @@ class Files:
         table = self.table
         self.reach = Reach(self.manifests, [ImageRoots(table), BuildRoots(self.build_cache)])
         self.layers = layers = Layers(
-            ground.helper, ground.layout, self.store, self.reach, tables.uses, budget=self.budget
+            ground.helper, self.store, self.reach, tables.uses, budget=self.budget
         )
         unpack = Unpack(layers, table)
         self.images = Images(self.pipes, self.store, layers, unpack, table, ground.bus)
         self.parts = StoreParts(
             helper=ground.helper, store=self.store, layers=layers, images=self.images,
-            tables=tables,
+            tables=tables, max_cache=ground.max_cache,
         )  # fmt: skip
         self.load = LoadImages(self.pipes, self.store, layers, table, ground.bus)
         self.save = SaveImages(
@@ -147,7 +147,7 @@ class Files:
         self.import_image = ImportImage(self.pipes, self.store, layers, self.load, ground.bus)
         self.registry = RegistryParts(
             db=ground.db, store=self.store, pipes=self.pipes, bus=ground.bus,
-            sweep=self.images.sweep_blobs,
+            sweep=self.images.sweep_blobs, freed=layers.ended.set,
         )  # fmt: skip
         self.reach.add(self.registry.roots)
         self.registries = Registries(ground.registries)
@@ -301,7 +301,7 @@ class Daemon:
         """Start the guests that should be up; called once requests are answered."""
         self._life.adopt.go_on(self._ground.nursery)
         self._life.revive.all()
-        self._files.parts.begin(self._ground.nursery)
+        self._files.parts.begin(self._ground.nursery, self._files.registry.uploads.expire)
         self._ground.bus.publish("daemon", "start", self._ground.layout.name)
 
     def application(self) -> web.Application:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from wirt.errors import Conflict, NotFound
 from wirt.host.images import Images
 from wirt.host.layers import Layers
+from wirt.host.lineage import lineage
 from wirt.host.pipe import CHUNK
 from wirt.image import catalog, manifest
 from wirt.image.store import BlobStore
@@ -193,15 +194,26 @@ class CheckStore:
 
     async def _deep(self, found: StoreList, *, repair: bool) -> AsyncIterator[Finding]:
         seen: set[str] = set(found.broken)
+        async for chain_id, parents, diff_id, blob in self._all_layers():
+            if chain_id in seen or chain_id not in found.layers:
+                continue
+            seen.add(chain_id)
+            if problem := await self._compare(chain_id, parents, diff_id, blob):
+                yield await self._drop_layer(chain_id, problem, repair=repair)
+
+    async def _all_layers(self) -> AsyncIterator[tuple[str, tuple[str, ...], str, str]]:
+        """Chain id, those below it, diff id and blob of the layers of images, then of those that
+        only the build cache has."""
+        known: dict[str, tuple[str, ...]] = {}
         for image in await self._table.all():
             rows = await self._table.layers(image.id)
             for n, (row, diff_id) in enumerate(zip(rows, image.diff_ids, strict=True)):
-                if row.chain_id in seen or row.chain_id not in found.layers:
-                    continue
-                seen.add(row.chain_id)
-                parents = image.chain_ids[:n]
-                if problem := await self._compare(row.chain_id, parents, diff_id, row.blob):
-                    yield await self._drop_layer(row.chain_id, problem, repair=repair)
+                known[row.chain_id] = image.chain_ids[:n]
+                yield row.chain_id, image.chain_ids[:n], diff_id, row.blob
+        cached = {one.chain_id: one for one in await self._rows.cached_layers()}
+        diff_ids = {one.chain_id: one.diff_id for one in cached.values()}
+        for chain_id, parents in (await asyncio.to_thread(lineage, diff_ids, known)).items():
+            yield chain_id, parents, diff_ids[chain_id], cached[chain_id].blob
 
     async def _compare(
         self, chain_id: str, parents: tuple[str, ...], diff_id: str, blob: str

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,13 +28,14 @@ log = logging.getLogger("wirt.collect")
 class Entry:
     """Something that may go. ``size``: about how many bytes that frees. ``used_at``: Unix
     nanoseconds of the last use. ``depth``: of two with the same moment the deeper one goes
-    first, since it needs the other."""
+    first, since it needs the other. ``shared``: images want it too, so that it frees nothing."""
 
     kind: str
     name: str
     size: int
     used_at: int
     depth: int = 0
+    shared: bool = False
 
 
 class Cache(Protocol):
@@ -49,9 +50,9 @@ class Cache(Protocol):
         ...
 
 
-def in_order(entries: Iterable[Entry]) -> list[Entry]:
-    """What goes first comes first."""
-    return sorted(entries, key=lambda one: (one.used_at, -one.depth, one.name))
+def order(entry: Entry) -> tuple[int, int, str]:
+    """What goes first has the least."""
+    return entry.used_at, -entry.depth, entry.name
 
 
 class LayerCaches:
@@ -123,8 +124,14 @@ def _blobs(store: BlobStore) -> int:
     return sum(status.st_blocks * 512 for _, status in store.all())
 
 
+async def _nothing(size: int) -> object:
+    del size
+    return None
+
+
 class Collect:
-    """Keeps the budget. ``further``: bytes of what counts besides blobs, layers and disks."""
+    """Keeps the budget. ``further``: bytes of what counts besides blobs, layers and disks.
+    ``relief``: lets caches go until so many bytes are free."""
 
     def __init__(
         self, helper: Helper, store: BlobStore, budget: Budget, caches: Sequence[Cache]
@@ -135,6 +142,7 @@ class Collect:
         self._caches = list(caches)
         self._lock = asyncio.Lock()
         self.further: Callable[[], Awaitable[int]] = _none
+        self.relief: Callable[[int], Awaitable[object]] = _nothing
 
     def add(self, cache: Cache) -> None:
         """Collect from this cache too."""
@@ -170,15 +178,25 @@ class Collect:
             found = await self.measure()
             if self._budget.left >= need:
                 return
-            entries = await self._entries(found)
+            entries = await self._entries(found, self._caches)
             if self._budget.left + sum(entry.size for _, entry in entries) >= need:
                 await self._evict(entries, need)
             if self._budget.left < need:
                 raise refusal(self._budget, need)
 
-    async def _entries(self, found: StoreList) -> list[tuple[Cache, Entry]]:
-        entries = [(cache, entry) for cache in self._caches for entry in await cache.entries(found)]
-        return sorted(entries, key=lambda one: (one[1].used_at, -one[1].depth, one[1].name))
+    async def entries(self, caches: Sequence[Cache]) -> list[tuple[Cache, Entry]]:
+        """What of these caches may go now, what is to go first first."""
+        return await self._entries(await self.measure(), caches)
+
+    async def _entries(
+        self, found: StoreList, caches: Sequence[Cache]
+    ) -> list[tuple[Cache, Entry]]:
+        entries = [(cache, entry) for cache in caches for entry in await cache.entries(found)]
+        return sorted(entries, key=lambda one: order(one[1]))
+
+    async def free(self, size: int) -> None:
+        """Let caches go until so many bytes of the disk may be written, or nothing is left."""
+        await self.relief(size)
 
     async def _evict(self, entries: Sequence[tuple[Cache, Entry]], need: int) -> None:
         count = freed = 0

@@ -203,6 +203,10 @@ class Images:
         """Make sure that the image's disk for machines is there."""
         await self._unpack.disk(image)
 
+    def lost(self, error: NotFound, image: Image) -> bool:
+        """Whether a start failed since a layer was removed by hand; :meth:`ready` helps then."""
+        return self._layers.lost(error, image.chain_ids)
+
     def ready(
         self, image: Image, *, layers: bool = True, disk: bool = False
     ) -> contextlib.AbstractAsyncContextManager[None]:

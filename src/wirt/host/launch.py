@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Protocol
 
 from wirt.aio import shielded
-from wirt.engine.protocol import Engine, Plan
-from wirt.errors import Conflict, Internal, Timeout, Unavailable, WirtError
+from wirt.engine.protocol import Engine, Plan, Start
+from wirt.errors import Conflict, Internal, NotFound, Timeout, Unavailable, WirtError
 from wirt.host.attach import Attach
 from wirt.host.events import Bus
 from wirt.host.health import Health
@@ -29,7 +29,7 @@ from wirt.host.waits import Outcome, Waits
 from wirt.model.guest import Guest, GuestState, GuestStatus, Isolation
 from wirt.privileged.client import Helper
 from wirt.privileged.faults import fault
-from wirt.privileged.protocol import Launched, ReleaseGuest
+from wirt.privileged.protocol import Launched, LaunchGuest, ReleaseGuest
 
 STARTABLE = frozenset({GuestState.CREATED, GuestState.EXITED, GuestState.RESTARTING})
 
@@ -53,12 +53,20 @@ class Plans:
         """Plan and carry out; the keeper waits for START afterwards."""
         start = await self._prepare.start(guest)
         plan = self._engines[guest.spec.isolation].plan(start)
-        async with self._prepare.ready(start, plan.launch):
-            launched, descriptors = await self._helper.call(plan.launch)
+        try:
+            return plan, await self._launch(start, plan.launch)
+        except NotFound as error:
+            if not self._prepare.lost(error, start):
+                raise
+        await self.release(guest)
+        return plan, await self._launch(start, plan.launch)
+
+    async def _launch(self, start: Start, verb: LaunchGuest) -> Launched:
+        async with self._prepare.ready(start, verb):
+            launched, descriptors = await self._helper.call(verb)
         for descriptor in descriptors:
             os.close(descriptor)
-        assert isinstance(launched, Launched)
-        return plan, launched
+        return launched
 
     def give_up(self, guest: Guest, error: WirtError) -> bool:
         """See :meth:`wirt.engine.protocol.Engine.give_up`."""

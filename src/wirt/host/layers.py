@@ -21,7 +21,7 @@ from collections.abc import (
 from dataclasses import dataclass, field
 
 from wirt.aio import Locks, shielded
-from wirt.errors import Exhausted, Invalid
+from wirt.errors import Exhausted, NotFound
 from wirt.host.holds import Holds
 from wirt.host.insist import WHILE_SOMEBODY_WAITS, insist
 from wirt.host.roots import Reach, Wanted
@@ -29,11 +29,9 @@ from wirt.host.uses import Uses
 from wirt.image.assemble import Stored
 from wirt.image.budget import Budget, refusal
 from wirt.image.store import BlobStore, Lease, no_space
-from wirt.layout import Layout
 from wirt.model.image import Digest, Image
 from wirt.privileged.client import Helper
 from wirt.privileged.faults import fault
-from wirt.privileged.paths import layer_path
 from wirt.privileged.protocol import ApplyLayer, DropLayers, MakeImageDisk
 from wirt.state.images import LayerRow, Orphans
 
@@ -89,7 +87,6 @@ class Layers:
     def __init__(
         self,
         helper: Helper,
-        layout: Layout,
         store: BlobStore,
         reach: Reach,
         uses: Uses,
@@ -98,7 +95,6 @@ class Layers:
         budget: Budget | None = None,
     ) -> None:
         self._helper = helper
-        self._layout = layout
         self._store = store
         self.reach = reach
         self.uses = uses
@@ -122,17 +118,12 @@ class Layers:
         """What all owners want kept."""
         return await self.reach.wanted()
 
-    def there(self, chain_id: str) -> bool:
-        """Whether a layer is unpacked; also one that was removed by hand is found missing."""
-        if chain_id not in self.present:
+    def lost(self, error: NotFound, chain_ids: Iterable[str]) -> bool:
+        """Whether the helper missed an unpacked layer, as when somebody removed it by hand. These
+        are looked for again then: whoever needs them unpacks them and tries once more."""
+        if error.code != "layer.missing":
             return False
-        try:
-            (layer_path(self._layout, chain_id) / "diff").lstat()
-        except FileNotFoundError:
-            self.present.discard(chain_id)
-            return False
-        except PermissionError:  # the helper looks again
-            return True
+        self.present.difference_update(chain_ids)
         return True
 
     async def unpack(self, stored: Stored, tell: Tell) -> tuple[LayerRow, ...]:
@@ -191,22 +182,25 @@ class Layers:
         """
         async with self._locks.hold(chain_id):
             limit = self.limits.of_layer(blob_size)
-            room = max(self._store.room(), self.limits.least)
             there = chain_id in self.present
             likely = 0 if there else min(limit, guess or blob_size * GROWTH)
+            if self._store.room() < likely:
+                await self.budget.freed(likely)
+            room = max(self._store.room(), self.limits.least)
             async with self.budget.reserved(likely, least=blob_size) as granted:
                 affordable = max(granted + self.budget.left, SMALL)
                 verb = ApplyLayer(
                     chain_id=chain_id,
                     parents=parents,
                     expected=expected,
-                    max_bytes=min(limit, room, affordable),
+                    max_bytes=limit,
                     max_entries=self.limits.entries,
+                    max_disk=min(room, affordable),
                 )
                 try:
                     done, _ = await self._helper.call(verb, [source])
-                except Invalid as error:
-                    if error.code != "archive.too-large" or verb.max_bytes >= limit:
+                except Exhausted as error:
+                    if error.code != "layer.no-room":
                         raise
                     if affordable < room:
                         raise refusal(self.budget, affordable + 1) from error
@@ -217,11 +211,11 @@ class Layers:
 
     async def adopted(self, chain_id: str, disk: int) -> None:
         """The helper made a layer of what was there already, unasked for room. ``disk``: bytes
-        that it takes. Raises Exhausted when the budget cannot bear it; it goes again then."""
+        that it takes, 0 for one that was there before. Raises Exhausted when the budget cannot
+        bear it; it goes again then."""
         with self.hold((chain_id,)):
             async with self._locks.hold(chain_id):
-                self.present.add(chain_id)
-                if self.there(chain_id) and disk:
+                if disk:
                     await self._grown(chain_id, disk)
 
     async def _grown(self, chain_id: str, size: int) -> None:

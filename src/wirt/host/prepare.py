@@ -6,6 +6,7 @@ import contextlib
 from dataclasses import replace
 
 from wirt.engine.protocol import Process, Start
+from wirt.errors import NotFound
 from wirt.host.images import Images
 from wirt.host.networks import Networks
 from wirt.host.process import health_check, main_process
@@ -51,6 +52,11 @@ class Prepare:
         machine = launch.machine
         layers = machine is None or bool(machine.layers)
         return self._images.ready(start.image, layers=layers, disk=machine is not None)
+
+    def lost(self, error: NotFound, start: Start) -> bool:
+        """Whether a launch failed since something of the image was removed by hand, so that it is
+        worth while to be :meth:`ready` once more."""
+        return self._images.lost(error, start.image)
 
     def _network(self, spec: GuestSpec) -> str:
         mode = spec.network_mode

@@ -89,6 +89,14 @@ class Reach:
             found |= await owner.wanted()
         return found
 
+    async def besides(self, title: str) -> Wanted:
+        """What all owners but this one name."""
+        found = Wanted()
+        for owner in self._owners:
+            if owner.title != title:
+                found |= await owner.wanted()
+        return found
+
     async def blobs(self) -> frozenset[str]:
         """Digests of all blobs that are wanted, documents included."""
         found = await self.wanted()

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Iterable
 
-from wirt.host.collect import Collect, LayerCaches, in_order
+from wirt.host.collect import Collect, LayerCaches, order
 from wirt.host.uses import Uses
 from wirt.image.budget import disk_size
 from wirt.image.store import BlobStore
@@ -52,7 +52,7 @@ class Trim:
             return 0
         soon = await self._uses.soon()
         freed = count = 0
-        for entry in in_order(await self._unpacked.entries(found)):
+        for entry in sorted(await self._unpacked.entries(found), key=order):
             if freed >= over:
                 break
             if entry.name not in soon and await self._unpacked.evict(entry):

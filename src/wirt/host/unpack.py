@@ -39,7 +39,7 @@ class Unpack:
         """Unpack what is not unpacked. The caller holds the image's layers, or a guest that was
         made from it keeps them."""
         await self._layers.uses.run(layers=image.chain_ids)
-        missing = {name for name in image.chain_ids if not self._layers.there(name)}
+        missing = set(image.chain_ids) - self._layers.present
         if not missing:
             return
         rows = await self._table.layers(image.id)
@@ -71,7 +71,7 @@ class Unpack:
             try:
                 await self._layers.disk(image)
             except NotFound as error:
-                if error.code != "layer.missing":
+                if not self._layers.lost(error, image.chain_ids):
                     raise
                 await self.layers(image)
                 await self._layers.disk(image)

@@ -17,7 +17,7 @@ QUIET = 5.0
 """Seconds in which nothing ended before chores are done."""
 LONGEST = 120.0
 """Seconds that they are put off for at most."""
-HOUR = 3600.0
+MINUTE, HOUR = 60.0, 3600.0
 
 Chore = Callable[[], Awaitable[object]]
 

@@ -27,6 +27,10 @@ class Collector(Protocol):
         """Collect until ``need`` bytes fit. Raises Exhausted when they cannot."""
         ...
 
+    async def free(self, size: int) -> None:
+        """Let caches go until so many bytes of the disk may be written, or nothing is left."""
+        ...
+
 
 class Budget:
     """``maximum``: bytes, or 0 for no limit. May be asked from any thread."""
@@ -80,6 +84,17 @@ class Budget:
             if self._grant(size):
                 return
         raise refusal(self, size)
+
+    def free_disk(self, size: int) -> None:
+        """Ask, from a thread, that caches leave so many bytes of the disk free, if they can."""
+        if self._collector is not None and self._loop is not None and not _in_loop():
+            work = self._collector.free(size)
+            asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    async def freed(self, size: int) -> None:
+        """The same from a coroutine."""
+        if self._collector is not None:
+            await self._collector.free(size)
 
     @contextlib.asynccontextmanager
     async def reserved(self, size: int, *, least: int | None = None) -> AsyncIterator[int]:

@@ -23,13 +23,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from wirt.errors import Exhausted, Invalid, NotFound
+from wirt.image import space
 from wirt.image.budget import STEP, Budget, disk_size
 from wirt.image.document import MAX_DOCUMENT
 from wirt.model.image import Digest
 from wirt.privileged.faults import fault
-
-RESERVE = 1024**3
-"""Bytes of the disk that images never take, so that the host goes on."""
 
 SMALLEST = 64 * 1024
 """Bytes of the budget that an upload asks for at least."""
@@ -83,8 +81,10 @@ class Upload:
         self._unchecked += len(data)
         if self._unchecked >= _CHECK:
             self._unchecked = 0
-            if room(self.path.parent) <= 0:
-                raise no_space(self.path)
+            if space.room(self.path.parent) <= 0:
+                self._budget.free_disk(_CHECK)
+                if space.room(self.path.parent) <= 0:
+                    raise no_space(self.path)
         for algorithm in self._hashes.values():
             algorithm.update(data)
         view = memoryview(data)
@@ -281,8 +281,12 @@ class BlobStore:
             raise _missing(digest) from None
 
     def room(self) -> int:
-        """Bytes that may still be written, leaving :data:`RESERVE` to the host."""
-        return room(self._blobs)
+        """Bytes that may still be written (:func:`wirt.image.space.room`)."""
+        return space.room(self._blobs)
+
+    def capacity(self) -> int:
+        """Bytes of the whole file system."""
+        return space.capacity(self._blobs)
 
     def size(self, digest: Digest) -> int:
         """Bytes of a blob. Raises NotFound."""
@@ -366,12 +370,6 @@ def _missing(digest: Digest) -> NotFound:
         hint="load or pull the image again",
         code="blob.missing",
     )
-
-
-def room(path: Path) -> int:
-    """Bytes that may still be written below ``path``, leaving :data:`RESERVE` to the host."""
-    found = os.statvfs(path)
-    return found.f_bavail * found.f_frsize - RESERVE
 
 
 def no_space(path: Path) -> Exhausted:

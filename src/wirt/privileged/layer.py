@@ -25,6 +25,12 @@ PREFIX = b".wh."
 OPAQUE = b".wh..wh..opq"
 _AUFS = frozenset({b".wh..wh.aufs", b".wh..wh.orph", b".wh..wh.plnk"})
 _IMPLIED_TIME = 0
+BLOCK = 4096
+"""Bytes that a file system gives out at once."""
+_ENTRY = 16
+"""Bytes that a directory needs for an entry besides its name."""
+_SHORT = 60
+"""Bytes of a symbolic link's target that need no block of their own."""
 
 Parts = tuple[bytes, ...]
 
@@ -32,11 +38,13 @@ Parts = tuple[bytes, ...]
 class Layer:
     """Takes a tar's members in order; ``finish`` sets the directories' times."""
 
-    def __init__(self, *, max_bytes: int) -> None:
+    def __init__(self, *, max_bytes: int, max_disk: int = 2**62) -> None:
         self._max_bytes = max_bytes
+        self._disk_left = max_disk
         self._root = os.open("/", os.O_RDONLY | os.O_DIRECTORY)
-        self._parents = Directories(self._root, on_made=self._made)
+        self._parents = Directories(self._root, on_made=self._made, before=self._remember)
         self._kept: set[int] = set()
+        self._copied: set[int] = set()
         self._times: dict[bytes, int] = {}
         self.size = 0
 
@@ -53,6 +61,7 @@ class Layer:
         self.size += member.real_size
         if self.size > self._max_bytes:
             raise too_large(self._max_bytes)
+        self._charge(on_disk(member))
         parts = clean(member.name)
         if not parts:
             if member.type is not Type.DIRECTORY:
@@ -113,6 +122,9 @@ class Layer:
             if there is not None and os.path.samestat(found, there):
                 return  # a link to itself
             self._clear(parts[-1], parent, there)
+            if hash(target) not in self._kept and hash(target) not in self._copied:
+                self._charge(found.st_blocks * 512)  # a file of a lower layer is copied up
+                self._copied.add(hash(target))
             os.link(
                 target[-1], parts[-1], src_dir_fd=source, dst_dir_fd=parent, follow_symlinks=False
             )
@@ -198,7 +210,18 @@ class Layer:
             self._kept.add(key)
             parts = parts[:-1]
 
+    def _charge(self, size: int) -> None:
+        """Count what something takes on the disk, before it does."""
+        self._disk_left -= size
+        if self._disk_left < 0:
+            raise Exhausted(
+                "the layer takes more of the disk than there is for it",
+                hint="remove images or guests that are not needed",
+                code="layer.no-room",
+            )
+
     def _made(self, parts: Parts) -> None:
+        self._charge(BLOCK)
         self._times[b"/".join(parts)] = _IMPLIED_TIME
         self._keep(parts)
 
@@ -213,6 +236,18 @@ class Layer:
         for path, time in self._times.items():
             with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 os.utime(path, ns=(time, time), dir_fd=self._root)
+
+
+def on_disk(member: Member) -> int:
+    """About how many bytes a member takes: whole blocks for content, extended attributes and a
+    directory, and its entry in another one."""
+    size = len(member.name) + _ENTRY
+    if member.type is Type.FILE:
+        parts = member.segments if member.segments is not None else ((0, member.size),)
+        size += sum(-(-length // BLOCK) * BLOCK for _, length in parts)
+    elif member.type is Type.DIRECTORY or len(member.link) >= _SHORT:
+        size += BLOCK
+    return size + (BLOCK if member.xattrs else 0)
 
 
 def too_large(limit: int) -> Invalid:

@@ -286,7 +286,8 @@ class ApplyLayer(Verb["AppliedLayer"], frozen=True, kw_only=True, tag="apply-lay
     """Unpack one layer as ``chain_id`` on top of ``parents`` (chain ids, base first).
 
     Descriptor 0: the blob, compressed or not (recognised by content). Runs chrooted, with few
-    capabilities and limits: ``max_bytes`` and ``max_entries`` of the unpacked layer.
+    capabilities and limits: ``max_bytes`` of contents and ``max_entries`` of the unpacked layer
+    (Invalid), and ``max_disk``: what it may take on the disk (Exhausted, ``layer.no-room``).
     Answer: :class:`AppliedLayer`; nothing is left behind on failure. Already there: success.
     ``expected``: diff id the uncompressed bytes must have, or empty.
     """
@@ -297,6 +298,7 @@ class ApplyLayer(Verb["AppliedLayer"], frozen=True, kw_only=True, tag="apply-lay
     expected: str
     max_bytes: int
     max_entries: int
+    max_disk: int = 2**62
 
 
 class AppliedLayer(msgspec.Struct, frozen=True, kw_only=True):

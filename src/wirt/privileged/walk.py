@@ -60,12 +60,20 @@ def clean(name: bytes) -> tuple[bytes, ...]:
 class Directories:
     """Opens directories below a root descriptor, making what is missing.
 
-    ``on_made`` is told the components of each directory that had to be made.
+    ``on_made`` is told the components of each directory that had to be made, ``before`` those of
+    the one that it is about to be made in, which is open.
     """
 
-    def __init__(self, root: int, *, on_made: Callable[[tuple[bytes, ...]], None]) -> None:
+    def __init__(
+        self,
+        root: int,
+        *,
+        on_made: Callable[[tuple[bytes, ...]], None],
+        before: Callable[[tuple[bytes, ...], int], None] | None = None,
+    ) -> None:
         self._root = root
         self._on_made = on_made
+        self._before = before
         self._last: tuple[bytes, ...] | None = None
         self._fd = -1
 
@@ -104,6 +112,8 @@ class Directories:
                 except FileNotFoundError:
                     target = self._link_target(part, fd)
                     if target is None:
+                        if self._before is not None:
+                            self._before(seen, fd)
                         os.mkdir(part, 0o755, dir_fd=fd)
                         self._on_made((*seen, part))
                         waiting.append(part)

@@ -148,14 +148,24 @@ class RepositoryTable:
         return await self._db.call(work)
 
     async def remove_manifest(self, repository: str, digest: str) -> bool:
-        """Delete a manifest and the tags that point at it; whether it was there."""
+        """Delete a manifest and the tags that point at it; whether it was there. Blobs that only
+        it named have no grace any more, unless somebody asked for them since it was pushed."""
 
         def work(sql: sqlite3.Connection) -> bool:
-            gone = sql.execute(
-                "DELETE FROM repository_manifests WHERE repository = ? AND digest = ?",
+            rows = sql.execute(
+                "DELETE FROM repository_manifests WHERE repository = ? AND digest = ? "
+                "RETURNING pushed_at",
                 (repository, digest),
-            )
-            return bool(gone.rowcount)
+            ).fetchall()
+            for row in rows:
+                sql.execute(
+                    "UPDATE repository_blobs SET added_at = 0 "  # noqa: S608
+                    "WHERE repository = ? AND added_at <= ? "
+                    "AND digest IN (SELECT digest FROM manifest_parts WHERE manifest = ?) "
+                    f"AND {_UNNAMED}",
+                    (repository, row["pushed_at"], digest),
+                )
+            return bool(rows)
 
         return await self._db.call(work)
 
@@ -249,12 +259,17 @@ class RepositoryTable:
         return await self._db.call(work)
 
 
+_UNNAMED = (
+    "NOT EXISTS (SELECT 1 FROM manifest_parts AS part JOIN repository_manifests AS own "
+    "ON own.digest = part.manifest AND own.repository = repository_blobs.repository "
+    "WHERE part.digest = repository_blobs.digest)"
+)
+"""That no manifest of its repository names a blob."""
+
+
 def _expire(sql: sqlite3.Connection, before: int) -> int:
     gone = sql.execute(
-        "DELETE FROM repository_blobs WHERE added_at < ? AND NOT EXISTS ("
-        "SELECT 1 FROM manifest_parts AS part JOIN repository_manifests AS own "
-        "ON own.digest = part.manifest AND own.repository = repository_blobs.repository "
-        "WHERE part.digest = repository_blobs.digest)",
+        f"DELETE FROM repository_blobs WHERE added_at < ? AND {_UNNAMED}",  # noqa: S608
         (before,),
     )
     sql.execute(
@@ -310,8 +325,8 @@ def _add_manifest(sql: sqlite3.Connection, addition: Addition) -> Obstacle | Non
     _ensure(sql, repository, addition.now)
     add_rows(sql, [document])
     sql.execute(
-        "INSERT OR IGNORE INTO repository_manifests (repository, digest, pushed_at) "
-        "VALUES (?, ?, ?)",
+        "INSERT INTO repository_manifests (repository, digest, pushed_at) VALUES (?, ?, ?) "
+        "ON CONFLICT (repository, digest) DO UPDATE SET pushed_at = excluded.pushed_at",
         (repository, document.digest, addition.now),
     )
     sql.executemany(

@@ -29,6 +29,15 @@ class Unnamed:
     size: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CachedLayer:
+    """A layer that a build keeps, and its blob."""
+
+    chain_id: str
+    diff_id: str
+    blob: str
+
+
 _UNNAMED = (
     "id NOT IN (SELECT image_id FROM image_references) AND id NOT IN (SELECT image_id FROM guests)"
 )
@@ -71,6 +80,18 @@ class StoreTable:
                 "SELECT chain_id, max(size) AS size FROM image_layers GROUP BY chain_id"
             )
             return {row["chain_id"]: row["size"] for row in rows}
+
+        return await self._db.call(work)
+
+    async def cached_layers(self) -> list[CachedLayer]:
+        """The layers of the build cache, each once."""
+
+        def work(sql: sqlite3.Connection) -> list[CachedLayer]:
+            rows = sql.execute(
+                "SELECT chain_id, diff_id, min(blob) AS blob FROM build_cache WHERE blob != '' "
+                "GROUP BY chain_id, diff_id ORDER BY chain_id"
+            )
+            return [CachedLayer(**dict(row)) for row in rows]
 
         return await self._db.call(work)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from functools import partial
 
 from wirt.aio import beside
 from wirt.host.build.ground import BuildGround
+from wirt.host.lineage import chain_of
 from wirt.host.pipe import CHUNK, FdReader, Pipes
 from wirt.image.build.step import LayerMade, RunStep
 from wirt.image.store import Lease, Upload
@@ -75,13 +75,6 @@ async def unpack(
     with ground.layers.hold((chain_id,)):
         await ground.layers.apply(chain_id, base, expected=packed.diff_id, blob=blob)
     return chain_id
-
-
-def chain_of(base: tuple[str, ...], diff_id: str) -> str:
-    """The chain id of a layer on top of ``base``."""
-    if not base:
-        return diff_id
-    return f"sha256:{hashlib.sha256(f'{base[-1]} {diff_id}'.encode()).hexdigest()}"
 
 
 def _compress(reader: int, upload: Upload) -> None:

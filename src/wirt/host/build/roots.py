@@ -34,16 +34,26 @@ class BuildResults:
         self._table = table
 
     async def entries(self, found: StoreList) -> Sequence[Entry]:
-        """One for each result."""
-        return [
-            Entry(
-                kind="build",
-                name=row.key,
-                size=row.blob_size + found.layers.get(row.chain_id, 0),
-                used_at=used_at,
+        """One for each result, as large as its blob; what is unpacked of it has its own. A blob
+        that several results have counts for the one that goes last."""
+        del found
+        others = (await self._layers.reach.besides(BuildRoots.title)).blobs
+        counted = set(others)
+        entries = []
+        rows = await self._table.all()
+        for row, used_at in sorted(rows, key=lambda one: (one[1], one[0].key), reverse=True):
+            size = 0 if row.blob in counted else row.blob_size
+            counted.add(row.blob)
+            entries.append(
+                Entry(
+                    kind="build",
+                    name=row.key,
+                    size=size,
+                    used_at=used_at,
+                    shared=row.blob in others,
+                )
             )
-            for row, used_at in await self._table.all()
-        ]
+        return entries
 
     async def evict(self, entry: Entry) -> bool:
         """Forget a result; its layer and blob go unless somebody else wants them."""

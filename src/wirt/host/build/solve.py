@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from wirt.aio import Team
-from wirt.errors import Internal, WirtError
+from wirt.errors import Internal, NotFound, WirtError
 from wirt.host.build import running, transfer
 from wirt.host.build.job import Job, at
 from wirt.host.build.progress import Vertex
@@ -103,7 +103,12 @@ class Solver:
             [self.job.wish.tags[:1], self.job.wish.dockerfile_name, node.plan.name, step.number]
         )
         try:
-            layer = await self._layer(node, step, root, vertex, site)
+            try:
+                layer = await self._layer(node, step, root, vertex, site)
+            except NotFound as error:
+                if not self.works.layers.lost(error, tuple(self.works.layers.present)):
+                    raise
+                layer = await self._layer(node, step, root, vertex, site)
         except WirtError as error:
             known = at(step, error)
             await vertex.failed(known.message)

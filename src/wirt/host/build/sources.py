@@ -75,7 +75,9 @@ class Sources:
         source = TreeSource(layers=root.chain_ids)
         try:
             status, _ = await self.works.helper.call(StatTree(source=source, path="/" + prefix))
-        except (NotFound, Invalid):
+        except (NotFound, Invalid) as error:
+            if error.code == "layer.missing":
+                raise
             return Tree()
         filling = await self.works.pipes.call(lambda: Filling(self.works.store))
         path, under = "/" + prefix, posixpath.dirname(prefix)

@@ -105,7 +105,7 @@ class Works:
         await self.layers.uses.built(root.chain_ids)
         parents: tuple[str, ...] = ()
         for layer in root.layers:
-            if not self.layers.there(layer.chain_id):
+            if layer.chain_id not in self.layers.present:
                 await self._unpack(layer, parents)
             parents = (*parents, layer.chain_id)
 

@@ -17,9 +17,18 @@ MOST_SOURCES = 100
 
 
 class Blobs:
-    """What a repository may serve. A blob it never got is unknown, though the store has it."""
+    """What a repository may serve. A blob it never got is unknown, though the store has it.
+    ``freed``: told when one was let go."""
 
-    def __init__(self, *, store: BlobStore, pipes: Pipes, table: RepositoryTable) -> None:
+    def __init__(
+        self,
+        *,
+        store: BlobStore,
+        pipes: Pipes,
+        table: RepositoryTable,
+        freed: Callable[[], None],
+    ) -> None:
+        self._freed = freed
         self._store = store
         self._pipes = pipes
         self._table = table
@@ -74,3 +83,4 @@ class Blobs:
             raise unknown_blob(digest)
         if user:
             raise still_used(str(digest), user)
+        self._freed()

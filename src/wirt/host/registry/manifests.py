@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from wirt.errors import Invalid, Unsupported
@@ -41,12 +42,21 @@ class Page:
 
 
 class Manifests:
-    """The manifests and tags of all repositories."""
+    """The manifests and tags of all repositories. ``freed``: told when something was deleted, so
+    that its bytes are collected soon."""
 
-    def __init__(self, *, store: BlobStore, pipes: Pipes, table: RepositoryTable) -> None:
+    def __init__(
+        self,
+        *,
+        store: BlobStore,
+        pipes: Pipes,
+        table: RepositoryTable,
+        freed: Callable[[], None],
+    ) -> None:
         self._store = store
         self._pipes = pipes
         self._table = table
+        self._freed = freed
 
     # --- reading ----------------------------------------------------------------------------
 
@@ -164,11 +174,13 @@ class Manifests:
             gone = await self._table.remove_tag(repository, reference)
         if not gone:
             raise unknown_manifest(reference)
+        self._freed()
 
     async def remove_repository(self, repository: str) -> None:
         """Delete all that a repository has. Raises NotFound."""
         if not await self._table.remove(repository):
             raise unknown_name(repository)
+        self._freed()
 
 
 _ELSEWHERE = ("nondistributable", "rootfs.foreign")

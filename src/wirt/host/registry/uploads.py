@@ -83,7 +83,7 @@ class Uploads:
 
     async def begin(self, repository: str, user: str, algorithm: str = "sha256") -> Session:
         """Open an upload. Raises Exhausted when there are too many already."""
-        await self._expire()
+        await self.expire()
         if len(self._open) >= self._limits.everyones:
             raise too_many("open uploads")
         if sum(s.user == user for s in self._open.values()) >= self._limits.users:
@@ -193,7 +193,8 @@ class Uploads:
         for session in tuple(self._open.values()):
             await self.drop(session)
 
-    async def _expire(self) -> None:
+    async def expire(self) -> None:
+        """Drop what nobody continues."""
         oldest = self._clock() - self._limits.idle
         for session in [s for s in self._open.values() if s.touched < oldest and not s.busy]:
             await self.cancel(session)

@@ -121,7 +121,7 @@ def _apply(verb: ApplyLayer, blob: int) -> AppliedLayer:
     hasher = hashlib.new(Digest.parse(verb.expected).algorithm if verb.expected else "sha256")
     overhead = 64 * 1024 * 1024 + 2048 * min(verb.max_entries, 1_000_000)
     source = Inflater(FdSource(blob), limit=verb.max_bytes + overhead, on_output=hasher.update)
-    layer = Layer(max_bytes=verb.max_bytes)
+    layer = Layer(max_bytes=verb.max_bytes, max_disk=verb.max_disk)
     reader = Reader(source, bounds=Bounds(members=verb.max_entries))
     layer.apply(reader)
     source.drain()
