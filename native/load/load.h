@@ -125,6 +125,10 @@ size_t service_most_blocks(const struct service *service);
 /* Requests that come before the day begins here. */
 size_t service_missed(const struct service *service);
 
+/* Microseconds that touching the data of one request takes when all of it is there: the quickest of
+ * some tries. Returns -errno when it fails. */
+int64_t service_touching(const struct service *service, unsigned char *buffer);
+
 /* Serves the whole schedule and tells of it on `out`, once a second. Returns 0 or -errno; -EINTR
  * when SIGTERM or SIGINT, which the caller has blocked, came first: then threads are left, and the
  * caller ends the process. */

@@ -1,7 +1,8 @@
 /* wirt-load: an office service whose load is known before it begins.
  *
- *   wirt-load calibrate [cost=US]
- *       iterations that take US microseconds (4000) on this processor
+ *   wirt-load calibrate [cost=US] [set=PROFILE] [file=PATH] [anon=PERCENT] [touches=24]
+ *       iterations after which a request has taken US microseconds (4000) of this processor, with
+ *       the touching of its data, all of which is there; at least a tenth of them is iterations
  *   wirt-load plan day=S seed=N rate=PROFILE
  *       the arrivals of the day, in microseconds, without serving them
  *   wirt-load run day=S seed=N rate=PROFILE set=PROFILE iterations=N [file=PATH] [anon=PERCENT]
@@ -130,17 +131,25 @@ static int plan(const struct schedule *schedule)
 }
 
 /* The first working set is there already, as in a service that runs for days. */
-static int prepare(struct words *words)
+static int prepare(struct words *words, size_t blocks, unsigned char *buffer)
 {
     struct service *service = &words->service;
-    unsigned char *buffer = malloc(LOAD_BLOCK);
-    if (buffer == NULL)
-        return -ENOMEM;
     int result = data_prepare(&service->data, words->file, service_most_blocks(service));
-    if (result == 0)
-        result = data_warm(&service->data, service_blocks(service, service->offset), buffer);
-    free(buffer);
-    return result;
+    return result == 0 ? data_warm(&service->data, blocks, buffer) : result;
+}
+
+static int calibrate(struct words *words, unsigned char *buffer)
+{
+    struct service *service = &words->service;
+    int64_t touching = prepare(words, service_most_blocks(service), buffer);
+    if (touching == 0)
+        touching = service_touching(service, buffer);
+    if (touching < 0)
+        return failed("data", (int)touching);
+    const int64_t least = words->cost / 10, rest = (int64_t)words->cost - touching;
+    printf("{\"iterations\":%" PRIu64 ",\"touching\":%" PRId64 "}\n",
+           work_calibrate((unsigned)(rest < least ? least : rest)), touching);
+    return 0;
 }
 
 /* False when a signal said to end instead. */
@@ -155,11 +164,11 @@ static bool wait_for_start(void)
     return sigwait(&all, &number) == 0 && number == SIGUSR1;
 }
 
-static int run(struct words *words)
+static int run(struct words *words, unsigned char *buffer)
 {
     struct service *service = &words->service;
     struct timespec clock;
-    int result = prepare(words);
+    int result = prepare(words, service_blocks(service, service->offset), buffer);
     if (result != 0)
         return failed(words->file == NULL ? "data" : words->file, result);
     printf("{\"ready\":{\"offered\":%zu}}\n", service->schedule.count - service_missed(service));
@@ -186,18 +195,17 @@ int main(int argc, char **argv)
     if (argc < 2)
         misuse("nothing: say calibrate, plan or run");
     read_words(argc, argv, &words);
-    if (strcmp(argv[1], "calibrate") == 0) {
-        printf("{\"iterations\":%" PRIu64 "}\n", work_calibrate(words.cost));
-        return 0;
-    }
+    struct service *service = &words.service;
+    static unsigned char buffer[LOAD_BLOCK];
+    if (strcmp(argv[1], "calibrate") == 0)
+        return calibrate(&words, buffer);
     const bool serves = strcmp(argv[1], "run") == 0;
     if (!serves && strcmp(argv[1], "plan") != 0)
         misuse(argv[1]);
-    struct service *service = &words.service;
     if (service->day < 1)
         misuse("no day: say how many seconds it has");
     int result = schedule_make(&service->schedule, &service->rate, service->day, service->seed);
     if (result != 0)
         return failed("schedule", result);
-    return serves ? run(&words) : plan(&service->schedule);
+    return serves ? run(&words, buffer) : plan(&service->schedule);
 }

@@ -46,6 +46,24 @@ static void wait_until(uint64_t moment)
         ;
 }
 
+int64_t service_touching(const struct service *service, unsigned char *buffer)
+{
+    int64_t best = INT64_MAX;
+    uint64_t chance = service->seed;
+    size_t blocks = service_most_blocks(service);
+    for (int i = 0; i < 50; i++) {
+        uint64_t began = now();
+        for (unsigned n = 0; n < service->touches; n++) {
+            int result = data_touch(&service->data, blocks, chance_next(&chance), buffer);
+            if (result != 0)
+                return result;
+        }
+        int64_t took = (int64_t)(now() - began);
+        best = took < best ? took : best;
+    }
+    return best;
+}
+
 /* Which blocks a request touches depends on the seed and its number, not on who serves it. */
 static int serve(struct service *service, size_t number, unsigned char *buffer)
 {

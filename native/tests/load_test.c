@@ -117,6 +117,17 @@ static void kept_memory_is_not_given_back(void)
     data_close(&data);
 }
 
+static void touching_is_measured(void)
+{
+    static unsigned char buffer[LOAD_BLOCK];
+    struct service service = {.set = profile("0=2"), .touches = 24, .data = {.anonymous = 100}};
+    CHECK(data_prepare(&service.data, NULL, service_most_blocks(&service)) == 0);
+    CHECK(data_warm(&service.data, service_most_blocks(&service), buffer) == 0);
+    int64_t took = service_touching(&service, buffer);
+    CHECK(took >= 0 && took < 1000000);
+    data_close(&service.data);
+}
+
 /* Serves it; what was told, to be freed. */
 static char *told(struct service *service)
 {
@@ -225,6 +236,7 @@ int main(void)
     RUN(arrivals_follow_the_profile);
     RUN(a_working_set_is_file_and_memory);
     RUN(kept_memory_is_not_given_back);
+    RUN(touching_is_measured);
     RUN(every_request_is_told_once);
     RUN(a_day_can_begin_late);
     RUN(what_nobody_waits_for_is_lost_and_costs_nothing);

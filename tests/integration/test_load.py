@@ -45,6 +45,16 @@ def test_work_can_be_calibrated() -> None:
     assert json.loads(load("calibrate", "cost=100"))["iterations"] > 1000
 
 
+def test_touching_is_part_of_the_cost(tmp_path: Path) -> None:
+    words = ("calibrate", "cost=4000", "set=0=4")
+    touching = json.loads(load(*words, f"file={tmp_path}/set", "touches=24"))
+    assert touching["touching"] > 0
+    alone = json.loads(load("calibrate", "cost=4000"))
+    assert 0 < touching["iterations"] < alone["iterations"] * 1.5
+    never = json.loads(load(*words, f"file={tmp_path}/set", "touches=9999"))
+    assert 0 < never["iterations"] < alone["iterations"] / 2
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wirt.bench.workload import CONTAINER, Service
+from wirt.bench.workload import CALIBRATION, CONTAINER, Service
 from wirt.client.daemon import Daemon
 from wirt.client.frames import Demultiplexer
 from wirt.client.wire import quote, target
@@ -74,7 +74,9 @@ class Fleet:
     def calibrate(self, kind: str) -> int:
         """Iterations of one request's work in a guest of that kind, alone on the host."""
         name = f"calibrate-{kind}"
-        guest = self._make(name, kind, ("calibrate",), {}, disk=0)
+        disk = 0 if kind == CONTAINER else 2 * _ROOM
+        size = {} if kind == CONTAINER else {"memory": 2 * _ROOM}
+        guest = self._make(name, kind, CALIBRATION, size, disk=disk)
         try:
             self._verb(guest, "start")
             self._until(lambda: not self.running(guest), _READY_MACHINE, f"{name} ends")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from wirt.errors import Invalid
 
 CORE_COST = 0.004
-"""Seconds of one core that a request works, beside touching its data."""
+"""Seconds of one core that a request takes whose data is in memory, with the touching of it."""
 DEADLINE = 0.25
 PATIENCE = 2.0
 """Seconds after which nobody waits for an answer any more."""
@@ -255,6 +255,13 @@ class Day:
 
 
 DATA = "/data"
+
+
+CALIBRATION = (
+    "calibrate", f"cost={round(CORE_COST * 1e6)}", "seed=1", "set=0=200", f"file={DATA}/set",
+)  # fmt: skip
+"""The load generator's arguments by which it finds out how many iterations a request has; of a
+working set that no processor holds in its caches."""
 
 
 def words(service: Service, number: int, day: Day) -> tuple[str, ...]:
