@@ -79,7 +79,9 @@ def test_a_file_comes_again_only_when_it_changed(tmp_path: Path, by: str) -> Non
 def test_a_file_with_a_checksum_that_is_here_is_not_asked_for(tmp_path: Path) -> None:
     async def story(bench: Bench) -> None:
         b = Builder.on(bench)
-        (tmp_path / "www" / "f").write_text("one")
+        file = tmp_path / "www" / "f"
+        file.write_text("one")
+        os.utime(file, (1_700_000_000, 1_700_000_000))
         good = "sha256:7692c3ad3540bb803c020b3aee66cd8887123234ea0c6e7143c0add73ff431ed"
         text = f"FROM scratch\nADD --checksum={good} {web.url}/f /f\n"
         assert await content(bench, b, text, "f") == "one"
@@ -117,6 +119,21 @@ def test_not_modified_is_an_error_where_nothing_was_asked(tmp_path: Path) -> Non
         assert "status 304" in error.message
 
     with serving(tmp_path / "www", always={"/f": 304}) as web:
+        run(tmp_path / "t", story)
+
+
+def test_a_file_that_has_just_changed_may_change_again(tmp_path: Path) -> None:
+    """Within the second that Last-Modified says."""
+
+    async def story(bench: Bench) -> None:
+        b = Builder.on(bench)
+        text = f"FROM scratch\nADD {web.url}/f /f\n"
+        for word in ("one", "two"):
+            (tmp_path / "www" / "f").write_text(word)
+            assert await content(bench, b, text, "f") == word
+        assert web.asked() == [("/f", 200)] * 2
+
+    with serving(tmp_path / "www") as web:
         run(tmp_path / "t", story)
 
 
@@ -329,6 +346,7 @@ def test_what_was_fetched_goes_with_the_cache(tmp_path: Path) -> None:
     async def story(bench: Bench) -> None:
         b = Builder.on(bench)
         (www / "file").write_text("file")
+        os.utime(www / "file", (1_700_000_000, 1_700_000_000))
         await b.build(f"FROM scratch\nADD {web.url}/r.git /x\nADD {web.url}/file /f\n")
         kept = [row for row, _ in await b.cache.all() if row.site == "fetched"]
         assert len(kept) == 2

@@ -33,6 +33,8 @@ _REDIRECTS = 10
 _CHUNK = 256 * 1024
 _MARKS = {"ETag": "If-None-Match", "Last-Modified": "If-Modified-Since"}
 _LONGEST_MARK = 1000
+_SETTLED = 60 * 10**9
+"""Nanoseconds after which a time with seconds alone tells a file from a later one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,10 +99,11 @@ class Fetch:
 
     async def _pass(self, response: aiohttp.ClientResponse, url: str, name: str) -> Tree:
         """A file of which nobody could say whether it has changed."""
+        mtime = _modified(response.headers.get("Last-Modified", ""))
 
         def work(source: FdReader) -> Tree:
             with filling(self.store) as made:
-                return _fill(made, name, source, 0)
+                return _fill(made, name, source, mtime)
 
         return await self.pipes.feed(_body(response, url), work)
 
@@ -184,8 +187,13 @@ async def _body(response: aiohttp.ClientResponse, url: str) -> AsyncIterator[byt
 
 
 def _marks(response: aiohttp.ClientResponse) -> dict[str, str]:
-    """By what a server knows whether a file has changed; nothing where it must not be kept."""
-    if "no-store" in response.headers.get("Cache-Control", "").lower():
+    """By what a server knows whether a file has changed; nothing where it must not be kept, or may
+    change again without a sign (RFC 9110, section 8.8.2.2)."""
+    said = response.headers
+    if "no-store" in said.get("Cache-Control", "").lower():
+        return {}
+    age = _modified(said.get("Date", "")) - _modified(said.get("Last-Modified", ""))
+    if not said.get("ETag") and age < _SETTLED:
         return {}
     found = {name: response.headers.get(name, "") for name in _MARKS}
     return {
