@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, aclosing, suppress
 
@@ -156,5 +157,33 @@ def test_a_change_is_applied_on_the_way() -> None:
     async def story(pipes: Pipes) -> None:
         parts = [chunk async for chunk in pipes.change(body(b"a" * 500_000), double)]
         assert b"".join(parts) == b"a" * 1_000_000
+
+    run(story)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_is_made_while_a_cancellation_comes_is_undone(fails: bool) -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    def work() -> str:
+        begun.set()
+        go.wait()
+        if fails:
+            raise ValueError
+        return "made"
+
+    async def story(pipes: Pipes) -> None:
+        undone: list[str] = []
+        task = asyncio.ensure_future(pipes.make(work, undone.append))
+        await asyncio.to_thread(begun.wait)
+        task.cancel()
+        await asyncio.sleep(0)
+        assert not task.done()  # the thread cannot be stopped
+        go.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert undone == ([] if fails else ["made"])
+        assert await pipes.make(lambda: "kept", undone.append) == "kept"
+        assert "kept" not in undone
 
     run(story)

@@ -72,7 +72,7 @@ class Commit:
         base = await self._images.get(guest.image_id)
         config = apply_changes(committed(guest.spec, base.config), wish.changes)
         ground = self._ground
-        upload = await ground.pipes.call(ground.store.new_upload)
+        upload = await ground.pipes.make(ground.store.new_upload, Upload.discard)
         try:
             with self._images.hold(base):
                 async with self._still(guest, pause=wish.pause):

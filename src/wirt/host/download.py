@@ -91,8 +91,9 @@ class Downloads:
         growing: Growing | None,
     ) -> None:
         algorithms = _algorithms(wanted.digest)
-        upload = await self._pipes.call(
-            lambda: self._store.new_upload(algorithms=algorithms, limit=wanted.size)
+        upload = await self._pipes.make(
+            lambda: self._store.new_upload(algorithms=algorithms, limit=wanted.size),
+            Upload.discard,
         )
         try:
             if growing is not None:

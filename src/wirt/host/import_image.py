@@ -52,7 +52,7 @@ class ImportImage:
         place = platform.parse(wish.platform) if wish.platform else platform.host()
         config = apply_changes(ImageConfig(), wish.changes)
         limit = self._layers.limits.archive
-        upload = await self._pipes.call(self._store.new_upload)
+        upload = await self._pipes.make(self._store.new_upload, Upload.discard)
         try:
             diff_id = await self._pipes.feed(body, lambda source: _receive(source, upload, limit))
             await tell({"status": "archive read"})

@@ -67,6 +67,18 @@ class Pipes:
             await _settle(future)
             raise
 
+    async def make(self, work: Callable[[], T], undo: Callable[[T], object]) -> T:
+        """As :meth:`call` for what must not be lost: what was made when a cancellation came is
+        undone, which takes no time."""
+        future = asyncio.get_running_loop().run_in_executor(self._threads, work)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            await _settle(future)
+            if not future.cancelled() and future.exception() is None:
+                undo(future.result())
+            raise
+
     async def feed(self, body: AsyncIterable[bytes], work: Callable[[FdReader], T]) -> T:
         """What ``work`` makes of the bytes of ``body``. When the body breaks off, its error is
         raised, whatever ``work`` made of the part that came."""

@@ -159,7 +159,7 @@ class Build:
             return await works.repositories.tree(repository, access, keep_git=keep)
         where, name = file_address(url)
         tree = await works.fetch.file(where, name)
-        unpacked = await self._works.pipes.call(lambda: unpack(tree, name, self._works.store))
+        unpacked = await works.pipes.make(lambda: unpack(tree, name, works.store), _drop)
         if unpacked is not None:
             tree.discard()
             return unpacked
@@ -167,7 +167,7 @@ class Build:
         return tree
 
     async def _upload(self, body: AsyncIterable[bytes]) -> Tree:
-        filling = await self._works.pipes.call(lambda: Filling(self._works.store))
+        filling = await self._works.pipes.make(lambda: Filling(self._works.store), Filling.discard)
         limit = Amount().bytes + 2 * 1024**3
 
         def take(source: FdReader) -> Tree:
@@ -357,6 +357,11 @@ class Build:
         await sources.discard_read()
         if sources.temporary_layers:
             await self._works.layers.drop(Orphans(chain_ids=sources.temporary_layers))
+
+
+def _drop(tree: Tree | None) -> None:
+    if tree is not None:
+        tree.discard()
 
 
 def _cache_mounts(graph: Graph) -> tuple[str, ...]:

@@ -80,7 +80,7 @@ class Fetch:
                 mtime = _modified(known.facts.get("Last-Modified", ""))
                 return _fill(made, name, file, mtime)
 
-        return await self.pipes.call(work)
+        return await self.pipes.make(work, Tree.discard)
 
     async def _take(self, response: aiohttp.ClientResponse, url: str, name: str, key: str) -> Tree:
         """A file that is kept for the next time."""
@@ -100,12 +100,14 @@ class Fetch:
     async def _pass(self, response: aiohttp.ClientResponse, url: str, name: str) -> Tree:
         """A file of which nobody could say whether it has changed."""
         mtime = _modified(response.headers.get("Last-Modified", ""))
-
-        def work(source: FdReader) -> Tree:
-            with filling(self.store) as made:
-                return _fill(made, name, source, mtime)
-
-        return await self.pipes.feed(_body(response, url), work)
+        made = await self.pipes.make(lambda: Filling(self.store), Filling.discard)
+        try:
+            return await self.pipes.feed(
+                _body(response, url), lambda source: _fill(made, name, source, mtime)
+            )
+        except BaseException:
+            made.discard()
+            raise
 
     async def _open(
         self, line: Transport, url: URL, marks: Mapping[str, str]

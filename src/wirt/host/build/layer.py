@@ -33,7 +33,7 @@ async def make_layer(
         max_entries=limits.entries,
         adopt=True,
     )
-    upload = await ground.pipes.call(ground.store.new_upload)
+    upload = await ground.pipes.make(ground.store.new_upload, Upload.discard)
     try:
         packed = await pack(ground.helper, ground.pipes, verb, upload)
         blob = await ground.pipes.call(lambda: ground.store.commit(upload, lease))

@@ -105,7 +105,7 @@ async def run(
 
 async def _changes(ground: BuildGround, live: Session, step: RunStep) -> Changed:
     ours, theirs = socket.socketpair()
-    upload = await ground.pipes.call(ground.store.new_upload)
+    upload = await ground.pipes.make(ground.store.new_upload, Upload.discard)
     try:
         work = ground.pipes.call(partial(_pack, ground, ours.detach(), step, upload))
         async with beside(work) as packing:

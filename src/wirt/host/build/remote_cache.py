@@ -213,7 +213,7 @@ class RemoteCache:
             return True
         async with self._layers.intake() as intake:
             await self._get(listed, blob, intake.lease)
-            upload = await self._pipes.call(self._store.new_upload)
+            upload = await self._pipes.make(self._store.new_upload, Upload.discard)
             try:
                 await self._pipes.call(lambda: self._inflate(blob, upload))
                 await self._stock.restore(name, upload)

@@ -70,7 +70,7 @@ class Repositories:
     async def tree(self, wanted: GitAddress, access: Access, *, keep_git: bool = False) -> Tree:
         """The files of a repository at a ref, those of its submodules too. ``keep_git``: also
         ``.git``, of the repository itself. Raises Unsupported without the program git."""
-        filling = await self._pipes.call(lambda: Filling(self._store))
+        filling = await self._pipes.make(lambda: Filling(self._store), Filling.discard)
         try:
             with self._store.lease() as lease:
                 work = _Work(filling=filling, access=access, lease=lease)
@@ -128,8 +128,8 @@ class Repositories:
     async def _git(self, wanted: GitAddress, access: Access) -> AsyncIterator[Git]:
         """The program with an empty repository, and for ssh a socket that leads to the agent."""
         program = spawn.which("git")
-        place = await self._pipes.call(
-            lambda: Path(tempfile.mkdtemp(prefix="git-", dir=self._uploads))
+        place = await self._pipes.make(
+            lambda: Path(tempfile.mkdtemp(prefix="git-", dir=self._uploads)), Path.rmdir
         )
         try:
             git = Git(program=program, place=place, url=wanted.url)

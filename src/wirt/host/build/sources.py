@@ -79,7 +79,7 @@ class Sources:
             if error.code == "layer.missing":
                 raise
             return Tree()
-        filling = await self.works.pipes.call(lambda: Filling(self.works.store))
+        filling = await self.works.pipes.make(lambda: Filling(self.works.store), Filling.discard)
         path, under = "/" + prefix, posixpath.dirname(prefix)
         try:
             if status.link_target:

@@ -115,7 +115,7 @@ class Stock:
         return tuple(found)
 
     async def _mount(self, mount: str) -> Upload | None:
-        upload = await self._pipes.call(self._store.new_upload)
+        upload = await self._pipes.make(self._store.new_upload, Upload.discard)
         reader, write_end = os.pipe()
         try:
             async with beside(self._caches.export(mount, write_end)) as task:

@@ -284,6 +284,10 @@ class Filling:
         entry = Entry(path=path, type=Type.FILE, mode=mode, mtime=mtime)
         self.tree.add(self._store(entry, chunks))
 
+    def discard(self) -> None:
+        """Remove what was taken. Idempotent."""
+        self.tree.discard()
+
     def finish(self) -> Tree:
         """The tree, to be read from now on."""
         self._upload.seal(sync=False)
