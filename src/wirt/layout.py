@@ -111,6 +111,11 @@ class Layout:
         """QEMU's monitor, of a machine."""
         return self.guest_run(guest_id) / "qmp.sock"
 
+    @property
+    def net_run(self) -> Path:
+        """What the helper remembers of networks while the host is up."""
+        return self.run / "net"
+
     # kernel objects
     @property
     def nft_table(self) -> str:
@@ -119,6 +124,11 @@ class Layout:
     @property
     def default_bridge(self) -> str:
         return f"{self.name}0"
+
+    def shaping_device(self, way: str) -> str:
+        """The intermediate device through which all shaped frames of one direction go: ``d`` (down,
+        to the guests) or ``u`` (up)."""
+        return f"{self.name}{way}"
 
     def cgroup(self, guest_id: str) -> str:
         """The guest's cgroup, the same path in every hierarchy."""

@@ -68,6 +68,7 @@ def test_the_daemon_can_replace_nothing_of_roots(tmp_path: Path) -> None:
         "view",
         "view-ids",
         "view-stubs",
+        "net",
     }
 
 

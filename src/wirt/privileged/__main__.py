@@ -66,6 +66,7 @@ def make_directories(layout: Layout, uid: int, gid: int) -> None:
         layout.gone: 0o700,
         layout.run / "g": 0o711,
         layout.crun_root: 0o700,
+        layout.net_run: 0o700,
         **dict.fromkeys(view.places(layout), 0o700),
     }
     for path, mode in root_owned.items():

@@ -665,6 +665,26 @@ class Routes(msgspec.Struct, frozen=True, kw_only=True):
     networks: tuple[str, ...]
 
 
+class TrafficClass(msgspec.Struct, frozen=True, kw_only=True):
+    """A guest's or group's part of the network, each way. ``name``: ``guest:<id>`` or
+    ``group:<path>``; ``parent``: a name, or empty at the top. ``rate``: bits a second that it has
+    for sure; ``ceiling``: that it never passes; ``shares``: 1 to 10000, by which what is left is
+    divided among the children of one parent."""
+
+    name: str
+    parent: str = ""
+    rate: int = 0
+    ceiling: int
+    shares: int = 1000
+
+
+class ShapeTraffic(Verb["Done"], frozen=True, kw_only=True, tag="shape"):
+    """Make exactly these classes exist, parents before children, and lead the cards of running
+    guests into theirs. Guests without a class are free. Idempotent."""
+
+    classes: tuple[TrafficClass, ...]
+
+
 # --- the whole ------------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from wirt.errors import Forbidden
-from wirt.privileged import bridges, check, links, publish
+from wirt.privileged import bridges, check, links, publish, shape
 from wirt.privileged.context import Context, Outcome, Route, Sent, on
 from wirt.privileged.netlink import Netlink
 from wirt.privileged.nft import NAMES_PORT
@@ -19,13 +19,16 @@ from wirt.privileged.protocol import (
     PublishPorts,
     Routes,
     SetNetworks,
+    ShapeTraffic,
     Sweep,
 )
 
 
 def set_networks(ctx: Context, verb: SetNetworks, _fds: Sequence[int]) -> Done:
-    """Bridges, then the table with the ports of running guests."""
+    """Bridges, then the table with the ports of running guests; without bridges no shaping."""
     with publish.locked(ctx.layout):
+        if not verb.bridges:
+            shape.set_classes(ctx.layout, ())
         bridges.set_bridges(ctx.layout, verb.bridges)
         publish.rebuild(ctx.layout)
     return Done()
@@ -59,6 +62,13 @@ def listen(ctx: Context, verb: Listen, _fds: Sequence[int]) -> Outcome[Done]:
     return Sent(answer=Done(), fds=(sock.detach(),))
 
 
+def shape_traffic(ctx: Context, verb: ShapeTraffic, _fds: Sequence[int]) -> Done:
+    """Buckets, and the ways of running guests' frames through them."""
+    with publish.locked(ctx.layout):
+        shape.set_classes(ctx.layout, verb.classes)
+    return Done()
+
+
 def host_routes(ctx: Context, _verb: HostRoutes, _fds: Sequence[int]) -> Routes:
     """All but the default route, and all but those of our own bridges."""
     with Netlink() as netlink:
@@ -88,5 +98,6 @@ HANDLERS: tuple[Route[Any, Any], ...] = (
     on(PublishPorts, publish_ports),
     on(Listen, listen),
     on(HostRoutes, host_routes),
+    on(ShapeTraffic, shape_traffic),
 )
 SWEEPERS = (sweep_links,)
