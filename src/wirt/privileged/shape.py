@@ -50,7 +50,7 @@ _DECODER = msgspec.json.Decoder(Known)
 def set_classes(layout: Layout, wanted: Sequence[TrafficClass]) -> None:
     """Make the kernel's classes these. Raises Invalid, Conflict when an interface that is not ours
     has the device's name, Unsupported when the kernel cannot shape, OSError."""
-    _check(wanted)
+    check_classes(wanted)
     known = _read(layout)
     with Netlink() as netlink:
         there = {link.name: link for link in links.links(netlink)}
@@ -215,7 +215,8 @@ def _release(netlink: Netlink, gone: Mapping[str, int], there: Mapping[str, Link
             traffic.release(netlink, card=link.index)
 
 
-def _check(wanted: Sequence[TrafficClass]) -> None:
+def check_classes(wanted: Sequence[TrafficClass]) -> None:
+    """Raise Invalid for what :func:`set_classes` cannot make."""
     depths = {"": 0}
     for one in wanted:
         if one.name.startswith(_GUEST):
