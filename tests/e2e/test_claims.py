@@ -92,7 +92,7 @@ def test_what_is_asked_for_is_shown_and_can_be_changed(shared_instance: Live) ->
             (("--memory-reservation", "256m", "--cpus", "0.3"), 2),
             (("--cpu-reservation", "1e30"), 2),
             (("--group", "nosuch", "--cpus", "0.7"), 3),
-            (("--net-limit", "5m", "--cpus", "0.7"), 7),
+            (("--net-shares", "5", "--cpus", "0.7"), 7),
             (("--io-shares", "5", "-m", "200m"), 7),
             (("--oom-rank", "1001", "-m", "200m"), 2),
             (("--memory-shares", "0", "-m", "200m"), 2),

@@ -13,8 +13,10 @@ from wirt.host.grouping import Grouping
 from wirt.host.groups import Groups
 from wirt.host.ledger import Ledger
 from wirt.host.roster import Roster
+from wirt.host.shaping import Shaping
 from wirt.linux.features import read_facts
 from wirt.model.guest import Isolation
+from wirt.privileged.client import Helper
 from wirt.state.db import Database
 from wirt.state.groups import GroupTable
 
@@ -23,12 +25,19 @@ class ClaimParts:
     """Groups, and the one who admits."""
 
     def __init__(
-        self, *, db: Database, roster: Roster, engines: Mapping[Isolation, Engine], bus: Bus
+        self,
+        *,
+        db: Database,
+        roster: Roster,
+        engines: Mapping[Isolation, Engine],
+        bus: Bus,
+        helper: Helper,
     ) -> None:
         self.groups = Groups(GroupTable(db))
         self.admit = Admit(
             roster=roster, groups=self.groups, engines=engines, capacity=WholeHost(read_facts())
         )
+        self.shaping = Shaping(helper, self.admit.tree)
         self._grouping = Grouping(groups=self.groups, admit=self.admit, bus=bus)
         self._ledger = Ledger(roster=roster, groups=self.groups, admit=self.admit)
 

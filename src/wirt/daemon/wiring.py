@@ -107,7 +107,9 @@ class Ground:
         self.bus = Bus(EventTable(self.db), self.nursery)
         self.roster = Roster(GuestTable(self.db))
         self.engines = make_engines(config, self.helper)
-        self.claims = ClaimParts(db=self.db, roster=self.roster, engines=self.engines, bus=self.bus)
+        self.claims = ClaimParts(
+            db=self.db, roster=self.roster, engines=self.engines, bus=self.bus, helper=self.helper
+        )
         self.running = Running(config.layout, self.engines)
         self.waits = Waits()
         self.attach = Attach(self.roster, self.running)
@@ -251,6 +253,7 @@ class Life:
         self.finish.remove = lambda guest, _: self.remove.remove(guest)
         self.launch.discard = self.remove.remove
         self.launch.admit = g.claims.admit.start
+        self.launch.shape = g.claims.shaping.starting
         self.finish.start_again = self.revive.later
         self.signals = Signals(
             roster=g.roster, running=g.running, helper=g.helper, finish=self.finish, bus=g.bus
@@ -294,6 +297,7 @@ class Daemon:
         await self._nets.networks.open()
         await self._life.adopt.adopt_all()
         await self._life.sweep.sweep()
+        await ground.claims.shaping.open()
         await self._files.parts.collect.open()
         await self._files.registry.listeners.open()
 
@@ -301,6 +305,8 @@ class Daemon:
         """Start the guests that should be up; called once requests are answered."""
         self._life.adopt.go_on(self._ground.nursery)
         self._life.revive.all()
+        shaping = self._ground.claims.shaping
+        self._ground.nursery.start(shaping.keep_up(self._ground.bus), name="shape traffic")
         self._files.parts.begin(self._ground.nursery, self._files.registry.uploads.expire)
         self._ground.bus.publish("daemon", "start", self._ground.layout.name)
 

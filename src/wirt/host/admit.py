@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from wirt.engine.protocol import Engine, Size
-from wirt.errors import Exhausted
+from wirt.errors import Exhausted, Unsupported
 from wirt.governor.admission import Host, Shortage, promised, shortages
 from wirt.governor.tree import Claim, Group, Member, Resource
 from wirt.host.capacity import Capacity
@@ -80,6 +80,13 @@ class Admit:
         claims_of(spec.resources, self.size(spec))
         self._check_divided(spec.resources, limited=self._capacity.limited)
         check_rank(spec.oom_rank)
+        if spec.resources.net_limit and spec.network_mode:
+            raise Unsupported(
+                f"--net-limit needs network cards of the guest's own, not --network "
+                f"{spec.network_mode.replace('guest:', 'container:')[:80]}",
+                hint="leave one of the two out",
+                code="network.not-shaped",
+            )
         self._groups.require(spec.group)
 
     def check_group(self, resources: Resources) -> None:

@@ -33,7 +33,7 @@ class Capacity(Protocol):
 class WholeHost:
     """All of this machine but the reserve."""
 
-    divided = frozenset({Resource.CPU, Resource.MEMORY})
+    divided = frozenset({Resource.CPU, Resource.MEMORY, Resource.NET})
     limited = frozenset({Resource.DISK})
 
     def __init__(self, facts: HostFacts) -> None:

@@ -85,6 +85,10 @@ Discard = Callable[[Guest], Awaitable[None]]
 """Removes a guest that could not be started and was to vanish at its end."""
 
 
+Shape = Callable[[Guest], Awaitable[None]]
+"""Limits a guest's traffic before it runs."""
+
+
 class Admitting(Protocol):
     """See :meth:`wirt.host.admit.Admit.start`."""
 
@@ -94,7 +98,7 @@ class Admitting(Protocol):
 
 
 class Launch:
-    """The ``start`` verb. ``discard`` and ``admit`` are set by the wiring."""
+    """The ``start`` verb. ``discard``, ``admit`` and ``shape`` are set by the wiring."""
 
     def __init__(
         self,
@@ -116,6 +120,7 @@ class Launch:
         self._waits = waits
         self.discard: Discard = _unset
         self.admit: Admitting = _unset_too
+        self.shape: Shape = _unset
 
     async def start(self, guest: Guest, *, again: bool = False) -> Guest:
         """Start a guest and return it as it runs.
@@ -171,6 +176,7 @@ class Launch:
             live = await self._running.connect(guest)
             await self._attach.join_all(live, guest)
             fault("host.joined")
+            await self.shape(guest)
             try:
                 pid, started_at = await live.handle.start()
             except WirtError as error:

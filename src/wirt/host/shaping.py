@@ -7,11 +7,17 @@ So the classes change only with who runs and with what was promised.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterator
 
+from wirt.errors import Conflict, Unsupported, WirtError
 from wirt.governor.tree import UNLIMITED, Group, Member, Resource
+from wirt.host.events import Bus, Lagged
+from wirt.model.guest import Guest
 from wirt.privileged.client import Helper
 from wirt.privileged.protocol import ShapeTraffic, TrafficClass
+
+log = logging.getLogger("wirt.network")
 
 MOST_LEVELS = 7
 """How deep classes may be nested (``wirt.privileged.shape``); what is deeper hangs in the last."""
@@ -78,23 +84,44 @@ class Shaping:
         self._helper = helper
         self._tree = tree
         self._lock = asyncio.Lock()
-        self._last: tuple[TrafficClass, ...] | None = None
+        self._last: tuple[TrafficClass, ...] | None = ()
 
     async def open(self) -> None:
-        """Find out what is there: some may be left from before."""
-        await self.follow(always=True)
+        """Find out what is there: some may be left from before. A kernel that cannot shape is told
+        about when somebody needs it."""
+        try:
+            await self._apply(traffic_classes(self._tree()))
+        except (Unsupported, Conflict) as error:
+            log.warning("traffic is not shaped: %s", error.message)
 
-    async def follow(self, *, always: bool = False) -> None:
-        """Make the kernel's classes what the tree says; nothing when it says what it said.
+    async def starting(self, guest: Guest) -> None:
+        """Lead the cards of a guest that is about to run into its class, if it has one.
 
-        ``always``: also then; a guest's cards are new at each start. Without classes, before and
-        now, nothing is asked of the helper but at :meth:`open`. Raises Unsupported, Conflict.
+        Raises Unsupported, Conflict.
         """
         async with self._lock:
             wanted = traffic_classes(self._tree())
-            if wanted == self._last and not (always and wanted):
-                return
-            if self._last is None and not wanted and not always:
-                return
-            await self._helper.call(ShapeTraffic(classes=wanted))
-            self._last = wanted
+            if wanted != self._last or any(one.name == f"guest:{guest.id}" for one in wanted):
+                await self._apply(wanted)
+
+    async def follow(self) -> None:
+        """Make the kernel's classes what the tree says. Raises Unsupported, Conflict."""
+        async with self._lock:
+            wanted = traffic_classes(self._tree())
+            if wanted != self._last:
+                await self._apply(wanted)
+
+    async def keep_up(self, bus: Bus) -> None:
+        """Follow whatever happens to guests and groups, for ever."""
+        with bus.listener() as events:
+            async for event in events:
+                if isinstance(event, Lagged) or event.type in {"guest", "group"}:
+                    try:
+                        await self.follow()
+                    except WirtError as error:
+                        log.warning("traffic is not shaped as it should be: %s", error.message)
+
+    async def _apply(self, wanted: tuple[TrafficClass, ...]) -> None:
+        self._last = None
+        await self._helper.call(ShapeTraffic(classes=wanted))
+        self._last = wanted
