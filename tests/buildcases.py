@@ -7,8 +7,11 @@ reference, in ``gives`` and ``says``.
 
 from __future__ import annotations
 
+import io
+import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 BASE = "FROM localhost/busybox\n"
 NAMED = "FROM localhost/busybox AS one\n"
@@ -181,3 +184,28 @@ CASES = (
     _on("run-network", "RUN --network=none true\nRUN echo x > /out\n", lacks="RUN --network",
         gives={"out": "644 x\n"}),
 )  # fmt: skip
+
+
+def flags(context: Path, case: Case) -> list[str]:
+    """The flags of a case, which both builders read alike."""
+    words = [f"--build-arg={name}={value}" for name, value in case.args.items()]
+    for name, text in case.secrets.items():
+        source = context.parent / f"{context.name}-{name}"
+        source.write_text(text)
+        words.append(f"--secret=id={name},src={source}")
+    return [*words, "--target", case.target] if case.target else words
+
+
+def make_context(place: Path, case: Case) -> None:
+    """Make the build context of a case."""
+    place.mkdir(exist_ok=True)
+    for name, text in {**FILES, **case.files, "Dockerfile": case.text}.items():
+        path = place / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text.encode())
+        path.chmod(0o755 if name.endswith(".sh") else 0o644)
+    with tarfile.open(place / "files.tar.gz", "w:gz") as archive:
+        for name in ("in/one", "two"):
+            member = tarfile.TarInfo(name)
+            member.size, member.mode, member.uid, member.gid = 2, 0o640, 7, 8
+            archive.addfile(member, io.BytesIO(b"x\n"))

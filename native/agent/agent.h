@@ -2,6 +2,7 @@
 #ifndef WIRT_AGENT_AGENT_H
 #define WIRT_AGENT_AGENT_H
 
+#include "given.h"
 #include "job.h"
 
 #include <sys/types.h>
@@ -12,10 +13,12 @@ struct agent {
     struct wire_record config;
     struct job *jobs;
     size_t job_count;
-    int signals;   /* signalfd for SIGCHLD */
-    int initramfs; /* its root directory, for modules; -1 without one */
-    int root;      /* see CHILD_ROOT */
-    int upper;     /* see CHILD_UPPER */
+    int signals;                      /* signalfd for SIGCHLD */
+    int initramfs;                    /* its root directory, for modules; -1 without one */
+    int root;                         /* see CHILD_ROOT */
+    int upper;                        /* see CHILD_UPPER */
+    int lower;                        /* see CHILD_LOWER */
+    int listeners[GIVEN_SOCKETS_MAX]; /* sockets that were given, see CHILD_LISTENER */
     pid_t main_pid;
     int64_t main_ended_at; /* monotonic ms; 0 while the guest's main process runs */
     int64_t late_at;       /* when the modules that can wait are due; 0: never */

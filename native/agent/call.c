@@ -1,6 +1,7 @@
 /* What the keeper may ask of a running machine. */
 #include "call.h"
 #include "agent.h"
+#include "changes.h"
 #include "files.h"
 #include "identity.h"
 #include "net.h"
@@ -113,12 +114,61 @@ static void call_tar_out(const struct order *order)
     say_done(order);
 }
 
-static void call_tar_changes(const struct order *order)
+/* What is read of the machine's own disk; with `still` nothing is written to that meanwhile. */
+static void read_disk(const struct order *order, int (*read)(int fd, struct failure *why))
 {
     struct failure why = {0};
-    if (tar_pack_changes(CHILD_UPPER, STDOUT_FILENO, &why) != 0)
+    bool still = wire_flag(order->request, "still");
+    int disk = still ? hold_still(CHILD_UPPER, &why) : -1;
+    int error = still && disk < 0 ? disk : read(STDOUT_FILENO, &why);
+    if (disk >= 0)
+        let_go(disk);
+    if (error != 0)
         child_fail(order, &why);
     say_done(order);
+}
+
+static int pack_changes(int fd, struct failure *why)
+{
+    return tar_pack_changes(CHILD_UPPER, CHILD_LOWER, CHILD_ROOT, fd, why);
+}
+
+static int list_changes(int fd, struct failure *why)
+{
+    return changes_list(CHILD_UPPER, CHILD_LOWER, CHILD_ROOT, fd, why);
+}
+
+static int pack_root(int fd, struct failure *why)
+{
+    char root[64];
+    snprintf(root, sizeof root, "/proc/self/fd/%d/.", CHILD_ROOT);
+    return tar_pack(root, "", fd, why);
+}
+
+static void call_tar_changes(const struct order *order)
+{
+    read_disk(order, pack_changes);
+}
+
+static void call_changes(const struct order *order)
+{
+    read_disk(order, list_changes);
+}
+
+static void call_tar_root(const struct order *order)
+{
+    read_disk(order, pack_root);
+}
+
+static void call_secret(const struct order *order)
+{
+    struct failure why = {0};
+    int64_t number;
+    if (wire_number(order->request, "number", 0, 1000, 0, &number) != 0)
+        fail(&why, EINVAL, "the secret's number");
+    else if (given_fill(order->config, number, STDIN_FILENO, &why) == 0)
+        return say_done(order);
+    child_fail(order, &why);
 }
 
 static void call_tar_in(const struct order *order)
@@ -163,7 +213,21 @@ static const struct {
     {"tar-out", call_tar_out, false, true},
     {"tar-in", call_tar_in, true, false},
     {"tar-changes", call_tar_changes, false, true},
+    {"changes", call_changes, false, true},
+    {"tar-root", call_tar_root, false, true},
+    {"secret", call_secret, true, false},
+    {"accept", call_accept, true, true},
 };
+
+/* The socket that a call is for; a call for none is the child's to refuse. */
+static int listener_of(const struct agent *agent)
+{
+    int64_t number;
+    if (wire_number(&agent->incoming, "socket", 0, GIVEN_SOCKETS_MAX - 1, -1, &number) != 0 ||
+        number < 0)
+        return 0;
+    return agent->listeners[number];
+}
 
 void dispatch_call(struct agent *agent, uint32_t channel)
 {
@@ -183,7 +247,8 @@ void dispatch_call(struct agent *agent, uint32_t channel)
         if (strcmp(SLOW[i].name, name) == 0) {
             struct order order = {.request = &agent->incoming,
                                   .has_input = SLOW[i].input,
-                                  .has_output = SLOW[i].output};
+                                  .has_output = SLOW[i].output,
+                                  .listener = listener_of(agent)};
             start_job(agent, channel, JOB_CALL, &order, SLOW[i].body);
             return;
         }

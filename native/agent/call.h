@@ -16,4 +16,8 @@ void call_stats(const struct order *order);
  */
 void call_processes(const struct order *order);
 
+/* Takes the next connection to a socket that the machine was given, says so by one byte, and
+ * carries its bytes between the channel and it. */
+void call_accept(const struct order *order);
+
 #endif

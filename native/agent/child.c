@@ -81,15 +81,16 @@ static void close_child(struct child *child)
 static void place(const struct order *order, struct ends *ends)
 {
     int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-    int wanted[6] = {ends->own[0], ends->own[1], ends->own[2],
-                     ends->report, order->root,  order->upper};
+    int wanted[CHILD_END] = {
+        ends->own[0], ends->own[1], ends->own[2], ends->report,
+        order->root,  order->upper, order->lower, order->listener > 0 ? order->listener : -1};
     if (order->terminal)
         wanted[1] = wanted[2] = wanted[0];
-    for (int i = 0; i < 6; i++)
+    for (int i = 0; i < CHILD_END; i++)
         wanted[i] = fcntl(wanted[i] >= 0 ? wanted[i] : null, F_DUPFD_CLOEXEC, 16);
-    for (int i = 0; i < 6; i++)
+    for (int i = 0; i < CHILD_END; i++)
         dup3(wanted[i], i, i < 3 ? 0 : O_CLOEXEC) < 0 ? _exit(125) : (void)0;
-    syscall(SYS_close_range, 6, ~0u, 0);
+    syscall(SYS_close_range, CHILD_END, ~0u, 0);
 }
 
 _Noreturn static void child_main(const struct order *order, struct ends *ends, child_body *body)

@@ -9,9 +9,12 @@
 
 /* Descriptors of a child beyond its standard streams. */
 enum {
-    CHILD_REPORT = 3, /* pipe to the agent for one record, as frames: STARTED, ERROR or RESULT */
-    CHILD_ROOT = 4,   /* the guest's root as it is without the mounts upon it, always writable */
-    CHILD_UPPER = 5,  /* what the guest has changed of its image, an overlay's upper directory */
+    CHILD_REPORT = 3,   /* pipe to the agent for one record, as frames: STARTED, ERROR or RESULT */
+    CHILD_ROOT = 4,     /* the guest's root as it is without the mounts upon it, always writable */
+    CHILD_UPPER = 5,    /* what the guest has changed of its image, an overlay's upper directory */
+    CHILD_LOWER = 6,    /* that image */
+    CHILD_LISTENER = 7, /* the socket of a call for its next connection */
+    CHILD_END = 8,
 };
 
 /* What a child is to do. */
@@ -21,6 +24,8 @@ struct order {
     const struct wire_record *config;
     int root;       /* becomes CHILD_ROOT */
     int upper;      /* becomes CHILD_UPPER */
+    int lower;      /* becomes CHILD_LOWER */
+    int listener;   /* becomes CHILD_LISTENER; 0: none */
     bool terminal;  /* standard streams are a new terminal */
     bool has_input; /* standard input is a pipe, else /dev/null */
     bool has_output, has_error;

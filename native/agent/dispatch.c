@@ -50,6 +50,7 @@ void start_job(struct agent *agent, uint32_t channel, enum job_kind kind, struct
     order->config = &agent->config;
     order->root = agent->root;
     order->upper = agent->upper;
+    order->lower = agent->lower;
     int error = find_job(agent, channel) != NULL ? -EEXIST : make_place(agent) ? 0 : -EAGAIN;
     if (error == 0)
         error = child_start(order, body, &child);

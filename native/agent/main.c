@@ -81,8 +81,12 @@ static int run_machine(struct agent *agent)
 
 int main(void)
 {
-    struct agent agent = {
-        .link.fd = -1, .initramfs = -1, .root = -1, .upper = -1, .machine = getpid() == 1};
+    struct agent agent = {.link.fd = -1,
+                          .initramfs = -1,
+                          .root = -1,
+                          .upper = -1,
+                          .lower = -1,
+                          .machine = getpid() == 1};
     agent.signals = watch_children();
     if (agent.machine)
         return run_machine(&agent);

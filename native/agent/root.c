@@ -2,6 +2,7 @@
 
 #include "../wire/cleanup.h"
 #include "files.h"
+#include "stubs.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -59,7 +60,7 @@ static int prepare_upper(struct failure *why)
     return 0;
 }
 
-static int mount_layers(const struct wire_record *config, struct failure *why)
+int mount_disks(const struct wire_record *config, struct failure *why)
 {
     const char *root = wire_get(config, "root"), *disk = wire_get(config, "disk");
     const char *type = wire_get(config, "rootfs");
@@ -78,12 +79,20 @@ static int mount_layers(const struct wire_record *config, struct failure *why)
         if (error == 0 && mount(disk, "/disk", "ext4", 0, NULL) != 0)
             error = fail(why, errno, "cannot mount the machine's disk %s", disk);
     }
-    if (error == 0)
-        error = prepare_upper(why);
-    if (error == 0 && mount("overlay", "/root", "overlay", 0,
-                            "lowerdir=/lower,upperdir=/disk/upper,workdir=/disk/work") != 0)
-        error = fail(why, errno, "cannot lay the machine's disk over the image");
-    return error;
+    return error == 0 ? prepare_upper(why) : error;
+}
+
+static int mount_layers(const struct wire_record *config, struct failure *why)
+{
+    char data[128];
+    int stubs = make_stubs(config, why);
+    if (stubs < 0)
+        return stubs;
+    snprintf(data, sizeof data, "lowerdir=%s/lower,upperdir=/disk/upper,workdir=/disk/work",
+             stubs > 0 ? STUBS_PLACE ":" : "");
+    if (mount("overlay", "/root", "overlay", 0, data) != 0)
+        return fail(why, errno, "cannot lay the machine's disk over the image");
+    return 0;
 }
 
 /* An image may hold anything where a directory belongs; only a directory is mounted upon. */

@@ -9,9 +9,15 @@
 int mount_kernel_trees(struct failure *why);
 
 /*
- * Mounts the image (`root`, `rootfs`) with the disk over it and makes that "/", with the kernel's
- * trees and the usual temporary file systems in it. Returns a descriptor of the new root without
- * the mounts upon it, for which a read-only guest stays writable; negative on failure.
+ * Mounts the image (`root`, `rootfs`) and the disk, each at its place in the initramfs; the shared
+ * folders are mounted between this and enter_root().
+ */
+int mount_disks(const struct wire_record *config, struct failure *why);
+
+/*
+ * Lays the disk over the image and makes that "/", with the kernel's trees and the usual temporary
+ * file systems in it. Returns a descriptor of the new root without the mounts upon it, for which a
+ * read-only guest stays writable; negative on failure.
  */
 int enter_root(const struct wire_record *config, struct failure *why);
 

@@ -304,7 +304,7 @@ size_t tar_put_xattr(char *out, const char *name, const char *value, size_t size
 /* The pax records that a member needs, in a block that the caller frees. */
 static char *pax_records(const struct tar_member *member, size_t *length)
 {
-    char number[24];
+    char number[48];
     char *out = malloc(2 * TAR_PATH_MAX + member->xattr_size + 256);
     size_t at = 0;
     if (out == NULL)
@@ -325,6 +325,11 @@ static char *pax_records(const struct tar_member *member, size_t *length)
                 snprintf(number, sizeof number, "%llu", (unsigned long long)numbers[i].value);
             at += put_record(out + at, numbers[i].key, number, (size_t)size);
         }
+    if (member->mtime_ns > 0) {
+        int size = snprintf(number, sizeof number, "%lld.%09u", (long long)member->mtime,
+                            (unsigned)member->mtime_ns);
+        at += put_record(out + at, "mtime", number, (size_t)size);
+    }
     if (member->xattr_size > 0)
         memcpy(out + at, member->xattrs, member->xattr_size);
     *length = at + member->xattr_size;

@@ -23,7 +23,8 @@ struct tar_member {
     char type; /* '0' file, '1' hard link, '2' symlink, '3' chr, '4' blk, '5' directory, '6' fifo */
     mode_t mode;
     uint64_t uid, gid, size;
-    int64_t mtime; /* seconds */
+    int64_t mtime;     /* seconds */
+    uint32_t mtime_ns; /* written only */
     unsigned major, minor;
     char path[TAR_PATH_MAX], link[TAR_PATH_MAX];
     char *xattrs; /* pax records among which are SCHILY.xattr ones, or NULL; owned */
@@ -59,14 +60,16 @@ bool tar_each_xattr(const struct tar_member *member, size_t *at, const char **na
 int tar_write_padding(int fd, uint64_t size);
 int tar_write_end(int fd);
 
+/* Whether an extended attribute belongs to the file itself and is carried along. */
+bool tar_keeps_xattr(const char *name);
+
 /* Packs the tree at `path` into `fd` as members below `name` ("" means "."). */
 int tar_pack(const char *path, const char *name, int fd, struct failure *why);
 
 /*
- * Packs what an overlay's upper directory holds: whiteouts are devices 0:0, opaque directories have
- * the attribute trusted.overlay.opaque.
+ * Packs what changes_walk() tells of these views. What was removed is a device 0:0.
  */
-int tar_pack_changes(int upper, int fd, struct failure *why);
+int tar_pack_changes(int upper, int lower, int merged, int fd, struct failure *why);
 
 /*
  * Unpacks a stream into the existing directory `into`. Members cannot climb out of "/", and links

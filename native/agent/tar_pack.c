@@ -1,4 +1,5 @@
 #include "../wire/cleanup.h"
+#include "changes.h"
 #include "files.h"
 #include "tar.h"
 
@@ -23,7 +24,6 @@ struct seen {
 
 struct packer {
     int fd;
-    bool changes; /* of an upper directory */
     struct failure *why;
     struct seen *bucket[BUCKETS];
     size_t count;
@@ -69,10 +69,10 @@ static char type_of(mode_t mode)
                             : 0;
 }
 
-static bool is_kept(const struct packer *packer, const char *name)
+bool tar_keeps_xattr(const char *name)
 {
-    return strncmp(name, "user.", 5) == 0 || strcmp(name, "security.capability") == 0 ||
-           (packer->changes && strcmp(name, "trusted.overlay.opaque") == 0);
+    return (strncmp(name, "user.", 5) == 0 && strncmp(name, "user.overlay.", 13) != 0) ||
+           strcmp(name, "security.capability") == 0;
 }
 
 /* The extended attributes that belong to the file itself, as pax records. */
@@ -83,7 +83,7 @@ static void read_xattrs(struct packer *packer, int fd)
     ssize_t length = flistxattr(fd, names, sizeof names);
     for (ssize_t at = 0; at < length; at += (ssize_t)strlen(names + at) + 1) {
         const char *name = names + at;
-        ssize_t size = is_kept(packer, name) ? fgetxattr(fd, name, value, sizeof value) : -1;
+        ssize_t size = tar_keeps_xattr(name) ? fgetxattr(fd, name, value, sizeof value) : -1;
         if (size < 0)
             continue;
         size_t most = strlen(name) + (size_t)size + 64;
@@ -127,6 +127,7 @@ static void describe(struct packer *packer, int directory, const char *entry, co
         .gid = status->st_gid,
         .size = S_ISREG(status->st_mode) ? (uint64_t)status->st_size : 0,
         .mtime = status->st_mtim.tv_sec,
+        .mtime_ns = status->st_mtim.tv_sec < 0 ? 0 : (uint32_t)status->st_mtim.tv_nsec,
         .major = major(status->st_rdev),
         .minor = minor(status->st_rdev),
     };
@@ -134,16 +135,29 @@ static void describe(struct packer *packer, int directory, const char *entry, co
     if (S_ISLNK(status->st_mode)) {
         ssize_t length = readlinkat(directory, entry, member->link, sizeof member->link - 1);
         member->link[length < 0 ? 0 : length] = '\0';
-    } else if (S_ISREG(status->st_mode) && status->st_nlink > 1) {
+    }
+    if (!is_directory && status->st_nlink > 1) {
         const char *first = first_name(packer, status, name);
         if (first != NULL) {
             member->type = '1';
-            member->size = 0;
+            member->size = member->major = member->minor = 0;
             snprintf(member->link, sizeof member->link, "%s", first);
         }
     }
     if (fd >= 0 && member->type != '1')
         read_xattrs(packer, fd);
+}
+
+/* The object alone. `fd`: open, for files and directories. */
+static int write_object(struct packer *packer, int directory, const char *entry, const char *name,
+                        int fd, const struct stat *status)
+{
+    describe(packer, directory, entry, name, fd, status);
+    int error = tar_write_member(packer->fd, &packer->member);
+    free(packer->member.xattrs);
+    if (error != 0)
+        return fail(packer->why, -error, "cannot send %s", name);
+    return packer->member.type == '0' ? write_content(packer, fd, packer->member.size, name) : 0;
 }
 
 static int pack(struct packer *packer, int directory, const char *entry, const char *name,
@@ -196,49 +210,74 @@ static int pack(struct packer *packer, int directory, const char *entry, const c
     cleanup_close int fd = opens ? openat(directory, entry, flags) : -1;
     if (opens && (fd < 0 || fstat(fd, &status) != 0))
         return errno == ENOENT && depth > 0 ? 0 : fail(packer->why, errno, "cannot read %s", name);
-    describe(packer, directory, entry, name, fd, &status);
-    int error = tar_write_member(packer->fd, &packer->member);
-    free(packer->member.xattrs);
-    if (error != 0)
-        return fail(packer->why, -error, "cannot send %s", name);
-    if (packer->member.type == '0')
-        return write_content(packer, fd, packer->member.size, name);
-    return S_ISDIR(status.st_mode) ? pack_entries(packer, steal_fd(fd), name, depth) : 0;
+    int error = write_object(packer, directory, entry, name, fd, &status);
+    return error == 0 && S_ISDIR(status.st_mode) ? pack_entries(packer, steal_fd(fd), name, depth)
+                                                 : error;
 }
 
-static int pack_whole(struct packer *packer, int directory, const char *entry, const char *name)
-{
-    int error = pack(packer, directory, entry, *name == '\0' ? "." : name, 0);
-    if (error == 0 && (error = tar_write_end(packer->fd)) != 0)
-        error = fail(packer->why, -error, "cannot send %s", name);
-    forget_names(packer);
-    free(packer);
-    return error;
-}
-
-static struct packer *new_packer(int fd, bool changes, struct failure *why)
+static struct packer *new_packer(int fd, struct failure *why)
 {
     struct packer *packer = calloc(1, sizeof *packer);
     if (packer == NULL)
         return NULL;
     packer->fd = fd;
-    packer->changes = changes;
     packer->why = why;
     return packer;
 }
 
-int tar_pack(const char *path, const char *name, int fd, struct failure *why)
+static int finish(struct packer *packer, int error)
 {
-    struct packer *packer = new_packer(fd, false, why);
-    if (packer == NULL)
-        return fail(why, ENOMEM, "cannot read %s", path);
-    return pack_whole(packer, AT_FDCWD, path, name);
+    if (error == 0 && (error = tar_write_end(packer->fd)) != 0)
+        error = fail(packer->why, -error, "cannot send the end");
+    forget_names(packer);
+    free(packer);
+    return error;
 }
 
-int tar_pack_changes(int upper, int fd, struct failure *why)
+int tar_pack(const char *path, const char *name, int fd, struct failure *why)
 {
-    struct packer *packer = new_packer(fd, true, why);
+    struct packer *packer = new_packer(fd, why);
+    if (packer == NULL)
+        return fail(why, ENOMEM, "cannot read %s", path);
+    return finish(packer, pack(packer, AT_FDCWD, path, *name == '\0' ? "." : name, 0));
+}
+
+/* --- changes ---------------------------------------------------------------------------------- */
+
+static int pack_removed(void *own, const char *name, const struct stat *before, struct failure *why)
+{
+    struct packer *packer = own;
+    (void)before;
+    packer->member = (struct tar_member){.type = '3'};
+    snprintf(packer->member.path, sizeof packer->member.path, "%s", name);
+    int error = tar_write_member(packer->fd, &packer->member);
+    return error == 0 ? 0 : fail(why, -error, "cannot send %s", name);
+}
+
+static int pack_found(void *own, const struct change *change, struct failure *why)
+{
+    struct packer *packer = own;
+    struct stat status = *change->status;
+    if (change->fd >= 0)
+        return write_object(packer, change->parent, change->leaf, change->name, change->fd,
+                            &status);
+    if (type_of(status.st_mode) == 0) /* a socket: tar cannot hold it */
+        return 0;
+    int flags = O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+    cleanup_close int fd =
+        S_ISREG(status.st_mode) ? openat(change->parent, change->leaf, flags) : -1;
+    if (S_ISREG(status.st_mode) && (fd < 0 || fstat(fd, &status) != 0 || !S_ISREG(status.st_mode)))
+        return fd >= 0 || errno == ENOENT || errno == ELOOP
+                   ? 0
+                   : fail(why, errno, "cannot read %s", change->name);
+    return write_object(packer, change->parent, change->leaf, change->name, fd, &status);
+}
+
+int tar_pack_changes(int upper, int lower, int merged, int fd, struct failure *why)
+{
+    struct packer *packer = new_packer(fd, why);
     if (packer == NULL)
         return fail(why, ENOMEM, "cannot read what was changed");
-    return pack_whole(packer, upper, ".", "");
+    struct change_sink sink = {pack_removed, pack_found, packer};
+    return finish(packer, changes_walk(upper, lower, merged, &sink, why));
 }

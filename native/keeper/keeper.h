@@ -245,6 +245,8 @@ extern const struct carrier container_carrier;
 extern const struct carrier machine_carrier;
 
 int machine_call(struct keeper *keeper, struct task *task, const struct wire_record *record);
+/* Whether a call takes a stream of input. */
+bool machine_call_reads(const char *call);
 
 /* --- spawn.c
  * -------------------------------------------------------------------------------------- */

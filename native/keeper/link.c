@@ -96,13 +96,35 @@ int link_exec(struct keeper *keeper, struct task *task, const struct wire_record
     return error;
 }
 
+/* Which streams a call has besides its answer. */
+static const struct {
+    const char *call;
+    bool input, output;
+} STREAMS[] = {
+    {"tar-in", true, false},  {"tar-out", false, true},  {"tar-changes", false, true},
+    {"changes", false, true}, {"tar-root", false, true}, {"secret", true, false},
+    {"accept", true, true},
+};
+
+static bool has_stream(const char *call, bool input)
+{
+    for (size_t i = 0; i < sizeof STREAMS / sizeof *STREAMS; i++)
+        if (strcmp(STREAMS[i].call, call) == 0)
+            return input ? STREAMS[i].input : STREAMS[i].output;
+    return false;
+}
+
+bool machine_call_reads(const char *call)
+{
+    return has_stream(call, true);
+}
+
 int machine_call(struct keeper *keeper, struct task *task, const struct wire_record *record)
 {
     link_channel(keeper, task);
     task->in_open = task->with_stdin;
     task->state = TASK_RUNNING;
-    const char *call = wire_get(record, "call");
-    task->out_ended = strcmp(call, "tar-out") != 0 && strcmp(call, "tar-changes") != 0;
+    task->out_ended = !has_stream(wire_get(record, "call"), false);
     int error = send_record(keeper, WIRE_A_CALL, task->channel, record);
     task_update_clients(keeper, task);
     return error;

@@ -169,7 +169,7 @@ static int open_task(struct keeper *keeper, struct request *request, const char 
     task->reply = request->reply;
     task->tty = wire_flag(request->record, "tty");
     task->is_call = is_call;
-    task->with_stdin = is_call ? strcmp(wire_get(request->record, "call"), "tar-in") == 0
+    task->with_stdin = is_call ? machine_call_reads(wire_get(request->record, "call"))
                                : wire_flag(request->record, "stdin") && *request->descriptor >= 0;
     task->state = TASK_STARTING;
     if (*request->descriptor >= 0)

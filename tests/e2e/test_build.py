@@ -205,15 +205,25 @@ int main(void) {
 """
 
 
+IN_MACHINE = pytest.param(
+    ("--as", "microvm"), id="microvm", marks=needs("qemu", "agent", "guest-kernel", "erofs")
+)
+
+
 @needs("gcc")
-def test_the_users_ssh_agent_answers_in_a_step(live: Live, context: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [pytest.param((), id="container"), IN_MACHINE])
+def test_the_users_ssh_agent_answers_in_a_step(
+    live: Live, context: Path, tmp_path: Path, kind: tuple[str, ...]
+) -> None:
     (tmp_path / "ask.c").write_text(ASK_AGENT)
     subprocess.run(["gcc", "-static", "-O1", "-o", context / "ask", tmp_path / "ask.c"], check=True)
     (context / "Dockerfile").write_text(
         "FROM busybox\nCOPY ask /ask\n"
-        "RUN --mount=type=ssh,required=true /ask > /one && /ask > /two\n"
+        "RUN --mount=type=ssh,required=true,uid=5,gid=6,mode=0640 /ask > /one && /ask > /two && "
+        "stat -c '%F %a %u %g' $SSH_AUTH_SOCK > /sock && (/ask & /ask & /ask & wait) > /three\n"
     )
-    done = live.wirt("build", str(context), code=None)
+    given = ("--ssh", f"default={tmp_path}/agent", "--no-cache", *kind)
+    done = live.wirt("build", "--no-cache", str(context), *kind, code=None)
     assert "the SSH agent 'default' was not given" in done.stderr
 
     class Agent(socketserver.StreamRequestHandler):
@@ -224,12 +234,12 @@ def test_the_users_ssh_agent_answers_in_a_step(live: Live, context: Path, tmp_pa
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
-            live.wirt("build", "-t", "ssh:1", "--ssh", f"default={tmp_path}/agent", str(context))
+            live.wirt("build", "-t", "ssh:1", *given, str(context), timeout=300)
         finally:
             server.shutdown()
             thread.join()
-    answers = live.wirt("run", "--rm", "ssh:1", "cat", "/one", "/two").stdout
-    assert answers == "heard hello\nheard hello\n"
+    answers = live.wirt("run", "--rm", "ssh:1", "cat", "/sock", "/one", "/two", "/three").stdout
+    assert answers == "socket 640 5 6\n" + 5 * "heard hello\n"
     done = live.wirt("build", "--ssh", f"default={tmp_path}/none", str(context), code=None)
     assert "names no agent's socket" in done.stderr
     clean(live, "ssh:1")

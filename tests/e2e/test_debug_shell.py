@@ -5,15 +5,19 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import pytest
+
 from fakes.terminal import Terminal
 from live import Live
+from needs import needs
 
 DOCKERFILE = """\
 FROM busybox
 WORKDIR /work
 ENV WHO=me
 RUN echo before > /work/before
-RUN echo half > /work/half; exit 9
+RUN --mount=type=secret,id=key,target=/run/secrets/key,env=KEY --mount=type=bind,target=/b,rw \\
+    echo half > /work/half; echo mine > /b/mine; exit 9
 """
 
 
@@ -26,14 +30,34 @@ def settled(live: Live) -> list[str]:
     return left
 
 
-def test_a_shell_in_a_failed_step(shared_instance: Live, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param((), id="container"),
+        pytest.param(
+            ("--as", "microvm"),
+            id="microvm",
+            marks=needs("qemu", "agent", "guest-kernel", "erofs", "virtiofsd"),
+        ),
+    ],
+)
+def test_a_shell_in_a_failed_step(
+    shared_instance: Live, tmp_path: Path, kind: tuple[str, ...]
+) -> None:
     (tmp_path / "Dockerfile").write_text(DOCKERFILE)
-    words = ("build", "--debug-shell", "--progress", "plain", str(tmp_path))
+    (tmp_path / "key").write_text("hidden")
+    (tmp_path / "part").write_text("given\n")
+    words = (
+        "build", "--debug-shell", "--progress", "plain", "--no-cache", *kind,
+        "--secret", f"id=key,src={tmp_path}/key", str(tmp_path),
+    )  # fmt: skip
     with Terminal(*words, socket=shared_instance.socket, rows=33, columns=99) as terminal:
         terminal.wait_for(b"leave it with 'exit'")
         terminal.wait_for(b"# ")
         terminal.press(b"cat before half; echo $WHO; pwd; stty size\r")
         terminal.wait_for(b"before\r\nhalf\r\nme\r\n/work\r\n33 99")
+        terminal.press(b"cat /b/part /b/mine; echo $KEY-$(cat /run/secrets/key)\r")
+        terminal.wait_for(b"given\r\nmine\r\nhidden-hidden")
         terminal.resize(44, 111)
         terminal.press_until(b"stty size\r", b"44 111")
         terminal.press(b"exit\r")

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from buildcases import CASES, FILES, Case
+from buildcases import CASES, Case, flags, make_context
 from live import Live
 from needs import needs
 
@@ -59,7 +59,7 @@ class Buildah:
 
     def build(self, context: Path, case: Case) -> bytes | None:
         """The image as a docker archive; None when buildah refuses the file."""
-        words = _words(context, case)
+        words = flags(context, case)
         built = self.run(
             "bud", "--format=docker", "--layers=false", "--pull-never", "-q", "-t", "made",
             "--network=none", *words, str(context),
@@ -89,29 +89,6 @@ def judge(
     shared_instance.wirt("tag", "busybox", "localhost/busybox")
     yield shared_instance, buildah
     shared_instance.wirt("rmi", "localhost/busybox")
-
-
-def _words(context: Path, case: Case) -> list[str]:
-    """The flags of a case, which both builders read alike."""
-    words = [f"--build-arg={name}={value}" for name, value in case.args.items()]
-    for name, text in case.secrets.items():
-        source = context.parent / f"{context.name}-{name}"
-        source.write_text(text)
-        words.append(f"--secret=id={name},src={source}")
-    return [*words, "--target", case.target] if case.target else words
-
-
-def _context(place: Path, case: Case) -> None:
-    for name, text in {**FILES, **case.files, "Dockerfile": case.text}.items():
-        path = place / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(text.encode())
-        path.chmod(0o755 if name.endswith(".sh") else 0o644)
-    with tarfile.open(place / "files.tar.gz", "w:gz") as archive:
-        for name in ("in/one", "two"):
-            member = tarfile.TarInfo(name)
-            member.size, member.mode, member.uid, member.gid = 2, 0o640, 7, 8
-            archive.addfile(member, io.BytesIO(b"x\n"))
 
 
 def _image(archive: bytes) -> tuple[Tree, dict[str, Any]]:
@@ -203,8 +180,8 @@ def _told(config: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_both_build_the_same(judge: tuple[Live, Buildah], tmp_path: Path, case: Case) -> None:
     live, buildah = judge
-    _context(tmp_path, case)
-    words = _words(tmp_path, case)
+    make_context(tmp_path, case)
+    words = flags(tmp_path, case)
     live.wirt("build", "-q", "--network=none", "-t", "made", *words, str(tmp_path))
     try:
         ours = live.pipe("save", "made")

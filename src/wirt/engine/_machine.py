@@ -17,7 +17,7 @@ from wirt.crun.security import UNCONFINED, parse_options
 from wirt.crun.spec import mounts as mount
 from wirt.crun.spec import process, resources
 from wirt.engine._links import links, ports
-from wirt.engine.protocol import Plan, ResolvedMount, Size, Start, Support
+from wirt.engine.protocol import Given, Plan, ResolvedMount, Size, Start, Support
 from wirt.errors import Invalid, Unsupported, WirtError
 from wirt.guest.frame import encode_record
 from wirt.linux.features import CAPABILITIES, HostFacts
@@ -245,6 +245,7 @@ def plan(start: Start, shape: Shape, host: MachineHost) -> Plan:
         *_identity(start),
         *_process(start),
         *(("mount", _mount(one, tags.get(id(one), ""))) for one in mounts),
+        *((one.kind, _given(one)) for one in start.given),
         *(("interface", _interface(card)) for card in cards),
     ]
     launch = LaunchGuest(
@@ -324,7 +325,7 @@ def _process(start: Start) -> Iterable[tuple[str, str]]:
     yield "stdin", str(int(spec.stdin_open))
     yield "stop_signal", str(own.stop_signal)
     if start.idle:
-        yield "idle", "1"
+        yield from (("idle", "1"), ("traceless", "1"))
     for name, (soft, hard) in sorted(spec.ulimits.items()):
         yield "ulimit", f"{name}{_US}{soft}{_US}{hard}"
     if spec.cap_drop:
@@ -350,8 +351,9 @@ def _share(number: int, one: ResolvedMount) -> Share:
     return Share(
         tag=f"fs{number}",
         volume=one.volume if one.kind is MountKind.VOLUME else "",
-        source="" if one.kind is MountKind.VOLUME else one.source,
+        source="" if one.kind is MountKind.VOLUME or one.prepared is not None else one.source,
         read_only=one.read_only,
+        prepared=one.prepared,
         file=one.is_file,
         make=one.make,
     )
@@ -366,8 +368,19 @@ def _mount(one: ResolvedMount, tag: str) -> str:
         words = made["options"]
         assert isinstance(words, list)
         return _US.join(("tmpfs", target, *(word for word in words if word != "rprivate")))
-    options = [*(["ro"] if one.read_only else []), *(["file=file"] if one.is_file else [])]
+    options = [*(["ro"] if one.read_only else [])]
+    if one.prepared is not None:
+        options += ["nosuid", "nodev"]
+    if one.is_file or one.prepared is not None:
+        options.append("only=it")
+    if one.discard:
+        options.append("discard")
     return _US.join((tag, target, *options))
+
+
+def _given(one: Given) -> str:
+    owner = map(str, (one.mode, one.uid, one.gid))
+    return _US.join((process.clean(one.target), *owner))
 
 
 def _interface(card: LinkPlan) -> str:

@@ -185,10 +185,6 @@ class MachineHandle:
         record = {"call": ["tar-out"], "path": [path]}
         await self._keeper.request(Request.AGENT, record, descriptor=descriptor)
 
-    async def read_changes(self, descriptor: int) -> None:
-        """Pack what the machine has changed of its image: its overlay's upper directory."""
-        await self._keeper.request(Request.AGENT, {"call": ["tar-changes"]}, descriptor=descriptor)
-
     async def write_tree(
         self, path: str, descriptor: int, *, no_overwrite_dir_non_dir: bool = False
     ) -> None:

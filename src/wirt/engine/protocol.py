@@ -37,7 +37,9 @@ class ResolvedMount:
 
     ``volume`` is the volume's name for MountKind.VOLUME. ``fill``: copy the image's content at
     ``target`` into the volume first. ``make``: create a missing bind source.
-    ``flat``: nothing is mounted below the source (always so for ``is_file``).
+    ``flat``: nothing is mounted below the source (always so for ``is_file``). ``prepared``: the
+    helper makes the source, as this number of its plan, a directory or a file. ``discard``: what a
+    machine writes to it is nowhere once that has ended.
     """
 
     kind: MountKind
@@ -53,6 +55,20 @@ class ResolvedMount:
     options: tuple[str, ...] = ()
     is_file: bool = False
     flat: bool = False
+    prepared: int | None = None
+    discard: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """A file that a machine is given while it runs and keeps in memory: ``secret``, of which the
+    content comes later, or ``socket``, of which each connection is carried to the host."""
+
+    kind: str
+    target: str
+    mode: int
+    uid: int
+    gid: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +78,7 @@ class Start:
     ``network``: ``private``, ``host`` or ``guest:<id>``. ``files``: ``hosts``, ``hostname``,
     ``resolv.conf``. ``guest.endpoints`` are its places on networks, ``bridges`` their interface
     names by network id, ``mtus`` likewise. ``idle``: the main process does nothing; for machines
-    that only lend themselves to further processes.
+    that only lend themselves to further processes. ``given``: for such machines.
     """
 
     guest: Guest
@@ -74,6 +90,7 @@ class Start:
     mtus: dict[str, int] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     idle: bool = False
+    given: tuple[Given, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from wirt.errors import Exhausted, Invalid, NotFound, Unavailable, Unsupported
 from wirt.linux import limits, spawn
-from wirt.privileged import cell, facts, shares
+from wirt.privileged import cell, facts, shares, sources
 from wirt.privileged.context import Context
 from wirt.privileged.faults import fault
 from wirt.privileged.paths import disk_path
@@ -55,7 +55,9 @@ def prepare(ctx: Context, verb: LaunchGuest, taps: Sequence[int]) -> Program:
     ctx.cgroups.create(ctx.layout.cgroup(verb.id))
     limits.write(ctx.cgroups, ctx.layout.cgroup(verb.id), verb.resources)
     fault("launch.overlay")
-    folders = shares.prepare(ctx, plan, run)
+    _check_sources(plan)
+    sources.prepare(ctx, verb.id, plan.sources)
+    folders = shares.prepare(ctx, plan, verb.id)
     fault("launch.mounted")
     agents, keepers = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     inherited = {
@@ -91,6 +93,13 @@ def prepare(ctx: Context, verb: LaunchGuest, taps: Sequence[int]) -> Program:
         uid=uid,
         gid=uid,
     )
+
+
+def _check_sources(plan: MachinePlan) -> None:
+    """What a guest could write to is a cache and nothing else; secrets go another way."""
+    for one in plan.sources:
+        if one.secret is not None or one.socket or one.writable:
+            raise Invalid("a machine is shared layers and caches only", code="machine.source")
 
 
 def _argv(

@@ -72,13 +72,15 @@ class VolumeFill(msgspec.Struct, frozen=True, kw_only=True):
 class Share(msgspec.Struct, frozen=True, kw_only=True):
     """Files given to a machine by virtiofs under ``tag``; volume name or bind source.
 
-    ``file``: the source is a file, shown as ``file`` in a directory of its own. ``make``: make a
-    missing source as a directory.
+    ``file``: the source is a file, shown as ``it`` in a directory of its own. ``prepared``: number
+    of the plan's source that is shown so instead, a directory or a file. ``make``: make a missing
+    source as a directory.
     """
 
     tag: str
     volume: str = ""
     source: str = ""
+    prepared: int | None = None
     read_only: bool = False
     file: bool = False
     make: bool = False
@@ -132,6 +134,8 @@ class MachinePlan(msgspec.Struct, frozen=True, kw_only=True):
     erofs) and ``{disk}`` (the guest's own) for files. ``agent_config``: the CONFIG record for the
     agent (see ``docs/reference/keeper-protocol.md``), base64. ``disk_size``: bytes, made when
     missing. ``shares``: one virtiofsd each. ``layers``: the image's, for ``fills`` only.
+    ``sources``: of a step of a build, for ``shares``; a machine is given no secret and no socket
+    in this way.
     """
 
     argv: tuple[str, ...]
@@ -141,6 +145,7 @@ class MachinePlan(msgspec.Struct, frozen=True, kw_only=True):
     shares: tuple[Share, ...] = ()
     fills: tuple[VolumeFill, ...] = ()
     layers: tuple[str, ...] = ()
+    sources: tuple[StepSource, ...] = ()
     kvm: bool = False
 
 

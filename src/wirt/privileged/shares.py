@@ -2,7 +2,8 @@
 
 virtiofsd runs as root, since it must give every file its right owner, but sees nothing except the
 shared folder (it pivots into it in namespaces of its own). What is read-only is so by a mount here,
-which no guest can change. Runs in the launch child, inside its private mount namespace.
+which no guest can change; so is the directory around a single object that is shared. Runs in the
+launch child, inside its private mount namespace.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from wirt.privileged.paths import layer_diffs, volume_path
 from wirt.privileged.protocol import MachinePlan, Share
 
 VIRTIOFSD = "/usr/lib/qemu/virtiofsd"
+ONLY = "it"
+"""The name of what is shared alone, in a directory of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +37,10 @@ class Folder:
     qemu: int
 
 
-def prepare(ctx: Context, plan: MachinePlan, run: Path) -> tuple[Folder, ...]:
-    """Mount each share below ``run``, fill the volumes that are due, and open the sockets."""
+def prepare(ctx: Context, plan: MachinePlan, guest_id: str) -> tuple[Folder, ...]:
+    """Mount each share in the guest's run directory, fill the volumes that are due, and open the
+    sockets."""
+    run = ctx.layout.guest_run(guest_id)
     if plan.shares and not Path(VIRTIOFSD).exists():
         raise Unsupported(
             "this host has no virtiofsd, so machines cannot share folders",
@@ -43,7 +48,7 @@ def prepare(ctx: Context, plan: MachinePlan, run: Path) -> tuple[Folder, ...]:
         )
     for fill in plan.fills:
         _fill(ctx, plan, run, volume=fill.volume, target=fill.target)
-    return tuple(_folder(ctx, share, run, number) for number, share in enumerate(plan.shares))
+    return tuple(_folder(ctx, share, guest_id, n) for n, share in enumerate(plan.shares))
 
 
 def _fill(ctx: Context, plan: MachinePlan, run: Path, *, volume: str, target: str) -> None:
@@ -59,22 +64,35 @@ def _fill(ctx: Context, plan: MachinePlan, run: Path, *, volume: str, target: st
         libc.umount2(place, libc.MNT_DETACH)
 
 
-def _folder(ctx: Context, share: Share, run: Path, number: int) -> Folder:
-    place = run / f"share{number}"
+def _folder(ctx: Context, share: Share, guest_id: str, number: int) -> Folder:
+    place = ctx.layout.guest_run(guest_id) / f"share{number}"
     place.mkdir(mode=0o700)
-    source = _source(ctx, share)
-    if share.file:
-        target = place / "file"
-        target.touch(mode=0o600)
-        bind(source, target, read_only=share.read_only)
+    if share.prepared is not None:
+        source = ctx.layout.step_source(guest_id, share.prepared)
+        _alone(source, place, read_only=share.read_only)
+    elif share.file:
+        _alone(_source(ctx, share), place, read_only=share.read_only)
     else:
-        bind(source, place, read_only=share.read_only)
+        bind(_source(ctx, share), place, read_only=share.read_only)
     listener, client = _sockets()
     argv = (
         *(VIRTIOFSD, f"--fd={listener}", "-f", "--rlimit-nofile=0"),
         *("-o", f"source={place}", "-o", "cache=auto", "-o", "log_level=err"),
+        *(() if share.prepared is None else ("-o", "xattr")),
     )
     return Folder(argv=argv, listener=listener, qemu=client)
+
+
+def _alone(source: Path, place: Path, *, read_only: bool) -> None:
+    """Show one object in the directory ``place``, in which nothing else can be made."""
+    target = place / ONLY
+    if source.is_dir():
+        target.mkdir(mode=0o700)
+    else:
+        target.touch(mode=0o600)
+    libc.mount(place, place, flags=libc.MS_BIND)
+    bind(source, target, read_only=read_only)
+    libc.mount(None, place, flags=libc.MS_BIND | libc.MS_REMOUNT | libc.MS_RDONLY)
 
 
 def _source(ctx: Context, share: Share) -> Path:

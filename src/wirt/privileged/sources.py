@@ -20,6 +20,7 @@ from wirt.privileged.faults import fault
 from wirt.privileged.overlay import mount_overlay
 from wirt.privileged.paths import layer_diffs
 from wirt.privileged.protocol import StepSource
+from wirt.privileged.remove import remove_tree
 
 _FLAGS = libc.MS_NODEV | libc.MS_NOSUID
 _SOCKET = re.compile(r"[0-9a-f]{32}\.sock", re.ASCII)
@@ -131,6 +132,7 @@ def _tree(ctx: Context, one: StepSource, spot: Path, scratch: Path | None) -> Pa
         seen = layers[-1].stat()
         os.chown(upper, seen.st_uid, seen.st_gid)
         upper.chmod(stat.S_IMODE(seen.st_mode))
+    remove_tree(os.fsencode(work / "work/incompat"))  # a volatile one is not mounted twice
     mount_overlay(tree, layers, upper=upper, work=work, volatile=True, flags=_FLAGS)
     return tree
 

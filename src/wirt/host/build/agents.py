@@ -28,7 +28,7 @@ async def listening(folder: Path, mounts: Sequence[SshMount]) -> AsyncIterator[d
             name = f"{secrets.token_hex(16)}.sock"
             stack.callback((folder / name).unlink, missing_ok=True)
             server = await asyncio.start_unix_server(
-                partial(_carry, mount), sock=_bound(folder, name)
+                partial(carry, mount), sock=_bound(folder, name)
             )
             stack.callback(server.close)
             names[mount] = name
@@ -50,7 +50,7 @@ def _bound(folder: Path, name: str) -> socket.socket:
     return listener
 
 
-async def _carry(
+async def carry(
     mount: SshMount, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
     """Bytes to the agent and back, until one side ends."""

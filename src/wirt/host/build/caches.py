@@ -24,10 +24,15 @@ class BuildCaches:
         self._used: Counter[str] = Counter()
 
     @contextlib.asynccontextmanager
-    async def use(self, mounts: Sequence[CacheMount]) -> AsyncIterator[dict[CacheMount, str]]:
-        """Names of the caches to mount, theirs for the block. A ``locked`` one is waited for."""
+    async def use(
+        self, mounts: Sequence[CacheMount], *, in_machine: bool = False
+    ) -> AsyncIterator[dict[CacheMount, str]]:
+        """Names of the caches to mount, theirs for the block. A ``locked`` one is waited for, and
+        so is a ``shared`` one ``in_machine``: a lock that a program takes on a file is known to
+        that machine's kernel only, so two of them would not keep out of each other's way."""
+        waited = {Sharing.LOCKED, *([Sharing.SHARED] if in_machine else [])}
         async with contextlib.AsyncExitStack() as stack:
-            locked = {name_of(one.id) for one in mounts if one.sharing is Sharing.LOCKED}
+            locked = {name_of(one.id) for one in mounts if one.sharing in waited}
             for name in sorted(locked):  # in one order, or two steps could wait for each other
                 await stack.enter_async_context(self._locks.hold(name))
             chosen: dict[CacheMount, str] = {}

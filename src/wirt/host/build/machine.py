@@ -2,11 +2,14 @@
 
 The machine's main process only idles; the step is a further process of it, so that the machine is
 still there to tell what was changed. Its disk is never read by this host: the agent packs what it
-has changed, and the archive is taken for what it is, a guest's word.
+has changed, and the archive is taken for what it is, a guest's word. Of this host the machine can
+write to nothing but the caches it mounts. Secrets reach it over the connection to its agent, and
+so do the connections to the client's SSH agents: there is no file of either here.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import os
@@ -16,16 +19,17 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from functools import partial
 
-from wirt.aio import beside, shielded
+from wirt.aio import Nursery, beside, shielded
 from wirt.engine.protocol import Exit
-from wirt.errors import Unsupported
+from wirt.errors import Invalid, Unsupported, WirtError
 from wirt.host.build import plan
+from wirt.host.build.agents import carry
 from wirt.host.build.ground import BuildGround
 from wirt.host.build.layer import unpack
 from wirt.host.build.session import Session
 from wirt.host.insist import insist
 from wirt.host.pipe import CHUNK, FdReader
-from wirt.image.build.step import LayerMade, Out, RunStep, TmpfsMount
+from wirt.image.build.step import LayerMade, Out, RunStep, SecretMount, SshMount
 from wirt.image.build.upper import Bound, Made, as_layer
 from wirt.image.store import Lease, Upload
 from wirt.model.guest import Isolation
@@ -33,27 +37,39 @@ from wirt.model.image import Digest
 from wirt.privileged.protocol import DropLayers, PackedChanges
 from wirt.tar.deflate import Deflater
 
+MOST_SHARES = 16
+"""Bind and cache mounts of one step; each is a device of a board that has no more room."""
+MOST_AGENTS = 16
+"""SSH mounts of one step, and connections to each of them at a time."""
+
 
 def check(step: RunStep) -> None:
-    """Raise Unsupported for what only a container can give."""
+    """Raise Unsupported for what only a container can give, Invalid for what no machine takes."""
     if step.isolation is not Isolation.MICROVM:
         raise Unsupported(
             f"RUN cannot be a {step.isolation.value}",
             hint="use --as microvm",
             code="build.isolation",
         )
-    for mount in step.mounts:
-        if not isinstance(mount, TmpfsMount):
-            kind = type(mount).__name__.removesuffix("Mount").lower()
+    for mounts, most, what in (
+        (plan.with_source(step), MOST_SHARES, "bind and cache mounts"),
+        (plan.agents_of(step), MOST_AGENTS, "ssh mounts"),
+    ):
+        if len(mounts) > most:
             raise Unsupported(
-                f"RUN --mount=type={kind} is not possible in a microVM",
-                hint="leave out --as microvm, or copy what the step needs",
+                f"{len(mounts)} {what} are more than a microVM has room for",
+                hint=f"{most} are possible; mount a directory that holds several of them",
                 code="build.mount",
             )
+    for mount in step.mounts:
+        if not mount.target.isprintable() or mount.target.strip("/") == "":
+            raise Invalid(f"nothing can be mounted at {mount.target[:100]!r}", code="build.mount")
     if step.network == "host":
-        raise Unsupported("a machine has its own network", code="build.network")
-    if step.keep_failed:
-        raise Unsupported("--debug-shell is not possible with --as microvm", code="build.no-shell")
+        raise Unsupported(
+            "a microVM has a network of its own and cannot use --network=host",
+            hint="use --network=default, or build without --as microvm",
+            code="build.network",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,13 +110,90 @@ async def run(
 ) -> tuple[Exit, Changed | None]:
     """Run the step in a machine whose main process idles; and what it changed, if it ended well.
 
-    The caller discards the upload.
+    The caller discards the upload. What is to be kept of a failed step is on the machine's disk
+    when this returns.
     """
+    async with _ready(live, step):
+        ending = await live.execute(plan.inside(step), step.stdin, out)
+    if ending.code == 0:
+        return ending, await _changes(ground, live, step)
+    if step.keep_failed:
+        await live.power_off()
+    return ending, None
+
+
+async def interact(live: Session, step: RunStep, descriptor: int, size: tuple[int, int]) -> Exit:
+    """Run the step with a client's terminal of ``size`` rows and columns."""
+    async with _ready(live, step):
+        return await live.execute_on_terminal(plan.inside(step, tty=True), descriptor, size)
+
+
+@contextlib.asynccontextmanager
+async def _ready(live: Session, step: RunStep) -> AsyncIterator[None]:
+    """Start the machine and give it what only its agent can; its sockets lead somewhere for the
+    block."""
     await live.handle.start()
-    ending = await live.execute(plan.inside(step), step.stdin, out)
-    if ending.code != 0:
-        return ending, None
-    return ending, await _changes(ground, live, step)
+    for number, secret in enumerate(plan.secrets_of(step)):
+        await _give(live, number, secret)
+    async with contextlib.AsyncExitStack() as stack:
+        for number, mount in enumerate(plan.agents_of(step)):
+            await stack.enter_async_context(beside(_serve(live, number, mount)))
+        yield
+
+
+async def _give(live: Session, number: int, secret: SecretMount) -> None:
+    """Send the content of a secret; its bytes pass through nothing but sockets."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        giving = live.machine.give_secret(number, theirs.fileno())
+        async with beside(giving) as given:
+            _, writer = await asyncio.open_connection(sock=ours)
+            try:
+                with contextlib.suppress(ConnectionError):
+                    writer.write(secret.content)
+                    await writer.drain()
+                    writer.write_eof()
+                await given
+            finally:
+                writer.close()
+
+
+async def _serve(live: Session, number: int, mount: SshMount) -> None:
+    """Carry each connection to a socket of the machine to the client's agent."""
+    room, nursery = asyncio.Semaphore(MOST_AGENTS), Nursery("agents of a step")
+    try:
+        while True:
+            await room.acquire()
+            arrived: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+            task = nursery.start(_connection(live, number, mount, arrived), name=mount.target)
+            task.add_done_callback(lambda _: room.release())
+            if not await arrived:
+                return  # the machine is ending, or does not do as it is asked
+    finally:
+        await nursery.close()
+
+
+async def _connection(
+    live: Session, number: int, mount: SshMount, arrived: asyncio.Future[bool]
+) -> None:
+    """Wait for one connection, tell whether it came, and carry it to its end."""
+    ours, theirs = socket.socketpair()
+    reader, writer = await asyncio.open_connection(sock=ours)
+    try:
+        async with beside(live.machine.accept(number, theirs.fileno())) as accepted:
+            await asyncio.sleep(0)  # the request has a copy of its own now
+            theirs.close()
+            came = await reader.read(1) != b""
+            arrived.set_result(came)
+            if came:
+                await carry(mount, reader, writer)
+            with contextlib.suppress(WirtError):
+                await accepted
+    finally:
+        theirs.close()
+        writer.close()
+        if not arrived.done():
+            arrived.set_result(False)
 
 
 async def _changes(ground: BuildGround, live: Session, step: RunStep) -> Changed:
@@ -110,7 +203,7 @@ async def _changes(ground: BuildGround, live: Session, step: RunStep) -> Changed
         work = ground.pipes.call(partial(_pack, ground, ours.detach(), step, upload))
         async with beside(work) as packing:
             with theirs:
-                await live.tell_changes(theirs.fileno())
+                await live.machine.read_changes(theirs.fileno())
             diff_id, made = await packing
     except BaseException:
         await ground.pipes.call(upload.discard)
@@ -127,7 +220,6 @@ def _pack(ground: BuildGround, source: int, step: RunStep, upload: Upload) -> tu
             FdReader(source),
             sink,
             epoch=step.epoch,
-            places=frozenset(os.fsencode(m.target.strip("/")) for m in step.mounts),
             bound=Bound(
                 size=min(limits.layer, max(ground.store.room(), limits.least)),
                 entries=limits.entries,

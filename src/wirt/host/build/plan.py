@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from wirt.engine.protocol import Process, ResolvedMount
-from wirt.errors import Invalid, Unsupported
+from wirt.engine.protocol import Given, Process, ResolvedMount
+from wirt.errors import Invalid
 from wirt.image import platform
 from wirt.image.build.step import (
     MAX_SECRET,
@@ -114,8 +114,8 @@ def image_of(base: tuple[str, ...]) -> Image:
 
 
 def process_of(step: RunStep) -> Process:
-    """What is run."""
-    env = (*step.env, *step.secret_env)
+    """What is run. A machine is told secrets when it runs (:func:`inside`)."""
+    env = (*step.env, *(step.secret_env if step.isolation is Isolation.CONTAINER else ()))
     agents = [mount for mount in step.mounts if isinstance(mount, SshMount)]
     if agents and not any(entry.startswith("SSH_AUTH_SOCK=") for entry in env):
         env = (*env, f"SSH_AUTH_SOCK={agents[0].target}")
@@ -130,27 +130,35 @@ def process_of(step: RunStep) -> Process:
 
 def mounts_of(layout: Layout, guest_id: str, step: RunStep) -> tuple[ResolvedMount, ...]:
     """The mounts as an engine knows them: sources that the helper will make, and tmpfs."""
-    found: list[ResolvedMount] = []
-    number = 0
-    for mount in step.mounts:
-        if isinstance(mount, TmpfsMount):
-            size = mount.size or None
-            options = ("exec",)
-            found.append(
-                ResolvedMount(kind=MountKind.TMPFS, target=mount.target, size=size, options=options)
-            )
-            continue
-        found.append(
-            ResolvedMount(
-                kind=MountKind.BIND,
-                target=mount.target,
-                source=str(layout.step_source(guest_id, number)),
-                read_only=_read_only(mount),
-                flat=True,
-            )
+    in_machine = step.isolation is not Isolation.CONTAINER
+    memory = tuple(_tmpfs(one) for one in step.mounts if isinstance(one, TmpfsMount))
+    sources = tuple(
+        ResolvedMount(
+            kind=MountKind.BIND,
+            target=mount.target,
+            source=str(layout.step_source(guest_id, number)),
+            read_only=_read_only(mount),
+            flat=True,
+            prepared=number if in_machine else None,
+            discard=in_machine and isinstance(mount, BindMount) and mount.writable,
         )
-        number += 1
-    return tuple(found)
+        for number, mount in enumerate(with_source(step))
+    )
+    return (*memory, *sources)
+
+
+def with_source(step: RunStep) -> tuple[StepMount, ...]:
+    """The mounts of which the helper makes the source. A machine is given secrets and sockets by
+    its agent: there is no file of them on this host."""
+    in_machine = step.isolation is not Isolation.CONTAINER
+    apart = (TmpfsMount, SecretMount, SshMount) if in_machine else (TmpfsMount,)
+    return tuple(mount for mount in step.mounts if not isinstance(mount, apart))
+
+
+def _tmpfs(mount: TmpfsMount) -> ResolvedMount:
+    return ResolvedMount(
+        kind=MountKind.TMPFS, target=mount.target, size=mount.size or None, options=("exec",)
+    )
 
 
 def _read_only(mount: StepMount) -> bool:
@@ -164,17 +172,55 @@ def _read_only(mount: StepMount) -> bool:
     return False
 
 
-def sources_of(step: RunStep, names: Names) -> tuple[StepSource, ...]:
-    """What the helper shall make, in the order of :func:`mounts_of`."""
+def layers_of(step: RunStep) -> tuple[str, ...]:
+    """Chain ids of what it mounts."""
     return tuple(
-        _source(mount, names) for mount in step.mounts if not isinstance(mount, TmpfsMount)
+        chain_id
+        for mount in step.mounts
+        if isinstance(mount, BindMount | CacheMount)
+        for chain_id in mount.layers
     )
 
 
-def _source(mount: StepMount, names: Names) -> StepSource:
+def secrets_of(step: RunStep) -> tuple[SecretMount, ...]:
+    """The secrets of a step as files, in the order in which a machine numbers them."""
+    return tuple(mount for mount in step.mounts if isinstance(mount, SecretMount))
+
+
+def agents_of(step: RunStep) -> tuple[SshMount, ...]:
+    """The sockets of a step, likewise."""
+    return tuple(mount for mount in step.mounts if isinstance(mount, SshMount))
+
+
+def given_of(step: RunStep) -> tuple[Given, ...]:
+    """What a machine's agent gives the step. No secret is in this."""
+    if step.isolation is Isolation.CONTAINER:
+        return ()
+    given: tuple[SecretMount | SshMount, ...] = (*secrets_of(step), *agents_of(step))
+    return tuple(
+        Given(
+            kind="secret" if isinstance(mount, SecretMount) else "socket",
+            target=mount.target,
+            mode=mount.mode,
+            uid=mount.uid,
+            gid=mount.gid,
+        )
+        for mount in given
+    )
+
+
+def sources_of(step: RunStep, names: Names) -> tuple[StepSource, ...]:
+    """What the helper shall make, in the order of :func:`mounts_of`."""
+    in_machine = step.isolation is not Isolation.CONTAINER
+    return tuple(_source(mount, names, in_machine=in_machine) for mount in with_source(step))
+
+
+def _source(mount: StepMount, names: Names, *, in_machine: bool) -> StepSource:
     match mount:
         case BindMount():
-            return StepSource(layers=mount.layers, source=mount.source, writable=mount.writable)
+            # What a machine writes goes to its own disk.
+            writable = mount.writable and not in_machine
+            return StepSource(layers=mount.layers, source=mount.source, writable=writable)
         case CacheMount():
             return StepSource(
                 cache=names.caches[mount],
@@ -194,30 +240,28 @@ def _source(mount: StepMount, names: Names) -> StepSource:
     raise AssertionError("a tmpfs has no source")
 
 
-def inside(step: RunStep) -> ExecSpec:
+def inside(step: RunStep, *, tty: bool = False) -> ExecSpec:
     """The step as a further process of a machine, whose environment it shares."""
     return ExecSpec(
         command=step.argv,
+        env=step.secret_env,
         user=step.user,
         working_dir=step.cwd or "/",
-        stdin=bool(step.stdin),
+        tty=tty,
+        stdin=tty or bool(step.stdin),
     )
 
 
 def with_sources(launch: LaunchGuest, sources: tuple[StepSource, ...]) -> LaunchGuest:
     """The engine's plan with the step's sources in it."""
-    if launch.container is None:
-        return launch
+    if launch.machine is not None:
+        machine = msgspec.structs.replace(launch.machine, sources=sources)
+        return msgspec.structs.replace(launch, machine=machine)
+    assert launch.container is not None
     container = msgspec.structs.replace(launch.container, sources=sources)
     return msgspec.structs.replace(launch, container=container)
 
 
 def shell_step(step: RunStep, argv: tuple[str, ...]) -> RunStep:
     """The same step with another command, for somebody who looks into its state."""
-    if step.isolation is not Isolation.CONTAINER:
-        raise Unsupported(
-            "a failed step that ran in a microVM has left nothing to look into",
-            hint="run the build without --as microvm",
-            code="build.no-shell",
-        )
     return replace(step, argv=argv, stdin=b"", keep_failed=False, timeout=None)

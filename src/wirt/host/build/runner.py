@@ -11,7 +11,6 @@ import contextlib
 import logging
 import os
 import time
-from collections import defaultdict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 
@@ -30,7 +29,6 @@ from wirt.image.build.step import (
     LayerMade,
     Out,
     RunStep,
-    SshMount,
     StepFailed,
 )
 from wirt.image.store import Lease
@@ -39,6 +37,7 @@ from wirt.model.names import new_id, short
 from wirt.model.network import DEFAULT_NETWORK, Attachment
 from wirt.privileged.faults import fault
 from wirt.privileged.protocol import ForgetGuest, ReleaseGuest
+from wirt.state.images import Orphans
 
 log = logging.getLogger("wirt.build")
 
@@ -48,11 +47,14 @@ MOST_KEPT = 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Kept:
-    """A failed step's guest, and what it was."""
+    """A failed step's guest, and what it was. ``layers``: what it needs of the store; they stay for
+    as long as ``hold`` is open."""
 
     guest: Guest
     base: tuple[str, ...]
     step: RunStep
+    layers: tuple[str, ...]
+    hold: contextlib.ExitStack
 
 
 class Steps:
@@ -65,7 +67,6 @@ class Steps:
         self._disks = machine.Disks(ground)
         self._shells: dict[str, Session] = {}
         self._alive: set[str] = set()
-        self._holds: defaultdict[str, contextlib.ExitStack] = defaultdict(contextlib.ExitStack)
 
     @property
     def guests(self) -> frozenset[str]:
@@ -81,16 +82,15 @@ class Steps:
         self._alive.add(guest.id)
         keep = False
         try:
-            if step.isolation is not Isolation.CONTAINER:
-                return await self._in_machine(guest, base, step, out, lease)
-            async with self._bounded(guest, base, step) as live:
-                ending = await live.run(step.stdin, out)
-            fault("step.ended")
-            if ending.code == 0:
-                return await make_layer(self._ground, guest.id, base, step, lease)
+            if step.isolation is Isolation.CONTAINER:
+                ending, made = await self._in_container(guest, base, step, out, lease)
+            else:
+                ending, made = await self._in_machine(guest, base, step, out, lease)
+            if made is not None:
+                return made
             keep = step.keep_failed
             if keep:
-                await self._keep(_Kept(guest=guest, base=base, step=step))
+                await self._keep(guest, base, step)
             raise _failed(step, ending, guest.id if keep else "")
         finally:
             if not keep:
@@ -107,7 +107,7 @@ class Steps:
                 ending = await self._interact(kept, argv, descriptor, (rows, columns))
             finally:
                 self._shells.pop(guest, None)
-                await shielded(self._forget(guest))
+                await shielded(self._let_go(kept))
         finally:
             os.close(descriptor)
         return ending.code
@@ -118,9 +118,16 @@ class Steps:
         step = plan.shell_step(kept.step, argv)
         spec = replace(kept.guest.spec, tty=True, stdin_open=True, stdin_once=True, command=argv)
         guest = replace(kept.guest, spec=spec)
-        async with self._launched(guest, kept.base, step) as live:
+        if step.isolation is Isolation.CONTAINER:
+            async with self._launched(guest, kept.base, step) as live:
+                self._shells[guest.id] = live
+                return await live.interact(descriptor, rows=size[0], columns=size[1])
+        async with (
+            self._disks.use(kept.base),
+            self._launched(kept.guest, kept.base, step) as live,
+        ):
             self._shells[guest.id] = live
-            return await live.interact(descriptor, rows=size[0], columns=size[1])
+            return await machine.interact(live, step, descriptor, size)
 
     def require(self, guest: str) -> None:
         """Raise NotFound unless this failed step waits for somebody to look into it."""
@@ -132,32 +139,53 @@ class Steps:
         live = self._shells.get(guest)
         if live is None:
             raise _no_such_step(guest)
-        await live.handle.resize(rows, columns)
+        await live.resize(rows, columns)
 
     async def drop(self, guest: str) -> None:
         """See :meth:`wirt.image.build.step.Runner.drop`."""
-        if self._kept.pop(guest, None) is not None:
-            await shielded(self._forget(guest))
+        if (kept := self._kept.pop(guest, None)) is not None:
+            await shielded(self._let_go(kept))
 
-    async def _keep(self, kept: _Kept) -> None:
+    async def _keep(self, guest: Guest, base: tuple[str, ...], step: RunStep) -> None:
         """Remember a failed step; the oldest one goes when there are too many."""
-        self._kept[kept.guest.id] = kept
-        self._holds[kept.guest.id].enter_context(self._ground.layers.hold(kept.base))
+        layers = tuple(dict.fromkeys((*base, *plan.layers_of(step))))
+        hold = contextlib.ExitStack()
+        hold.enter_context(self._ground.layers.hold(layers))
+        self._kept[guest.id] = _Kept(guest=guest, base=base, step=step, layers=layers, hold=hold)
         if len(self._kept) > MOST_KEPT:
             await self.drop(next(iter(self._kept)))
 
+    async def _let_go(self, kept: _Kept) -> None:
+        """Delete what a kept step has left, and the layers that only it still needed."""
+        try:
+            await self._forget(kept.guest.id)
+        finally:
+            kept.hold.close()
+            await self._ground.layers.drop(Orphans(chain_ids=kept.layers))
+
     # --- one guest --------------------------------------------------------------------------
+
+    async def _in_container(
+        self, guest: Guest, base: tuple[str, ...], step: RunStep, out: Out, lease: Lease
+    ) -> tuple[Exit, LayerMade | None]:
+        async with self._bounded(guest, base, step) as live:
+            ending = await live.run(step.stdin, out)
+        fault("step.ended")
+        if ending.code != 0:
+            return ending, None
+        return ending, await make_layer(self._ground, guest.id, base, step, lease)
 
     async def _in_machine(
         self, guest: Guest, base: tuple[str, ...], step: RunStep, out: Out, lease: Lease
-    ) -> LayerMade:
+    ) -> tuple[Exit, LayerMade | None]:
         machine.check(step)
         async with self._disks.use(base), self._bounded(guest, base, step) as live:
             ending, changed = await machine.run(self._ground, live, step, out)
+        fault("step.ended")
         if changed is None:
-            raise _failed(step, ending, "")
+            return ending, None
         try:
-            return await machine.keep(self._ground, base, changed, lease)
+            return ending, await machine.keep(self._ground, base, changed, lease)
         finally:
             await self._ground.pipes.call(changed.upload.discard)
 
@@ -180,10 +208,11 @@ class Steps:
     ) -> AsyncIterator[Session]:
         """The guest with everything it needs; afterwards nothing of it runs any more."""
         ground = self._ground
+        in_machine = step.isolation is not Isolation.CONTAINER
         caches = [one for one in step.mounts if isinstance(one, CacheMount)]
-        agents = [one for one in step.mounts if isinstance(one, SshMount)]
+        agents = () if in_machine else plan.agents_of(step)
         async with (
-            self._caches.use(caches) as names,
+            self._caches.use(caches, in_machine=in_machine) as names,
             listening(ground.layout.uploads, agents) as sockets,
             self._place(guest) as guest,
         ):
@@ -231,6 +260,7 @@ class Steps:
             mtus=await ground.networks.mtus(guest),
             files=await ground.networks.files(guest, hostname=step.hostname),
             idle=step.isolation is not Isolation.CONTAINER,
+            given=plan.given_of(step),
         )
 
     async def _forget(self, guest_id: str) -> None:
@@ -238,7 +268,6 @@ class Steps:
             await insist(self._ground.helper, ForgetGuest(id=guest_id))
         finally:
             self._alive.discard(guest_id)
-            self._holds.pop(guest_id, contextlib.ExitStack()).close()
 
 
 def _what(step: RunStep) -> str:

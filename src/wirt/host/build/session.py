@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import logging
 import socket
 import struct
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 from wirt.aio import beside
-from wirt.engine._machine_handle import MachineHandle
 from wirt.engine.protocol import Engine, Exit, Handle
-from wirt.errors import Internal, Unavailable, Unsupported
+from wirt.errors import Internal, Unavailable, WirtError
 from wirt.guest.keeper import KeeperLink, Record
+from wirt.host.build.lent import Lent
 from wirt.host.running import parse_exit
 from wirt.image.build.step import STDERR, STDOUT, Out
 from wirt.layout import Layout
@@ -23,6 +25,10 @@ from wirt.model.names import new_id
 _HEAD = struct.Struct(">B3xI")
 _CHUNK = 64 * 1024
 MAX_FRAME = 16 * 1024 * 1024
+POWER_OFF = 60.0
+"""Seconds for a machine to write its disk and end."""
+
+log = logging.getLogger("wirt.build")
 
 
 class Endings:
@@ -73,6 +79,7 @@ class Session:
         self._keeper = keeper
         self.handle = handle
         self._endings = endings
+        self._terminal = "main"
 
     async def ended(self) -> Exit:
         """Wait for the end of the main process. Raises Unavailable when its keeper was killed."""
@@ -101,11 +108,35 @@ class Session:
             ended, _ = await asyncio.gather(asyncio.shield(ending), told)
         return ended
 
-    async def tell_changes(self, descriptor: int) -> None:
-        """A machine's changes as its agent packs them. Raises Unsupported for other guests."""
-        if not isinstance(self.handle, MachineHandle):
-            raise Unsupported("only a machine tells its changes")
-        await self.handle.read_changes(descriptor)
+    async def execute_on_terminal(
+        self, spec: ExecSpec, descriptor: int, size: tuple[int, int]
+    ) -> Exit:
+        """The same with a client's terminal of ``size`` rows and columns; ``descriptor`` stays the
+        caller's."""
+        self._terminal = new_id()
+        ending = self._endings.of(self._terminal)
+        spec = replace(spec, rows=max(0, size[0]), columns=max(0, size[1]))
+        await self.handle.execute(self._terminal, spec, descriptor)
+        return await asyncio.shield(ending)
+
+    async def resize(self, rows: int, columns: int) -> None:
+        """Tell the process that has a client's terminal its size."""
+        await self.handle.resize(rows, columns, target=self._terminal)
+
+    @property
+    def machine(self) -> Lent:
+        """What only a machine can be asked; others refuse it."""
+        return Lent(self._keeper)
+
+    async def power_off(self) -> None:
+        """End a machine so that its disk holds all that was written; a hint, as any word to a
+        guest: one that does not listen is ended all the same, as it is."""
+        try:
+            async with asyncio.timeout(POWER_OFF):
+                await self.machine.power_off()
+                await self.ended()
+        except (TimeoutError, WirtError) as error:
+            log.warning("a machine did not end as it was asked to: %s", error)
 
     async def interact(self, descriptor: int, *, rows: int, columns: int) -> Exit:
         """Run the main process with a client's terminal; ``descriptor`` stays the caller's."""

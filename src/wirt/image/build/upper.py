@@ -1,7 +1,8 @@
 """What a machine says it has changed, made into an image layer.
 
-The machine's agent sends its overlay's upper directory as it is: removed files are devices 0:0,
-opaque directories have an attribute. The sender is a guest, so nothing of it is believed.
+The machine's agent compares what it has with its image and sends what differs, as the helper does
+for a container: in the same order, removed files as devices 0:0. So the same changes make the same
+layer, whichever kernel they were made on. The sender is a guest, so nothing of it is believed.
 """
 
 from __future__ import annotations
@@ -15,11 +16,9 @@ from wirt.tar.reader import Bounds, Readable, Reader
 from wirt.tar.retar import Writable
 
 _PREFIX = b".wh."
-_OPAQUE_MARK = b".wh..wh..opq"
 _NEVER = 2**63
-_OPAQUE = b"trusted.overlay.opaque"
-_OWN = frozenset({b"dev", b"proc", b"sys", b"etc/hosts", b"etc/hostname", b"etc/resolv.conf"})
-"""What the agent itself makes in every machine."""
+OWN = frozenset({b"dev", b"proc", b"sys", b"etc/hosts", b"etc/hostname", b"etc/resolv.conf"})
+"""What is the machine's own in a guest that was not told to leave no trace of itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,9 +38,14 @@ class Made:
 
 
 def as_layer(
-    source: Readable, sink: Writable, *, epoch: int | None, places: frozenset[bytes], bound: Bound
+    source: Readable,
+    sink: Writable,
+    *,
+    epoch: int | None,
+    bound: Bound,
+    without: frozenset[bytes] = frozenset(),
 ) -> Made:
-    """Write the layer. ``places``: mount points, of which empty ones are left out.
+    """Write the layer. ``without``: names that are left out.
 
     ``epoch``: Unix seconds that no time exceeds. Raises Invalid.
     """
@@ -49,15 +53,14 @@ def as_layer(
     latest = _NEVER if epoch is None else epoch * 10**9
     size = entries = 0
     for member in reader:
-        name = _clean(member.name)
-        if not name or name in _OWN or (name in places and _is_empty(member)):
+        name = _clean(member.name) or b"."
+        if name in without:
             continue
         size += member.real_size
         if size > bound.size:
             raise Invalid(f"more than {bound.size} bytes were changed", code="archive.too-large")
-        for out in _members(member, name, latest):
-            entries += 1
-            sink.write(writer.encode(out, nanoseconds=True))
+        entries += 1
+        sink.write(writer.encode(_member(member, name, latest), nanoseconds=True))
         if member.type is Type.FILE:
             for chunk in reader.chunks():
                 sink.write(chunk)
@@ -66,11 +69,7 @@ def as_layer(
     return Made(size=size, entries=entries)
 
 
-def _is_empty(member: Member) -> bool:
-    return member.type is Type.DIRECTORY or (member.type is Type.FILE and not member.real_size)
-
-
-def _members(member: Member, name: bytes, latest: int) -> list[Member]:
+def _member(member: Member, name: bytes, latest: int) -> Member:
     head, _, leaf = name.rpartition(b"/")
     if leaf.startswith(_PREFIX):
         raise Invalid(
@@ -81,18 +80,12 @@ def _members(member: Member, name: bytes, latest: int) -> list[Member]:
         )
     if member.type is Type.CHAR and member.major == member.minor == 0:
         hidden = head + b"/" + _PREFIX + leaf if head else _PREFIX + leaf
-        return [Member(name=hidden, type=Type.FILE, mode=0o600)]
+        return Member(name=hidden, type=Type.FILE, mode=0o600)
     if member.segments is not None:
         raise Invalid(f"'{show(name)}' is sparse, which no agent sends", code="archive.malformed")
     link = _clean(member.link) if member.type is Type.HARD_LINK else member.link
     attributes = {k: v for k, v in member.xattrs.items() if not k.startswith(b"trusted.")}
-    # The image's disk has no times: what was changed in its attributes only comes without one.
-    time = min(member.mtime or latest, latest) if latest < _NEVER else member.mtime
-    made = replace(member, name=name, link=link, mtime=time, xattrs=attributes)
-    if member.type is Type.DIRECTORY and member.xattrs.get(_OPAQUE) == b"y":
-        mark = Member(name=name + b"/" + _OPAQUE_MARK, type=Type.FILE, mode=0o600)
-        return [made, mark]
-    return [made]
+    return replace(member, name=name, link=link, mtime=min(member.mtime, latest), xattrs=attributes)
 
 
 def _clean(name: bytes) -> bytes:

@@ -40,6 +40,9 @@ from wirt.tar.inflate import Inflater
 from wirt.tar.reader import Bounds, Reader
 
 _DISK_SECONDS = 1800.0
+_DISK_TIMES = {"SOURCE_DATE_EPOCH": "253402300799"}
+"""Files keep their times, which must not be later than this (the year 9999); what is said of the
+disk itself has this one, so that it does not say when it was made."""
 
 
 # --- layers ---------------------------------------------------------------------------------
@@ -183,10 +186,12 @@ def make_image_disk(ctx: Context, verb: MakeImageDisk, _fds: Sequence[int]) -> I
         view, made = space / "view", space / "disk.erofs"
         view.mkdir()
         argv = [
-            "mkfs.erofs", "--quiet", "-zlz4", "-T0", "--preserve-mtime", "-U", uuid,
+            "mkfs.erofs", "--quiet", "-zlz4", "--preserve-mtime", "-U", uuid,
             str(made), str(view),
         ]  # fmt: skip
-        spawn.run_sync(argv, timeout=_DISK_SECONDS, before_exec=_disk_jail(view, layers))
+        spawn.run_sync(
+            argv, timeout=_DISK_SECONDS, env=_DISK_TIMES, before_exec=_disk_jail(view, layers)
+        )
         made.chmod(0o644)
         with made.open("rb") as file:
             os.fsync(file.fileno())
