@@ -35,6 +35,9 @@ PICTURES = "officeday"
 def main() -> int:
     args = _arguments()
     runs = report.load(args.file.read_text(), str(args.file)) if args.file.exists() else []
+    if other := {run.seconds for run in runs} - {args.day}:
+        print(f"{args.file} has days of {other.pop()} s: name another --file", file=sys.stderr)
+        return 2
     policies = [Policy(name) for name in args.policy.split(",")] if args.policy else list(ALL)
     seeds = [] if args.render else [int(seed) for seed in args.seeds.split(",")]
     if args.again:

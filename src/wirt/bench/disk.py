@@ -77,24 +77,34 @@ _ZRAM = Path("/sys/class/zram-control")
 
 
 @contextmanager
-def swap(size: int) -> Iterator[None]:
+def swap(place: Path, size: int) -> Iterator[None]:
     """Compressed memory of at most ``size`` bytes as swap, gone afterwards.
 
-    Raises OSError when the kernel has no zram, CommandFailed.
+    Its number is kept below ``place``. Raises OSError when the kernel has no zram, CommandFailed.
     """
     number = (_ZRAM / "hot_add").read_text().strip()
     device = f"/dev/zram{number}"
-    with contextlib.ExitStack() as undo:
-        undo.callback((_ZRAM / "hot_remove").write_text, number)
+    (place / "zram").write_text(number)
+    try:
         Path(f"/sys/block/zram{number}/disksize").write_text(str(size))
         spawn.run_sync(["mkswap", device])
         spawn.run_sync(["swapon", "--priority", "100", device])
-        undo.callback(spawn.run_sync, ["swapoff", device], timeout=300)
         yield
+    finally:
+        _end_swap(place / "zram")
+
+
+def _end_swap(file: Path) -> None:
+    with contextlib.suppress(OSError):
+        number = file.read_text()
+        spawn.run_sync(["swapoff", f"/dev/zram{number}"], timeout=300, ok=None)
+        (_ZRAM / "hot_remove").write_text(number)
+        file.unlink()
 
 
 def remove(place: Path) -> None:
-    """Undo what a killed :func:`disk` below ``place`` has left."""
+    """Undo what a killed :func:`disk` and :func:`swap` below ``place`` have left."""
+    _end_swap(place / "zram")
     _unmount(place / "fs")
     found = spawn.run_sync(["losetup", "--noheadings", "--output", "NAME,BACK-FILE"], ok=None)
     for line in found.text.splitlines():

@@ -111,7 +111,7 @@ def simulated(plan: Office, name: str, *, swap: bool) -> Iterator[Host]:
         place.mkdir(parents=True)
         undo.callback(shutil.rmtree, place, ignore_errors=True)
         if swap:
-            undo.enter_context(disk.swap(plan.pool.memory // 2))
+            undo.enter_context(disk.swap(place, plan.pool.memory // 2))
         size = round(16 * plan.pool.cpus + 1) << 30
         undo.enter_context(disk.disk(place, size=size, reads=plan.pool.reads, apart=apart))
         host.cgroups.create(host.group)
