@@ -23,6 +23,7 @@ from wirt.host.collect import LayerCaches
 from wirt.host.trim import Trim
 from wirt.host.upkeep import Upkeep
 from wirt.model.image import Image
+from wirt.state.images import Orphans
 from wirt.state.store import StoreTable
 
 pytestmark = needs("root", "overlay")
@@ -209,6 +210,10 @@ def test_a_check_looks_at_layers_that_only_builds_keep(tmp_path: Path) -> None:
         (found,) = await check(b, deep=True, repair=True)
         assert f"'/ran/{left.name}'" in found
         assert made.chain_ids[2] not in layers(b)
+        for chain_id in made.chain_ids[:2]:
+            assert await b.layers.let_go(Orphans(chain_ids=(chain_id,)), owned=True)
+        assert await check(b, deep=True) == [], "what is below is unpacked for it"
+        assert made.chain_ids[0] in layers(b)
         again = await derive(b, builder, 1, more=words + "RUN three\n")
         assert again.chain_ids[:-1] == made.chain_ids
         assert await check(b, deep=True) == []

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from wirt.errors import Conflict, NotFound
+from wirt.errors import Conflict, Invalid, NotFound
 from wirt.host.images import Images
 from wirt.host.layers import Layers
 from wirt.host.lineage import lineage
@@ -48,6 +48,16 @@ class Verdict:
     checked: int
     found: int
     wrong: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """A layer, what is below it, and what it is made of."""
+
+    chain_id: str
+    parents: tuple[str, ...]
+    diff_id: str
+    blob: str
 
 
 class CheckStore:
@@ -194,44 +204,60 @@ class CheckStore:
 
     async def _deep(self, found: StoreList, *, repair: bool) -> AsyncIterator[Finding]:
         seen: set[str] = set(found.broken)
-        async for chain_id, parents, diff_id, blob in self._all_layers():
-            if chain_id in seen or chain_id not in found.layers:
+        layers = await self._all_layers()
+        for layer in layers.values():
+            if layer.chain_id in seen or layer.chain_id not in found.layers:
                 continue
-            seen.add(chain_id)
-            if problem := await self._compare(chain_id, parents, diff_id, blob):
-                yield await self._drop_layer(chain_id, problem, repair=repair)
+            missing = [layers.get(name) for name in layer.parents if name not in found.layers]
+            if problem := await self._compare(layer, missing):
+                yield await self._drop_layer(layer.chain_id, problem, repair=repair)
 
-    async def _all_layers(self) -> AsyncIterator[tuple[str, tuple[str, ...], str, str]]:
-        """Chain id, those below it, diff id and blob of the layers of images, then of those that
-        only the build cache has."""
-        known: dict[str, tuple[str, ...]] = {}
+    async def _all_layers(self) -> dict[str, _Layer]:
+        """The layers of images and of the build cache by chain id, bases first."""
+        layers: dict[str, _Layer] = {}
         for image in await self._table.all():
             rows = await self._table.layers(image.id)
             for n, (row, diff_id) in enumerate(zip(rows, image.diff_ids, strict=True)):
-                known[row.chain_id] = image.chain_ids[:n]
-                yield row.chain_id, image.chain_ids[:n], diff_id, row.blob
+                layers[row.chain_id] = _Layer(row.chain_id, image.chain_ids[:n], diff_id, row.blob)
         cached = {one.chain_id: one for one in await self._rows.cached_layers()}
-        diff_ids = {one.chain_id: one.diff_id for one in cached.values()}
-        for chain_id, parents in (await asyncio.to_thread(lineage, diff_ids, known)).items():
-            yield chain_id, parents, diff_ids[chain_id], cached[chain_id].blob
+        below = await asyncio.to_thread(
+            lineage,
+            {name: one.diff_id for name, one in cached.items()},
+            {name: layer.parents for name, layer in layers.items()},
+        )
+        for name, parents in below.items():
+            one = cached[name]
+            layers.setdefault(name, _Layer(name, parents, one.diff_id, one.blob))
+        return layers
 
-    async def _compare(
-        self, chain_id: str, parents: tuple[str, ...], diff_id: str, blob: str
-    ) -> str:
-        digest = Digest.parse(blob)
+    async def _compare(self, layer: _Layer, missing: Sequence[_Layer | None]) -> str:
+        """What is wrong with an unpacked layer. ``missing``: those below it that are not unpacked;
+        they are made for it and go again in their time."""
+        digest = Digest.parse(layer.blob)
         limits = self._layers.limits
         try:
-            with self._layers.hold((chain_id, *parents)), self._store.open(digest) as file:
-                verb = CompareLayer(
-                    chain_id=chain_id,
-                    parents=parents,
-                    expected=diff_id,
-                    max_bytes=limits.of_layer(self._store.size(digest)),
-                    max_entries=limits.entries,
-                )
+            verb = CompareLayer(
+                chain_id=layer.chain_id,
+                parents=layer.parents,
+                expected=layer.diff_id,
+                max_bytes=limits.of_layer(self._store.size(digest)),
+                max_entries=limits.entries,
+            )
+            with (
+                self._layers.hold((layer.chain_id, *layer.parents)),
+                self._store.open(digest) as file,
+            ):
+                for one in missing:
+                    if one is not None:
+                        await self._layers.apply(
+                            one.chain_id,
+                            one.parents,
+                            expected=one.diff_id,
+                            blob=Digest.parse(one.blob),
+                        )
                 compared, _ = await self._helper.call(verb, [file.fileno()])
-        except NotFound:
-            return ""  # a lost blob or parent is told elsewhere
+        except (NotFound, Invalid):
+            return ""  # a lost or damaged blob is told elsewhere
         return compared.difference
 
     # --- images -----------------------------------------------------------------------------

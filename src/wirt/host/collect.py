@@ -63,6 +63,11 @@ class LayerCaches:
         self._table = table
         self._uses = layers.uses
 
+    @property
+    def held(self) -> frozenset[str]:
+        """What somebody is making or using right now."""
+        return self._layers.held
+
     async def entries(self, found: StoreList) -> Sequence[Entry]:
         """All of them that no guest uses."""
         used = (await self._layers.wanted()).used

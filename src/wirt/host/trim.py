@@ -67,10 +67,13 @@ class Trim:
     async def excess(self, found: StoreList) -> int:
         """Bytes beyond the bound: images' blobs and all that is unpacked, less what the images'
         layers would take if each were unpacked once. Blobs of the registry and of the build cache
-        alone do not count: nothing of them has to be unpacked. Negative while there is room."""
+        alone do not count, for nothing of them has to be unpacked, nor do layers that are being
+        made for an image which is not there yet. Negative while there is room."""
         blobs = await asyncio.to_thread(self._bytes, (await self._images.belongings()).blobs)
         sizes = await self._table.layer_sizes()
-        there = sum(found.layers.values()) + sum(found.disks.values())
+        coming = self._unpacked.held - sizes.keys()
+        there = sum(size for name, size in found.layers.items() if name not in coming)
+        there += sum(found.disks.values())
         return blobs + there - sum(found.layers.get(name, size) for name, size in sizes.items())
 
     def _bytes(self, digests: Iterable[str]) -> int:
