@@ -154,14 +154,18 @@ def test_a_spread_is_the_median_with_its_range() -> None:
 
 def test_noise_is_what_neither_guests_nor_their_servants_used() -> None:
     idle = {0: 0.0, 1: 0.0}
-    before = Machine(busy=idle, steal=idle, ours=idle, servants={}, rest={}, at=100.0)
+    before = Machine(busy=idle, steal=idle, ours=idle, servants={}, rest={}, kernel={}, at=100.0)
     after = Machine(
         busy={0: 4.0, 1: 8.0}, steal={0: 0.0, 1: 0.2}, ours={0: 0.0, 1: 7.5}, servants={7: 1.0},
-        rest={8: 0.5, 9: 0.5}, at=110.0,
+        rest={8: 0.5, 9: 0.5}, kernel={2: 0.5}, at=110.0,
     )  # fmt: skip
     found = watch.noise(before, after, frozenset({1}))
-    assert found == Noise(others=round(2.5 / 20, 4), pinned=0.05, steal=0.01)
+    assert found == Noise(others=0.1, pinned=0.0, steal=0.01)
     assert watch.grown({1: 2.0, 2: 5.0}, {1: 3.0, 4: 0.5}) == 1.5
+    quiet = replace(after, kernel={})
+    assert watch.noise(before, quiet, frozenset({1})) == Noise(
+        others=0.125, pinned=0.05, steal=0.01
+    )
     whole = replace(after, ours={-1: 7.5})  # a kernel that tells the sum only
     assert watch.noise(replace(before, ours={-1: 0.0}), whole, frozenset({1})) == found
 

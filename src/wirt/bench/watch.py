@@ -38,14 +38,15 @@ class Look:
 class Machine:
     """Processor time so far in seconds, by number of the processor. ``ours``: of the guests on
     each, as far as the kernel tells (else all of it at -1). ``servants``: by pid, of the instance's
-    daemon and helper. ``rest``: by pid, of what else belongs to the benchmark. ``at``: monotonic
-    seconds."""
+    daemon and helper. ``rest``: by pid, of what else belongs to the benchmark. ``kernel``: by pid,
+    of the kernel's threads. ``at``: monotonic seconds."""
 
     busy: Mapping[int, float]
     steal: Mapping[int, float]
     ours: Mapping[int, float]
     servants: Mapping[int, float]
     rest: Mapping[int, float]
+    kernel: Mapping[int, float]
     at: float
 
 
@@ -65,7 +66,21 @@ def machine(cgroups: Cgroups, group: str, servants: Sequence[int], rest: Sequenc
         busy=busy, steal=steal, ours=_ours(cgroups, group), at=time.monotonic(),
         servants={pid: _spent(pid) / tick for pid in servants},
         rest={pid: _spent(pid) / tick for pid in rest},
+        kernel={pid: _spent(pid) / tick for pid in _kernel_threads()},
     )  # fmt: skip
+
+
+def _kernel_threads() -> list[int]:
+    """Pids of the children of kthreadd, which is always 2."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            stat = (entry / "stat").read_text()
+        except OSError:
+            continue
+        if stat.rpartition(")")[2].split()[1] == "2":
+            found.append(int(entry.name))
+    return found
 
 
 def _ours(cgroups: Cgroups, group: str) -> dict[int, float]:
@@ -88,15 +103,20 @@ def _spent(pid: int) -> int:
 
 
 def noise(before: Machine, after: Machine, pinned: frozenset[int]) -> Noise:
-    """What others did between two looks. ``pinned``: the simulated host's processors."""
+    """What others did between two looks. ``pinned``: the simulated host's processors.
+
+    The kernel's threads are nobody's: they carry the simulated disk's reads, for one, and where
+    they ran is not told.
+    """
     seconds = max(after.at - before.at, 1e-9)
     busy = {n: after.busy[n] - before.busy[n] for n in after.busy if n in before.busy}
     stolen = sum(after.steal[n] - before.steal[n] for n in busy)
     ours = {n: spent - before.ours.get(n, 0.0) for n, spent in after.ours.items()}
     ours_pinned = sum(spent for n, spent in ours.items() if n in pinned or n < 0)
+    kernel = grown(before.kernel, after.kernel)
     served = grown(before.servants, after.servants) + grown(before.rest, after.rest)
-    theirs = sum(busy.values()) - sum(ours.values()) - served
-    on_pinned = sum(spent for n, spent in busy.items() if n in pinned) - ours_pinned
+    theirs = sum(busy.values()) - sum(ours.values()) - served - kernel
+    on_pinned = sum(spent for n, spent in busy.items() if n in pinned) - ours_pinned - kernel
     return Noise(
         others=round(max(theirs, 0.0) / seconds / max(len(busy), 1), 4),
         pinned=round(max(on_pinned, 0.0) / seconds / max(len(pinned), 1), 4),
