@@ -37,6 +37,11 @@ class Layout:
         return self.state / "wirt.db"
 
     @property
+    def policy(self) -> Path:
+        """The governor's policy when it was set at run time."""
+        return self.state / "governor.json"
+
+    @property
     def blobs(self) -> Path:
         return self.state / "blobs"
 

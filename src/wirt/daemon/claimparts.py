@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from wirt.api.native.groups import GroupRoutes
 from wirt.engine.protocol import Engine
 from wirt.host.admit import Admit
-from wirt.host.capacity import WholeHost
 from wirt.host.events import Bus
+from wirt.host.governing.policy import Policies, PolicyCapacity
 from wirt.host.grouping import Grouping
 from wirt.host.groups import Groups
 from wirt.host.ledger import Ledger
@@ -32,11 +32,15 @@ class ClaimParts:
         engines: Mapping[Isolation, Engine],
         bus: Bus,
         helper: Helper,
+        policies: Policies,
     ) -> None:
+        self.facts = read_facts()
+        self.policies = policies
         self.groups = Groups(GroupTable(db))
         self.admit = Admit(
-            roster=roster, groups=self.groups, engines=engines, capacity=WholeHost(read_facts())
-        )
+            roster=roster, groups=self.groups, engines=engines,
+            capacity=PolicyCapacity(self.facts, policies),
+        )  # fmt: skip
         self.shaping = Shaping(helper, self.admit.tree)
         self._grouping = Grouping(groups=self.groups, admit=self.admit, bus=bus)
         self._ledger = Ledger(roster=roster, groups=self.groups, admit=self.admit)

@@ -1,7 +1,8 @@
 """How one daemon is set up: the command line and its file, read once into a frozen value.
 
 The file is TOML; without one (and without ``--config``) everything has its default. Each of its
-tables is read by whom it is about: ``registries`` by :mod:`wirt.image.remote.settings`.
+tables is read by whom it is about: ``registries`` by :mod:`wirt.image.remote.settings`,
+``governor`` by :mod:`wirt.host.governing.policy`.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from wirt.errors import Invalid, NotFound
+from wirt.host.governing import policy
+from wirt.host.governing.policy import Policy
 from wirt.image.remote import settings
 from wirt.image.remote.settings import Settings
 from wirt.layout import Layout
 from wirt.model.units import parse_size
 
 DEFAULT_NAME = "wirt"
-TABLES = ("registries", "store")
+TABLES = ("governor", "registries", "store")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +31,7 @@ class Config:
 
     ``guest_dir``: where the guest kernel and its initramfs are. ``keeper``: the keeper's program,
     with the other native programs beside it. ``registries``: mirrors, trust and so on.
+    ``governor``: its policy.
     ``max_disk``: bytes that the store may take, 0 for no limit. ``max_cache``: bytes of it that
     what can be made again may take, 0 for a part of the file system.
     """
@@ -40,6 +44,7 @@ class Config:
     registries: Settings = field(default_factory=Settings)
     max_disk: int = 0
     max_cache: int = 0
+    governor: Policy = field(default_factory=Policy)
 
 
 def _bytes(text: str) -> int:
@@ -123,6 +128,7 @@ def parse(arguments: list[str]) -> Config:
         keeper=given.keeper.absolute(),
         log_level=given.log_level,
         registries=settings.read(tables.get("registries", {})),
+        governor=policy.read(tables.get("governor", {})),
         max_disk=given.max_disk or limits.get("max-disk", 0),
         max_cache=given.max_cache or limits.get("max-cache", 0),
     )

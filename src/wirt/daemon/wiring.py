@@ -28,6 +28,7 @@ from wirt.api.native.volumes import VolumeRoutes
 from wirt.daemon.claimparts import ClaimParts
 from wirt.daemon.config import Config
 from wirt.daemon.engines import make_engines
+from wirt.daemon.governparts import GovernParts
 from wirt.daemon.netparts import Nets
 from wirt.daemon.registry import RegistryParts
 from wirt.daemon.storeparts import StoreParts, Tables
@@ -58,6 +59,7 @@ from wirt.host.download import Downloads
 from wirt.host.events import Bus
 from wirt.host.execute import Execute
 from wirt.host.finish import Finish
+from wirt.host.governing.policy import Policies
 from wirt.host.health import Health
 from wirt.host.images import Images
 from wirt.host.import_image import ImportImage
@@ -108,9 +110,14 @@ class Ground:
         self.roster = Roster(GuestTable(self.db))
         self.engines = make_engines(config, self.helper)
         self.claims = ClaimParts(
-            db=self.db, roster=self.roster, engines=self.engines, bus=self.bus, helper=self.helper
-        )
+            db=self.db, roster=self.roster, engines=self.engines, bus=self.bus, helper=self.helper,
+            policies=Policies(config.governor, config.layout.policy),
+        )  # fmt: skip
         self.running = Running(config.layout, self.engines)
+        self.governing = GovernParts(
+            layout=config.layout, claims=self.claims, roster=self.roster, running=self.running,
+            helper=self.helper, nursery=self.nursery,
+        )  # fmt: skip
         self.waits = Waits()
         self.attach = Attach(self.roster, self.running)
         self.doctor = Doctor(
@@ -308,6 +315,7 @@ class Daemon:
         shaping = self._ground.claims.shaping
         self._ground.nursery.start(shaping.keep_up(self._ground.bus), name="shape traffic")
         self._files.parts.begin(self._ground.nursery, self._files.registry.uploads.expire)
+        self._ground.governing.begin(self._ground.nursery)
         self._ground.bus.publish("daemon", "start", self._ground.layout.name)
 
     def application(self) -> web.Application:
@@ -350,7 +358,7 @@ class Daemon:
                 pull=files.pull, push=files.push, look=Look(files.registries)
             ),
             VolumeRoutes(volumes=files.volumes),
-            g.claims.routes(),
+            g.claims.routes(), g.governing.routes(),
             files.parts.routes(g.roster, files.volumes),
             ArchiveRoutes(
                 guests=g.roster,

@@ -73,6 +73,8 @@ class Running:
         self._ending: set[str] = set()
         """Guests that ended, of which the roster may not know yet."""
         self.on_ended: Ended = _nobody_listens
+        self.on_joined: Callable[[], None] = _nobody_waits
+        """Called when a guest runs, or its keeper was found again."""
 
     async def connect(self, guest: Guest, *, timeout: float = ANSWER_SECONDS) -> Live:
         """Connect to the guest's keeper. Raises Unavailable."""
@@ -87,6 +89,7 @@ class Running:
         live = Live(guest_id=guest_id, keeper=keeper, handle=handle)
         self._live[guest_id] = live
         self._ending.discard(guest_id)
+        self.on_joined()
         for exec_id in keeper.hello.get("execs", []):
             if exec_id not in self._execs:  # begun by an earlier daemon
                 spec = ExecSpec(command=("?",))
@@ -204,6 +207,10 @@ class Running:
     def _over(self, live: Live) -> None:
         live.over = True
         self.on_ended(live)
+
+
+def _nobody_waits() -> None:
+    """Until the governor is there."""
 
 
 def _nobody_listens(live: Live) -> None:

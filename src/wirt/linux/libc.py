@@ -277,3 +277,25 @@ def inotify_add_watch(fd: int, path: PathLike, mask: int) -> int:
 def inotify_rm_watch(fd: int, watch: int) -> None:
     """inotify_rm_watch(2)."""
     _check(_libc.inotify_rm_watch(fd, watch), "inotify_rm_watch")
+
+
+# --- timers -----------------------------------------------------------------------------------
+
+_TFD_NONBLOCK, _TFD_CLOEXEC = 0o4000, 0o2000000
+_CLOCK_MONOTONIC = 1
+
+
+def timerfd_create() -> int:
+    """timerfd_create(2): a descriptor that becomes readable when its time has come."""
+    return int(
+        _check(
+            _libc.timerfd_create(_CLOCK_MONOTONIC, _TFD_NONBLOCK | _TFD_CLOEXEC), "timerfd_create"
+        )
+    )
+
+
+def timerfd_settime(fd: int, seconds: float) -> None:
+    """timerfd_settime(2): once, in so many seconds; 0 stops it."""
+    whole = int(seconds)
+    value = (ctypes.c_long * 4)(0, 0, whole, int((seconds - whole) * 1e9))
+    _check(_libc.timerfd_settime(fd, 0, ctypes.byref(value), None), "timerfd_settime")

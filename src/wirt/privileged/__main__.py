@@ -22,7 +22,9 @@ from wirt.layout import Layout
 from wirt.linux.cgroup import Cgroups
 from wirt.privileged import faults, registry, view
 from wirt.privileged.calls import filter_program
+from wirt.privileged.child import Ear
 from wirt.privileged.context import Context
+from wirt.privileged.deadman import Deadman
 from wirt.privileged.rulewatch import RuleWatch
 from wirt.privileged.server import Server
 
@@ -131,13 +133,13 @@ def listen(path: Path, uid: int, gid: int) -> socket.socket:
     return listener
 
 
-def watches(layout: Layout) -> tuple[RuleWatch, ...]:
+def watches(layout: Layout, deadman: Deadman) -> tuple[Ear, ...]:
     """What is watched beside the daemon's wishes."""
     try:
-        return (RuleWatch(layout),)
+        return (RuleWatch(layout), deadman)
     except OSError as error:
         log.warning("nobody watches over the rules of nftables: %s", error.strerror)
-        return ()
+        return (deadman,)
 
 
 def main(argv: list[str]) -> NoReturn:
@@ -162,11 +164,12 @@ def main(argv: list[str]) -> NoReturn:
             cgroups=cgroups,
             keeper=options.keeper.resolve(),
             guest_dir=options.guest_dir and options.guest_dir.resolve(),
+            deadman=(deadman := Deadman(layout, cgroups)),
         )
         context.cgroups.create(layout.keeper_cgroup)
         faults.arm()
         filter_program()  # once, for all children
-        ears = watches(layout)
+        ears = watches(layout, deadman)
         server = Server(context, listen(layout.helper_socket, uid, gid), registry.routes(), ears)
     except WirtError as error:
         sys.exit(f"wirt-helper: {error.message}\nhint: {error.hint or 'see the log'}")

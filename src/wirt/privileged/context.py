@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from wirt.layout import Layout
 from wirt.linux.cgroup import Cgroups
+from wirt.privileged.deadman import Deadman
 from wirt.privileged.protocol import Failure, Sweep, Verb
 
 A = TypeVar("A")
@@ -21,6 +22,7 @@ class Context:
 
     ``uid``/``gid``: the daemon's user, who may connect. ``keeper``: the keeper's program.
     ``guest_dir``: kernel, initramfs and agent for machines, or None when there is none.
+    ``deadman``: who writes the safe plan when the governor is gone.
     """
 
     layout: Layout
@@ -29,6 +31,7 @@ class Context:
     cgroups: Cgroups
     keeper: Path
     guest_dir: Path | None = None
+    deadman: Deadman | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

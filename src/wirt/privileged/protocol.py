@@ -284,6 +284,86 @@ class Processes(msgspec.Struct, frozen=True, kw_only=True):
     pids: tuple[int, ...]
 
 
+# --- the governor ---------------------------------------------------------------------------
+
+
+class Hold(msgspec.Struct, frozen=True, kw_only=True):
+    """What a running guest may have from now on; None leaves a value as it is.
+
+    ``limit``: bytes of memory, -1 none: version 1's limit, version 2's ``memory.high``. ``cpu``:
+    ``cpu.shares`` or ``cpu.weight``. ``waits``: at its limit it stands still until it is given
+    more, instead of being killed (version 1). ``floor``: bytes of ``memory.min`` (version 2).
+    """
+
+    id: str
+    limit: int | None = None
+    cpu: int | None = None
+    waits: bool | None = None
+    floor: int | None = None
+
+
+class Held(msgspec.Struct, frozen=True, kw_only=True):
+    """What was read back: bytes, -1 unlimited, None unknown. ``failure``: what did not work."""
+
+    id: str
+    limit: int | None = None
+    use: int | None = None
+    failure: str = ""
+
+
+class Safe(msgspec.Struct, frozen=True, kw_only=True):
+    """What a guest gets when the governor is gone: see :class:`Hold`. ``thaw``: it was frozen by
+    the governor."""
+
+    id: str
+    limit: int
+    cpu: int | None = None
+    thaw: bool = False
+
+
+class Governed(msgspec.Struct, frozen=True, kw_only=True):
+    """One for each guest that was asked for, in order."""
+
+    held: tuple[Held, ...] = ()
+
+
+class Govern(Verb["Governed"], frozen=True, kw_only=True, tag="govern"):
+    """The governor's quick writes, in order, and its sign of life. Answer: :class:`Governed`.
+
+    A limit below what the guest holds is not written: :class:`Squeeze` is for that.
+    ``safe``: what the helper writes by itself when no sign of life has come for 10 seconds (4 after
+    a connection ended); None: as before; empty: nothing, nobody is governed.
+    """
+
+    holds: tuple[Hold, ...] = ()
+    safe: tuple[Safe, ...] | None = None
+
+
+class Squeeze(Verb["Governed"], frozen=True, kw_only=True, tag="squeeze"):
+    """Take memory back until each guest holds at most its ``limit``, in bites, as far as that goes.
+
+    Answer: :class:`Governed`.
+    """
+
+    slow: ClassVar[bool] = True
+    holds: tuple[Hold, ...]
+
+
+class WatchMemory(Verb["Done"], frozen=True, kw_only=True, tag="watch-memory"):
+    """Answer: one descriptor, an eventfd that tells when the guest stands still for want of memory,
+    and when its group is gone. Version 1 of control groups only."""
+
+    id: str
+
+
+class SetPool(Verb["Done"], frozen=True, kw_only=True, tag="set-pool"):
+    """Limit all guests of this instance together: thousandths of a core, bytes; 0 for no limit."""
+
+    slow: ClassVar[bool] = True
+    cpu_millis: int = 0
+    memory: int = 0
+
+
 # --- images, trees, volumes -----------------------------------------------------------------
 
 

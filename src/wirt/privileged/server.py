@@ -174,6 +174,8 @@ class Server:
         for work in lost:
             self._give_up(work)
         connection.channel.close()
+        if self._context.deadman is not None:
+            self._context.deadman.lost()
 
     def _give_up(self, work: _Work) -> None:
         self._drain(work)

@@ -1,0 +1,1 @@
+"""Driving the governor: read every guest, decide, write, remember."""

@@ -1,0 +1,361 @@
+"""The governor at work: in each tick it looks, decides, writes and remembers.
+
+Without a guest there is no tick. A new guest is looked at from the next tick on, so nothing of its
+start waits for the governor. What takes long is done by others meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Mapping
+
+from wirt.aio import Nursery
+from wirt.errors import WirtError
+from wirt.governor.admission import Host
+from wirt.governor.decide import Decision, State, decide
+from wirt.governor.emergency import Alarm
+from wirt.governor.journal import Act, Change, Frame
+from wirt.governor.movement import Reason
+from wirt.governor.observe import Tick
+from wirt.governor.plan import Want, entitle
+from wirt.governor.tree import Group, Resource
+from wirt.host.capacity import with_reserve
+from wirt.host.governing import look, safety, weigh
+from wirt.host.governing.actuate import Actuator
+from wirt.host.governing.emergency import Emergency
+from wirt.host.governing.member import Member
+from wirt.host.governing.memory import Goal, Mover
+from wirt.host.governing.policy import Mode, Policies, Policy, Pool, size_of
+from wirt.host.governing.ring import Ring
+from wirt.host.governing.roll import Roll, fixed, prune
+from wirt.host.governing.short import Shortness
+from wirt.linux.features import HostFacts
+from wirt.linux.readings import HostMemory
+from wirt.privileged.faults import fault
+from wirt.privileged.protocol import Hold, Safe
+
+log = logging.getLogger("wirt.host.governing")
+
+BEAT = 2.0
+"""Seconds between two signs of life while there is a safe plan."""
+FORGOTTEN = 8.0
+"""Seconds without a tick after which the helper may have carried out the safe plan."""
+AGAIN = 30.0
+"""Seconds after which weights are read back."""
+MOST_FAILURES = 2
+"""Ticks in a row that may fail before everybody gets the safe plan."""
+REST = 10.0
+"""Seconds until the next try after that."""
+
+
+class Governor:
+    """Drives one instance's guests. ``wake`` is called when a guest appears."""
+
+    def __init__(
+        self,
+        *,
+        roll: Roll,
+        policies: Policies,
+        actuator: Actuator,
+        ring: Ring,
+        facts: HostFacts,
+        nursery: Nursery,
+    ) -> None:
+        self.ring = ring
+        self.roll = roll
+        self._policies = policies
+        self._actuator = actuator
+        self._facts = facts
+        self._nursery = nursery
+        self._mover = Mover(actuator, nursery)
+        self._emergency = Emergency(actuator)
+        self._host = HostMemory()
+        self._short = Shortness()
+        self._state = State()
+        self._present = asyncio.Event()
+        self._urgent = asyncio.Event()
+        self._plan: tuple[Safe, ...] | None = None
+        self._beat = self._last = self._weighed = time.monotonic()
+        self._changes: list[Change] = []
+        self._cpu: tuple[Group, int, Mapping[str, int]] | None = None
+        self._keeps = with_reserve(cpu=0, memory=facts.memory).reserve[Resource.MEMORY]
+        self.cost = 0.0
+        self.paused = False
+        self.failures = 0
+        self.failure = ""
+        policies.on_change = self.wake
+
+    @property
+    def dividing(self) -> bool:
+        """Whether memory is divided by limits now."""
+        return self._short.now
+
+    @property
+    def alarm(self) -> Alarm:
+        """How short the host's memory is."""
+        return self._state.alarm
+
+    @property
+    def policy(self) -> Policy:
+        """The policy in force."""
+        return self._policies.now
+
+    def wake(self) -> None:
+        """A guest has appeared, or the policy is another one."""
+        self._present.set()
+
+    async def adopt(self, policy: Policy | None) -> None:
+        """Use another policy, None: the one of the file of settings. Nothing changes when the
+        guests do not fit into its pool. Raises Conflict."""
+        before = self._policies.now.pool
+        wanted = (self._policies.given if policy is None else policy).pool
+        if (before.cpu, before.memory) != (wanted.cpu, wanted.memory):
+            await self._bound(wanted)
+        self._policies.set(policy)
+        if self.policy.mode is Mode.OFF:
+            await self.release()
+
+    async def _bound(self, pool: Pool) -> None:
+        await self._actuator.bound(
+            cpu_millis=round((pool.cpu or 0) * 1000),
+            memory=0 if pool.memory is None else size_of(pool.memory),
+        )
+
+    async def pause(self) -> None:
+        """Give every guest its safe plan and only look on."""
+        self.paused = True
+        await self.release()
+
+    def resume(self) -> None:
+        """Govern again."""
+        self.paused = False
+        self.wake()
+
+    async def run(self) -> None:
+        """Tick as long as there are guests, for ever."""
+        pool = self.policy.pool
+        if pool.cpu is not None or pool.memory is not None:
+            try:
+                await self._bound(pool)
+            except WirtError as error:
+                log.warning("%s", error.message)
+        while True:
+            if not await self._wait():
+                continue
+            try:
+                await self.tick()
+                self.failures, self.failure = 0, ""
+            except WirtError as error:
+                await self._failed(error.message)
+            except Exception as error:
+                log.exception("a tick of the governor failed")
+                await self._failed(str(error) or type(error).__name__)
+
+    async def tick(self) -> None:
+        """Look, decide, write, remember."""
+        begun, now = time.thread_time(), time.monotonic()
+        seconds, self._last = now - self._last, now
+        self._refresh(seconds, now)
+        members, policy = self.roll.members, self.policy
+        host = policy.host(cpus=len(self._facts.cpus), memory=self._facts.memory)
+        tick = look.look(members, self._host, seconds=seconds, least=2 * self._keeps)
+        root, divided = self.roll.tree(), self.roll.containers()
+        capacity = self._short.judge(
+            divided.values(), tick, policy=policy, reserve=self._keeps,
+            pool=host.available(Resource.MEMORY) - fixed(root, members),
+        )  # fmt: skip
+        inner = root if len(divided) == len(members) else prune(root, divided.__contains__)
+        decision = decide(
+            self._state, tick, inner, capacity=capacity, reserve=self._keeps, tuning=policy.tuning
+        )
+        self._state = decision.state
+        self._short.alarmed(decision.state.alarm)
+        spent = time.thread_time() - begun
+        if not self.paused:
+            await self._act(root, tick, decision, host.capacity[Resource.CPU])
+        begun = time.thread_time()
+        changes, self._changes = (*self._changes, *self._mover.take_done()), []
+        frame = Frame(
+            at=time.time_ns(), tick=tick, alarm=decision.state.alarm,
+            capacity={**host.capacity, Resource.MEMORY: capacity},
+            shares=look.shares(tick, decision, self._entitled(root, host), root, policy.tuning),
+            reasons=decision.reasons, changes=changes,
+            cost=round(spent + time.thread_time() - begun, 6),
+        )  # fmt: skip
+        self.ring.add(frame)
+        self.cost += 0.1 * ((time.thread_time() - begun + spent) / max(seconds, 0.01) - self.cost)
+
+    def _refresh(self, seconds: float, now: float) -> None:
+        self.roll.sync()
+        if seconds > FORGOTTEN:
+            for member in self.roll.members.values():
+                member.waits = None  # the helper may have acted for us
+        if now - self._weighed > AGAIN or seconds > FORGOTTEN:
+            self._weighed = now
+            self.roll.read_weights()
+
+    def _entitled(self, root: Group, host: Host) -> Mapping[str, int]:
+        """Millicores of each when all want everything."""
+        capacity = host.capacity[Resource.CPU]
+        if self._cpu is None or self._cpu[0] is not root or self._cpu[1] != capacity:
+            wants = {
+                leaf.name: Want(amount=leaf.claim(Resource.CPU).limit, hungry=True)
+                for leaf in root.members()
+            }
+            found = entitle(root, Resource.CPU, capacity, wants).members
+            self._cpu = (root, capacity, found)
+        return self._cpu[2]
+
+    async def release(self) -> None:
+        """Write the safe plan now."""
+        members = [m for m in self.roll.members.values() if m.safe is not None]
+        holds = [
+            Hold(id=m.guest.id, cpu=m.safe_cpu) for m in members if m.cpu not in {None, m.safe_cpu}
+        ]
+        for member in members:
+            if member.frozen:
+                await self._emergency.thaw(member)
+        if holds:
+            await self._actuator.govern(holds)
+        for member in members:
+            member.cpu = None if member.cpu is None else member.safe_cpu
+        bounded = [m for m in members if m.container and (m.bounded or m.waits)]
+        if bounded:
+            await self._mover.loosen(bounded)
+        if self._plan:
+            await self._keep_plan(())
+
+    async def close(self) -> None:
+        """Let go; what guests have stays, and the helper's switch watches over it."""
+        self.roll.clear()
+        self._host.close()
+
+    # --- the pace
+
+    async def _wait(self) -> bool:
+        """Sleep until the next tick; False when there is nothing to tick for."""
+        if self.policy.mode is Mode.OFF or not self.roll.anybody():
+            await self._rest()
+            return False
+        deadline = self._last + (REST if self.failures >= MOST_FAILURES else self.policy.tick)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._urgent.wait(), max(deadline - time.monotonic(), 0.0))
+        self._urgent.clear()
+        return self.roll.anybody() and self.policy.mode is Mode.ON
+
+    async def _rest(self) -> None:
+        """Nobody is to be governed: let go of all, and sleep until somebody is."""
+        self._present.clear()
+        self.roll.sync()
+        with contextlib.suppress(WirtError):
+            await self.release()
+        self.roll.clear()
+        self._state = State()
+        self._short = Shortness()
+        if self.policy.mode is Mode.OFF or not self.roll.anybody():
+            await self._present.wait()
+        self._last = time.monotonic()
+
+    async def _failed(self, why: str) -> None:
+        self.failures += 1
+        self.failure = why
+        log.error("the governor's tick failed: %s", why)
+        if self.failures == MOST_FAILURES:
+            with contextlib.suppress(WirtError):
+                await self.release()
+
+    # --- acting
+
+    async def _act(self, root: Group, tick: Tick, decision: Decision, cpu: int) -> None:
+        divided = self.roll.containers()
+        targets = weigh.targets(root, self.roll.members, cpu)
+        changed = [
+            self.roll.members[name]
+            for name, weight in targets.items()
+            if weigh.differs(self.roll.members[name].cpu, weight)
+        ]
+        touching = {member.guest.id for member in changed}
+        if self._short.now:
+            touching |= divided.keys()
+        claims = {leaf.name: leaf.claim(Resource.MEMORY) for leaf in root.members()}
+        freezing = self._emergency.next(decision.state.alarm, list(divided.values()), claims)
+        await self._keep_plan(safety.plan(self.roll.members.values(), touching, freezing))
+        await self._weigh(changed, targets)
+        if self._short.now:
+            await self._divide(divided, tick, decision)
+        elif bounded := [m for m in divided.values() if m.limit is not None and m.bounded]:
+            await self._mover.loosen(bounded)
+        self._changes += await self._emergency.act(
+            decision.state.alarm, list(divided.values()), claims
+        )
+        fault("governor.ticked")
+
+    async def _divide(self, divided: Mapping[str, Member], tick: Tick, decision: Decision) -> None:
+        now = time.monotonic()
+        for member in divided.values():
+            if not member.watched and not member.v2:
+                await self._watch(member)
+            if member.before is None or not member.before.under_oom:
+                member.starving = None
+            elif member.starving is None:
+                member.starving = now
+        goal = Goal(
+            entitled=decision.memory.members, capacity=self._short.capacity,
+            reasons=decision.reasons,
+            hungry=look.hungry(decision.state),
+            inputs=look.inputs(tick, decision.state),
+        )  # fmt: skip
+        governed = {name: m for name, m in divided.items() if m.v2 or m.watched}
+        await self._mover.move(governed, goal, seconds=self.policy.tick)
+        for member in governed.values():
+            if member.waits and safety.hopeless(member, time.monotonic()):
+                await self._mover.kill_again(member)
+
+    async def _watch(self, member: Member) -> None:
+        try:
+            event = await self._actuator.watch(member.guest.id)
+        except WirtError as error:
+            log.warning("guest %s cannot be watched: %s", member.guest.name, error.message)
+            return
+        member.listen(event, self._starves)
+        member.watched = True
+
+    def _starves(self, member: Member) -> None:
+        """A guest stands still at its limit: feed it at once, and think about it in a tick."""
+        if self.roll.members.get(member.guest.id) is not member or not self._short.now:
+            return
+        member.starving = member.starving or time.monotonic()
+        self._nursery.start(self._feed(member), name="feed")
+
+    async def _feed(self, member: Member) -> None:
+        with contextlib.suppress(WirtError):
+            await self._mover.feed(member, self.roll.containers(), self._short.capacity)
+        self._urgent.set()
+
+    async def _weigh(self, changed: list[Member], targets: dict[str, int]) -> None:
+        if not changed:
+            return
+        holds = [Hold(id=m.guest.id, cpu=targets[m.guest.id]) for m in changed]
+        for member, held in zip(changed, await self._actuator.govern(holds), strict=True):
+            before, after = member.cpu, targets[member.guest.id]
+            if not held.failure:
+                member.cpu = after
+            self._changes.append(
+                Change(
+                    at=time.time_ns(), guest=member.guest.id, resource=Resource.CPU,
+                    act=Act.WEIGH, reason=Reason.RESERVATION, before=before, after=after,
+                    effect=member.cpu, failure=held.failure,
+                )
+            )  # fmt: skip
+
+    async def _keep_plan(self, plan: tuple[Safe, ...]) -> None:
+        now = time.monotonic()
+        if plan != self._plan:
+            await self._actuator.govern((), plan)
+            self._plan, self._beat = plan, now
+        elif plan and now - self._beat >= BEAT:
+            await self._actuator.govern((), None)
+            self._beat = now

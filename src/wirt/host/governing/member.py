@@ -1,0 +1,118 @@
+"""What the governor knows of each running guest between ticks; rebuilt from the kernel if lost."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from wirt.host.running import Live
+from wirt.linux.cgroup import Cgroups, Mode, read_file
+from wirt.linux.limits import weight
+from wirt.linux.readings import Readings
+from wirt.model.guest import Guest, Isolation
+from wirt.model.reading import Reading
+from wirt.privileged.protocol import Safe
+
+NORMAL_SHARES, NORMAL_WEIGHT = 1024, 100
+MOST_BACKOFF = 60.0
+"""Seconds for which a guest that gives nothing back is left alone, at most."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Member:
+    """One run of one guest.
+
+    ``limit``: bytes read back, None unlimited. ``cpu``: what the kernel has. ``waits``: the guest
+    stands still at its limit instead of being killed, None: not known. ``event``: tells when it
+    does. ``starving``: monotonic seconds since when it stands still. ``stuck``: until when it is
+    not squeezed, ``backoff`` seconds the next time. ``squeezing``: under way.
+    """
+
+    guest: Guest
+    live: Live
+    readings: Readings
+    v2: bool
+    before: Reading | None = None
+    limit: int | None = None
+    use: int | None = None
+    cpu: int | None = None
+    waits: bool | None = None
+    event: int | None = None
+    starving: float | None = None
+    stuck: float = 0.0
+    backoff: float = 1.0
+    squeezing: bool = False
+    frozen: bool = False
+    watched: bool = field(default=False)
+
+    @property
+    def container(self) -> bool:
+        """Whether its memory is divided by its control group."""
+        return self.guest.spec.isolation is Isolation.CONTAINER
+
+    @property
+    def safe_limit(self) -> int:
+        """Bytes that it may hold when nobody governs, -1: no limit. With version 2 what the
+        governor gives is another file than the user's limit."""
+        return -1 if self.v2 else self.guest.spec.resources.memory or -1
+
+    @property
+    def safe_cpu(self) -> int:
+        """The weight that it was started with."""
+        shares = self.guest.spec.resources.cpu_shares
+        if self.v2:
+            return NORMAL_WEIGHT if shares is None else weight(shares)
+        return NORMAL_SHARES if shares is None else shares
+
+    @property
+    def bounded(self) -> bool:
+        """Whether it may hold less than its own limit says."""
+        if self.limit is None:
+            return False
+        own = self.guest.spec.resources.memory or -1
+        return own < 0 or self.limit < own
+
+    @property
+    def safe(self) -> Safe | None:
+        """What it gets when nobody governs; None when that is what it has."""
+        weighed = self.cpu is not None and self.cpu != self.safe_cpu
+        if not (self.bounded or self.waits or weighed or self.frozen):
+            return None
+        return Safe(id=self.guest.id, limit=self.safe_limit, cpu=self.safe_cpu, thaw=self.frozen)
+
+    def close(self) -> None:
+        """Let go of its files."""
+        self.readings.close()
+        self.forget_event()
+
+    def forget_event(self) -> None:
+        """Listen no more."""
+        if self.event is not None:
+            with contextlib.suppress(RuntimeError, ValueError):
+                asyncio.get_running_loop().remove_reader(self.event)
+            os.close(self.event)
+            self.event = None
+
+    def listen(self, event: int, heard: Callable[[Member], None]) -> None:
+        """Call ``heard`` whenever the guest begins to wait for memory."""
+        self.event = event
+        asyncio.get_running_loop().add_reader(event, self._heard, heard)
+
+    def _heard(self, heard: Callable[[Member], None]) -> None:
+        assert self.event is not None
+        with contextlib.suppress(OSError):
+            os.eventfd_read(self.event)
+        heard(self)
+
+
+def kernel_weight(cgroups: Cgroups, path: str) -> int | None:
+    """The weight of a group as it stands in the kernel."""
+    directory = cgroups.directory("cpu", path)
+    if directory is None:
+        return None
+    name = "cpu.weight" if cgroups.mode is Mode.V2 else "cpu.shares"
+    text = read_file(directory / name).strip()
+    return int(text) if text.isdecimal() else None

@@ -1,0 +1,236 @@
+"""Moving memory: take back first, read back, then give away what is really free.
+
+After every single write the limits add up to no more than there is, as soon as all guests have
+one, so that an end between any two writes harms nobody. What has to be taken out of use is taken
+by the helper's child while the next ticks go on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from wirt.aio import Nursery
+from wirt.errors import WirtError
+from wirt.governor.journal import Act, Change
+from wirt.governor.movement import PACE, Holding, Move, Reason, grows, shrinks
+from wirt.governor.tree import Resource
+from wirt.host.governing.actuate import Actuator
+from wirt.host.governing.member import MOST_BACKOFF, Member
+from wirt.privileged.protocol import Held, Hold
+
+SLACK = 2 << 20
+"""Bytes above what a guest holds at which its limit is lowered without taking anything out."""
+_PAGE = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goal:
+    """What all guests are to hold: ``entitled`` bytes of ``capacity``, and why."""
+
+    entitled: Mapping[str, int]
+    capacity: int
+    reasons: Mapping[str, Reason]
+    hungry: frozenset[str]
+    inputs: Mapping[str, Mapping[str, float]]
+
+
+class Mover:
+    """Writes limits, and remembers what moved."""
+
+    def __init__(self, actuator: Actuator, nursery: Nursery) -> None:
+        self._actuator = actuator
+        self._nursery = nursery
+        self._done: list[Change] = []
+        self.busy = False
+        """Whether memory is being taken back."""
+
+    def take_done(self) -> list[Change]:
+        """The changes since the last call."""
+        done, self._done = self._done, []
+        return done
+
+    async def move(self, members: Mapping[str, Member], goal: Goal, *, seconds: float) -> None:
+        """One tick's writes."""
+        now = time.monotonic()
+        first = [self._first(m, goal) for m in members.values() if self._loose(m, goal)]
+        holdings = {name: _holding(member, now) for name, member in members.items()}
+        wanted = shrinks(
+            {n: h for n, h in holdings.items() if not self._loose(members[n], goal)},
+            goal.entitled, seconds=seconds,
+        )  # fmt: skip
+        quick = [one for one in wanted if _quick(members[one.guest], one)]
+        await self._write([*first, *quick], members, goal, Act.SHRINK)
+        slow = [one for one in wanted if one not in quick and not members[one.guest].squeezing]
+        if slow and not self.busy:
+            self.busy = True
+            self._nursery.start(self._squeeze(slow, members, goal), name="squeeze")
+        await self._grow(members, goal)
+
+    async def loosen(self, members: Sequence[Member]) -> None:
+        """Give back what the user said to guests whose memory is not divided any more."""
+        holds = [Hold(id=m.guest.id, limit=m.safe_limit, waits=False) for m in members]
+        for member, held in zip(members, await self._actuator.govern(holds), strict=True):
+            before = member.limit
+            _read_back(member, held)
+            member.waits = False
+            member.starving = None
+            self._note(
+                member, Act.GROW, Reason.LIMIT, before=before, after=member.limit,
+                failure=held.failure,
+            )  # fmt: skip
+
+    async def feed(self, member: Member, members: Mapping[str, Member], capacity: int) -> None:
+        """Raise the limit of a guest that stands still, at once, from what is free."""
+        if member.limit is None or not member.bounded:
+            return
+        free = capacity - sum(_counted(one, capacity) for one in members.values())
+        own = member.guest.spec.resources.memory or capacity
+        step = max(member.limit // 4, 16 << 20)
+        after = min(member.limit + min(step, free), own) // _PAGE * _PAGE
+        if free > 0 and after > member.limit:
+            move = Move(guest=member.guest.id, before=member.limit, after=after)
+            goal = Goal(
+                entitled={}, capacity=capacity, reasons={member.guest.id: Reason.HUNGRY},
+                hungry=frozenset({member.guest.id}), inputs={},
+            )  # fmt: skip
+            await self._write([move], members, goal, Act.GROW)
+
+    async def kill_again(self, member: Member) -> None:
+        """Let the kernel's killer decide about a guest that nobody can help."""
+        await self._actuator.govern([Hold(id=member.guest.id, waits=False)])
+        member.waits = False
+        member.starving = None
+        self._note(
+            member, Act.REFUSE, Reason.LIMIT if not member.bounded else Reason.STUCK,
+            before=member.limit, after=member.limit, failure="nobody has memory to give",
+        )  # fmt: skip
+
+    # --- inside
+
+    def _loose(self, member: Member, goal: Goal) -> bool:
+        """Whether it has no limit that the governor could have written."""
+        return member.limit is None or member.limit > goal.capacity
+
+    def _first(self, member: Member, goal: Goal) -> Move:
+        """A new guest's first limit: what it is entitled to, but nothing is taken out of use."""
+        entitled = goal.entitled.get(member.guest.id, goal.capacity)
+        after = max(entitled, (member.use or 0) + SLACK + PACE.least)
+        return Move(guest=member.guest.id, before=goal.capacity, after=after)
+
+    async def _grow(self, members: Mapping[str, Member], goal: Goal) -> None:
+        now = time.monotonic()
+        holdings = {name: _holding(member, now) for name, member in members.items()}
+        moves = grows(holdings, goal.entitled, capacity=goal.capacity, first=goal.hungry)
+        moves = [one for one in moves if not members[one.guest].squeezing]
+        await self._write(moves, members, goal, Act.GROW)
+
+    async def _write(
+        self, moves: Sequence[Move], members: Mapping[str, Member], goal: Goal, act: Act
+    ) -> None:
+        if not moves:
+            return
+        holds = [self._hold(members[one.guest], one.after) for one in moves]
+        answers = await self._actuator.govern(holds)
+        for move, held in zip(moves, answers, strict=True):
+            member = members[move.guest]
+            _read_back(member, held)
+            if not held.failure and act is Act.GROW:
+                member.starving = None
+            self._told(member, move, held, goal, act)
+
+    def _hold(self, member: Member, after: int) -> Hold:
+        """Whoever may hold less than its user allowed waits there; else the killer is on."""
+        own = member.guest.spec.resources.memory
+        below = own is None or after < own
+        waits = below if member.watched else None
+        written = None if waits is member.waits else waits
+        member.waits = waits
+        return Hold(id=member.guest.id, limit=after // _PAGE * _PAGE, waits=written)
+
+    async def _squeeze(
+        self, moves: Sequence[Move], members: Mapping[str, Member], goal: Goal
+    ) -> None:
+        taken = [members[one.guest] for one in moves]
+        for member in taken:
+            member.squeezing = True
+        try:
+            holds = [self._hold(members[one.guest], one.after) for one in moves]
+            answers = await self._actuator.squeeze(holds)
+            for move, held in zip(moves, answers, strict=True):
+                member = members[move.guest]
+                _read_back(member, held)
+                self._judge(member, move, held)
+                self._told(member, move, held, goal, Act.SHRINK)
+        except WirtError as error:
+            for member in taken:
+                member.stuck = time.monotonic() + member.backoff
+                self._note(member, Act.SHRINK, Reason.STUCK, failure=error.message)
+        finally:
+            self.busy = False
+            for member in taken:
+                member.squeezing = False
+
+    @staticmethod
+    def _judge(member: Member, move: Move, held: Held) -> None:
+        """Whoever gave nothing back is left alone for a while, twice as long each time."""
+        if held.limit is not None and held.limit > move.after + PACE.least:
+            member.stuck = time.monotonic() + member.backoff
+            member.backoff = min(2 * member.backoff, MOST_BACKOFF)
+        else:
+            member.backoff = 1.0
+
+    def _told(self, member: Member, move: Move, held: Held, goal: Goal, act: Act) -> None:
+        reason = goal.reasons.get(move.guest, Reason.HEADROOM)
+        if held.failure:
+            reason = Reason.STUCK
+        self._note(
+            member, act, reason, before=move.before, after=move.after, effect=held.limit,
+            failure=held.failure, inputs=goal.inputs.get(move.guest, {}),
+        )  # fmt: skip
+
+    def _note(
+        self,
+        member: Member,
+        act: Act,
+        reason: Reason,
+        *,
+        before: int | None = None,
+        after: int | None = None,
+        effect: int | None = None,
+        failure: str = "",
+        inputs: Mapping[str, float] | None = None,
+    ) -> None:
+        self._done.append(
+            Change(
+                at=time.time_ns(), guest=member.guest.id, resource=Resource.MEMORY, act=act,
+                reason=reason, before=before, after=after, effect=effect, failure=failure,
+                inputs=inputs or {},
+            )
+        )  # fmt: skip
+
+
+def _quick(member: Member, move: Move) -> bool:
+    return member.use is not None and move.after >= member.use + SLACK
+
+
+def _counted(member: Member, capacity: int) -> int:
+    return capacity if member.limit is None else min(member.limit, capacity)
+
+
+def _holding(member: Member, now: float) -> Holding:
+    limit = member.limit if member.limit is not None else 1 << 62
+    return Holding(
+        limit=limit,
+        use=member.use,
+        stuck=member.squeezing or now < member.stuck,
+        blind=member.use is None,
+    )
+
+
+def _read_back(member: Member, held: Held) -> None:
+    if held.limit is not None:
+        member.limit = None if held.limit < 0 else held.limit
+    if held.use is not None:
+        member.use = held.use

@@ -1,0 +1,61 @@
+"""From two readings of a guest to what was seen of it in between. Pure.
+
+A counter that runs backwards was another guest's, or the kernel's mistake: nothing is concluded
+from it, and the guest is blind for this tick.
+"""
+
+from __future__ import annotations
+
+from wirt.governor.observe import Seen
+from wirt.model.reading import Reading
+
+_SECOND = 1_000_000_000
+PAGE = 4096
+
+
+def seen(before: Reading | None, now: Reading, *, cards: bool = True) -> Seen:
+    """What is known after ``now``; without a reading before it there are sizes but no rates.
+
+    ``cards``: whether its network cards are looked at.
+    """
+    if before is None or now.at <= before.at:
+        return Seen(memory_limit=now.memory_limit, under_oom=now.under_oom)
+    seconds = (now.at - before.at) / _SECOND
+    refaults = _rate(before.refaults, now.refaults, seconds)
+    waits = now.under_oom or _throttled(before, now)
+    return Seen(
+        cpu=_scaled(_rate(before.cpu_ns, now.cpu_ns, seconds), 1000 / _SECOND),
+        cpu_wait=_scaled(_rate(before.wait_ns, now.wait_ns, seconds), 1000 / _SECOND),
+        memory=None if refaults is None else now.memory,
+        memory_limit=now.memory_limit,
+        anon=now.anon,
+        refaults=refaults,
+        under_oom=waits,
+        disk=_scaled(_both(before, now, "disk_read", "disk_written", seconds), 1),
+        net_in=_scaled(_rate(before.net_in, now.net_in, seconds), 8) if cards else None,
+        net_out=_scaled(_rate(before.net_out, now.net_out, seconds), 8) if cards else None,
+    )
+
+
+def _throttled(before: Reading, now: Reading) -> bool:
+    """Whether it met its limit with nothing but what cannot be taken back: it cannot go on."""
+    if now.memory is None or now.memory_limit is None or now.anon is None:
+        return False
+    failed = _rate(before.failures, now.failures, 1.0)
+    return bool(failed) and now.anon + (now.swap or 0) > 0.9 * now.memory_limit
+
+
+def _both(before: Reading, now: Reading, one: str, other: str, seconds: float) -> float | None:
+    rates = [_rate(getattr(before, key), getattr(now, key), seconds) for key in (one, other)]
+    known = [rate for rate in rates if rate is not None]
+    return sum(known) if known else None
+
+
+def _rate(before: int | None, now: int | None, seconds: float) -> float | None:
+    if before is None or now is None or now < before:
+        return None
+    return (now - before) / seconds
+
+
+def _scaled(rate: float | None, factor: float) -> int | None:
+    return None if rate is None else round(rate * factor)

@@ -1,0 +1,241 @@
+"""What the operator tells the governor: read from the file of settings, or changed at run time.
+
+What was changed at run time is kept in ``governor.json`` beside the database until it is unset.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from wirt.errors import Invalid
+from wirt.governor.admission import Host
+from wirt.governor.demand import Tuning
+from wirt.governor.tree import UNLIMITED, Resource
+from wirt.host.capacity import WholeHost, with_reserve
+from wirt.linux.features import HostFacts
+from wirt.model.units import parse_rate, parse_size
+
+HINT = "see 'wirt governor policy --help'"
+
+
+class Mode(Enum):
+    """OFF: nothing is read or written. ON: guests are governed."""
+
+    ON = "on"
+    OFF = "off"
+
+
+class Divide(Enum):
+    """When memory is divided by limits. ALWAYS: every guest may hold what it is entitled to.
+    SHORT: only while memory is short; before that every guest may hold what its own limit says.
+    AUTO: ALWAYS where a pool of memory was given, else SHORT."""
+
+    AUTO = "auto"
+    ALWAYS = "always"
+    SHORT = "short"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pool:
+    """What guests share; None: all there is but the reserve, of disk and network: unknown.
+
+    ``cpu``: cores; ``memory``: bytes; ``disk``: bytes a second; ``net``: bits a second.
+    """
+
+    cpu: float | None = None
+    memory: int | str | None = None
+    disk: int | str | None = None
+    net: int | str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reserve:
+    """What the host keeps of it; None: a twentieth of the processors, at least a tenth of one, and
+    three hundredths of the memory, at least 256 MiB; of a pool nothing."""
+
+    cpu: float | None = None
+    memory: int | str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """``tick``: seconds between two looks. ``overcommit``: by how much what guests need at least
+    may exceed the memory; above 1 only with swap. ``tuning``: see
+    :class:`~wirt.governor.demand.Tuning`."""
+
+    mode: Mode = Mode.ON
+    tick: float = 1.0
+    divide: Divide = Divide.AUTO
+    pool: Pool = field(default_factory=Pool)
+    reserve: Reserve = field(default_factory=Reserve)
+    overcommit: float = 1.0
+    tuning: Tuning = field(default_factory=Tuning)
+
+    @property
+    def always(self) -> bool:
+        """Whether memory is divided at all times."""
+        if self.divide is Divide.AUTO:
+            return self.pool.memory is not None
+        return self.divide is Divide.ALWAYS
+
+    def host(self, *, cpus: int, memory: int) -> Host:
+        """What there is to promise on a machine with so many processors and bytes."""
+        pool, reserve = self.pool, self.reserve
+        whole = with_reserve(cpu=1000 * cpus, memory=memory)
+        capacity, kept = dict(whole.capacity), dict(whole.reserve)
+        if pool.cpu is not None:
+            capacity[Resource.CPU] = min(round(pool.cpu * 1000), 1000 * cpus)
+            kept[Resource.CPU] = 0
+        if pool.memory is not None:
+            capacity[Resource.MEMORY] = min(size_of(pool.memory), memory)
+            kept[Resource.MEMORY] = 0
+        if pool.disk is not None:
+            capacity[Resource.DISK] = size_of(pool.disk)
+        if pool.net is not None:
+            capacity[Resource.NET] = rate_of(pool.net)
+        if reserve.cpu is not None:
+            kept[Resource.CPU] = round(reserve.cpu * 1000)
+        if reserve.memory is not None:
+            kept[Resource.MEMORY] = size_of(reserve.memory)
+        return Host(capacity=capacity, reserve=kept, overcommit=round(self.overcommit * 1000))
+
+
+def size_of(value: int | str) -> int:
+    """Bytes of a number or a text as ``512m``. Raises Invalid."""
+    return parse_size(value) if isinstance(value, str) else value
+
+
+def rate_of(value: int | str) -> int:
+    """Bits a second of a number or a text as ``50m``. Raises Invalid."""
+    return parse_rate(value) if isinstance(value, str) else value
+
+
+def read(table: object) -> Policy:
+    """From a table of settings or a document. Raises Invalid naming what is wrong in it."""
+    try:
+        made = msgspec.convert(table, Policy)
+    except msgspec.ValidationError as error:
+        raise Invalid(
+            f"the governor's policy: {error}", hint=HINT, code="governor.policy"
+        ) from error
+    unknown = _unknown(table, Policy())
+    if unknown:
+        raise Invalid(
+            f"the governor's policy has no setting {unknown!r}", hint=HINT, code="governor.policy"
+        )
+    return check(made)
+
+
+def check(policy: Policy) -> Policy:
+    """The same policy. Raises Invalid for numbers that make no sense."""
+    bounds = [
+        ("tick", policy.tick, 0.05, 60.0),
+        ("overcommit", policy.overcommit, 0.1, 100.0),
+        ("pool.cpu", policy.pool.cpu, 0.01, 100_000.0),
+        ("reserve.cpu", policy.reserve.cpu, 0.0, 100_000.0),
+    ]
+    for text, size, least in (
+        ("pool.memory", policy.pool.memory, 1 << 20),
+        ("pool.disk", policy.pool.disk, 1),
+        ("reserve.memory", policy.reserve.memory, 0),
+    ):
+        bounds.append((text, None if size is None else size_of(size), least, UNLIMITED))
+    net = policy.pool.net
+    bounds.append(("pool.net", None if net is None else rate_of(net), 1, UNLIMITED))
+    most = {"spare": 2.0**40, "refaults": 1e9, "patience": 10_000.0, "ramp": 100.0}
+    bounds.extend(
+        (f"tuning.{one.name}", getattr(policy.tuning, one.name), 0, most.get(one.name, 1.0))
+        for one in fields(Tuning)
+    )
+    for name, number, low, high in bounds:
+        if number is not None and not (math.isfinite(number) and low <= number <= high):
+            raise Invalid(
+                f"{name} = {number:g} of the governor's policy is out of range",
+                hint=f"write {low:g} to {high:g}",
+                code="governor.policy",
+            )
+    if policy.tuning.ramp < 1:
+        raise Invalid(
+            f"tuning.ramp = {policy.tuning.ramp:g} of the governor's policy is out of range",
+            hint="what a hungry guest needs grows: write 1 or more",
+            code="governor.policy",
+        )
+    return policy
+
+
+def _unknown(table: object, like: Any, where: str = "") -> str | None:
+    if not isinstance(table, dict):
+        return None
+    known = {one.name for one in fields(like)}
+    for key, value in table.items():
+        if key not in known:
+            return f"{where}{str(key)[:80]}"
+        inner = getattr(like, key)
+        if isinstance(inner, Pool | Reserve | Tuning):
+            found = _unknown(value, inner, f"{where}{key}.")
+            if found is not None:
+                return found
+    return None
+
+
+class Policies:
+    """The policy in force. ``path``: where one that was set at run time is kept."""
+
+    def __init__(self, given: Policy, path: Path) -> None:
+        self.given = given
+        self._path = path
+        self._set = self._load()
+        self.on_change: Callable[[], None] = _nobody_cares
+
+    @property
+    def now(self) -> Policy:
+        """The policy in force."""
+        return self.given if self._set is None else self._set
+
+    @property
+    def changed(self) -> bool:
+        """Whether it was set at run time."""
+        return self._set is not None
+
+    def set(self, policy: Policy | None) -> None:
+        """Use another policy from now on; None: the one of the file of settings again."""
+        if policy is None:
+            self._path.unlink(missing_ok=True)
+        else:
+            new = self._path.with_suffix(".new")
+            new.write_bytes(msgspec.json.encode(policy))
+            os.replace(new, self._path)  # noqa: PTH105 - as one step
+        self._set = policy
+        self.on_change()
+
+    def _load(self) -> Policy | None:
+        with contextlib.suppress(OSError, Invalid, msgspec.MsgspecError):
+            return read(msgspec.json.decode(self._path.read_bytes()))
+        return None
+
+
+class PolicyCapacity:
+    """What this host can promise as the policy in force has it: see
+    :class:`~wirt.host.capacity.Capacity`."""
+
+    def __init__(self, facts: HostFacts, policies: Policies) -> None:
+        self._facts = facts
+        self._policies = policies
+        self.divided = WholeHost.divided
+
+    def host(self) -> Host:
+        """The pool, or this machine but the reserve."""
+        return self._policies.now.host(cpus=len(self._facts.cpus), memory=self._facts.memory)
+
+
+def _nobody_cares() -> None:
+    """Until the loop is there."""

@@ -1,0 +1,125 @@
+"""Who is governed now: every live guest that should be up, each run of it a member of its own."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
+
+from wirt.errors import NotFound
+from wirt.governor.tree import Group, Resource
+from wirt.governor.tree import Member as Leaf
+from wirt.host.admit import UP, Admit
+from wirt.host.governing.member import Member, kernel_weight
+from wirt.host.groups import Groups
+from wirt.host.roster import Roster
+from wirt.host.running import Running
+from wirt.layout import Layout
+from wirt.linux.cgroup import Cgroups, Mode
+from wirt.linux.interface import Interfaces
+from wirt.linux.readings import Readings
+
+
+class Roll:
+    """Members by guest id, and the tree of their claims."""
+
+    def __init__(
+        self,
+        *,
+        layout: Layout,
+        cgroups: Cgroups,
+        roster: Roster,
+        running: Running,
+        admit: Admit,
+        groups: Groups,
+    ) -> None:
+        self._layout = layout
+        self._cgroups = cgroups
+        self._roster = roster
+        self._running = running
+        self._admit = admit
+        self._groups = groups
+        self._interfaces = Interfaces()
+        self._tree: tuple[object, Group] | None = None
+        self.members: dict[str, Member] = {}
+
+    def anybody(self) -> bool:
+        """Whether any guest is live."""
+        return bool(self._running.ids())
+
+    def sync(self) -> None:
+        """Take on who is new, let go of who is gone."""
+        for guest_id in tuple(self.members):
+            member = self.members[guest_id]
+            if self._running.get(guest_id) is not member.live or member.live.over:
+                member.close()
+                del self.members[guest_id]
+        for guest_id in self._running.ids():
+            live = self._running.get(guest_id)
+            with contextlib.suppress(NotFound):  # just removed
+                guest = self._roster.get(guest_id)
+                if live is None or live.over or guest.status.state not in UP:
+                    continue
+                if guest_id in self.members:
+                    self.members[guest_id].guest = guest
+                    continue
+                path = self._layout.cgroup(guest_id)
+                cards = self._interfaces.named(self._layout.link_alias(guest_id))
+                self.members[guest_id] = Member(
+                    guest=guest, live=live, v2=self._cgroups.mode is Mode.V2,
+                    readings=Readings(self._cgroups, path, cards=cards),
+                    cpu=kernel_weight(self._cgroups, path),
+                )  # fmt: skip
+
+    def clear(self) -> None:
+        """Let go of all."""
+        for member in self.members.values():
+            member.close()
+        self.members.clear()
+
+    def read_weights(self) -> None:
+        """Look again at what the kernel has: others may have written."""
+        for guest_id, member in self.members.items():
+            member.cpu = kernel_weight(self._cgroups, self._layout.cgroup(guest_id))
+
+    def tree(self) -> Group:
+        """The claims of the members, made anew when anything of them has changed."""
+        key = (
+            tuple((guest_id, id(m.guest.spec)) for guest_id, m in self.members.items()),
+            tuple(map(id, self._groups.all())),
+        )
+        if self._tree is None or self._tree[0] != key:
+            found = prune(self._admit.tree(), self.members.__contains__)
+            self._tree = (key, found)
+        return self._tree[1]
+
+    def containers(self) -> dict[str, Member]:
+        """The members whose memory is divided by control groups."""
+        return {name: member for name, member in self.members.items() if member.container}
+
+
+def prune(group: Group, wanted: Callable[[str], bool]) -> Group:
+    """The same tree with only some of its guests; groups without any are left out."""
+    children: list[Group | Leaf] = []
+    for child in group.children:
+        if isinstance(child, Leaf):
+            if wanted(child.name):
+                children.append(child)
+            continue
+        inner = prune(child, wanted)
+        if inner.children:
+            children.append(inner)
+    return Group(
+        name=group.name, claims=group.claims, expandable=group.expandable,
+        children=tuple(children),
+    )  # fmt: skip
+
+
+def fixed(root: Group, members: Mapping[str, Member]) -> int:
+    """Bytes that members hold whose memory is not divided: a machine has its size."""
+    total = 0
+    for leaf in root.members():
+        member = members[leaf.name]
+        if not member.container:
+            limit = leaf.claim(Resource.MEMORY).limit
+            total += min(limit, max(member.use or 0, leaf.minimum))
+    return total

@@ -1,0 +1,56 @@
+"""CPU weights as the kernel has them: from entitlements when all want everything. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from wirt.governor.tree import SHARES, Group, Member, Resource
+from wirt.governor.weights import cpu_weights
+from wirt.host.claims import shares_of
+from wirt.host.governing.member import NORMAL_SHARES, NORMAL_WEIGHT
+from wirt.host.governing.member import Member as Governed
+
+BAND = 0.05
+"""Part by which a weight must differ to be worth a write."""
+
+
+def targets(root: Group, members: Mapping[str, Governed], capacity: int) -> dict[str, int]:
+    """What ``cpu.shares`` or ``cpu.weight`` of each guest shall be.
+
+    Where nothing is guaranteed and there are no groups, the kernel's weights as the user gave them
+    are right already, and stay.
+    """
+    if _plain(root, members):
+        return {name: member.safe_cpu for name, member in members.items()}
+    weights = {n: w for n, w in cpu_weights(root, capacity).items() if n in members}
+    if not weights:
+        return {}
+    mean = sum(weights.values()) / len(weights)
+    made = {}
+    for name, weight in weights.items():
+        if members[name].v2:
+            made[name] = min(max(round(weight / mean * NORMAL_WEIGHT), 1), 10_000)
+        else:
+            made[name] = min(max(round(weight / mean * NORMAL_SHARES), 2), 262_144)
+    return made
+
+
+def differs(now: int | None, target: int) -> bool:
+    """Whether a weight is worth a write."""
+    return now is not None and abs(now - target) > BAND * now
+
+
+def _plain(root: Group, members: Mapping[str, Governed]) -> bool:
+    for child in root.children:
+        if isinstance(child, Group):
+            if next(child.members(), None) is not None:
+                return False
+        elif child.name in members and not _as_started(child, members[child.name]):
+            return False
+    return True
+
+
+def _as_started(child: Member, member: Governed) -> bool:
+    claim = child.claim(Resource.CPU)
+    shares = shares_of(member.guest.spec.resources.cpu_shares) or SHARES
+    return not claim.reservation and claim.shares == shares

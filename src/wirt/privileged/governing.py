@@ -1,0 +1,173 @@
+"""The governor's writes into one control group: what is quick, what takes back, what is safe.
+
+Version 1 has one limit, which a guest may meet only with somebody at hand to raise it. Version 2
+has two: what the governor gives is ``memory.high``, at which a guest is slowed down; ``memory.max``
+stays what the user said.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from pathlib import Path
+from typing import Final
+
+from wirt.errors import NotFound
+from wirt.linux.cgroup import Cgroups, Mode, read_file, write_file
+from wirt.privileged.faults import fault
+from wirt.privileged.protocol import Held, Hold, Safe
+
+BITE: Final = 16 << 20
+"""Bytes that are taken back at a time: swapping them out takes a tenth of a second."""
+NO_LIMIT: Final = 1 << 60
+"""Version 1 writes "no limit" as the largest multiple of the page size."""
+_PAGES: Final = 1 << 20
+"""Bytes that the kernel may have charged to the group in advance, per processor batch."""
+
+
+def hold(cgroups: Cgroups, path: str, wanted: Hold) -> Held:
+    """Write what is quick. Whatever fails is told, and the rest is done nevertheless."""
+    failures: list[str] = []
+    memory = cgroups.directory("memory", path)
+    if wanted.cpu is not None:
+        name = "cpu.weight" if cgroups.mode is Mode.V2 else "cpu.shares"
+        _try(cgroups.directory("cpu", path), name, str(wanted.cpu), failures)
+    if wanted.floor is not None and cgroups.mode is Mode.V2:
+        _try(memory, "memory.min", str(wanted.floor), failures)
+    if wanted.waits and cgroups.mode is not Mode.V2:
+        _try(memory, "memory.oom_control", "1", failures)
+    if wanted.limit is not None:
+        use = _number(memory, _use(cgroups))
+        if wanted.limit >= 0 and use is not None and use > wanted.limit - _PAGES:
+            failures.append("in use")
+        else:
+            _try(memory, _limit(cgroups), _text(cgroups, wanted.limit), failures)
+    if wanted.waits is False and cgroups.mode is not Mode.V2:
+        _try(memory, "memory.oom_control", "0", failures)
+    return _read(cgroups, path, wanted.id, failures)
+
+
+def squeeze(cgroups: Cgroups, path: str, wanted: Hold) -> Held:
+    """Take back until the guest holds no more than ``wanted.limit``, or nothing more comes."""
+    assert wanted.limit is not None
+    failures: list[str] = []
+    memory = cgroups.directory("memory", path)
+    if wanted.waits and cgroups.mode is not Mode.V2:
+        _try(memory, "memory.oom_control", "1", failures)
+    while not failures:
+        use = _number(memory, _use(cgroups))
+        if use is None:
+            failures.append("it is gone")
+            break
+        bite = max(wanted.limit, use - BITE)
+        if cgroups.mode is Mode.V2:
+            if use > wanted.limit:
+                _try(memory, "memory.reclaim", str(use - bite), failures)
+            _try(memory, _limit(cgroups), str(bite), failures)
+        else:
+            _try(memory, _limit(cgroups), str(bite), failures)
+        fault("squeeze.bite")
+        if bite == wanted.limit:
+            break
+    return _read(cgroups, path, wanted.id, failures)
+
+
+def release(cgroups: Cgroups, path: str, safe: Safe) -> None:
+    """Give a guest what it has without a governor. Nothing that fails stops the rest."""
+    failures: list[str] = []
+    memory = cgroups.directory("memory", path)
+    _try(memory, _limit(cgroups), _text(cgroups, safe.limit), failures)
+    if cgroups.mode is not Mode.V2:
+        _try(memory, "memory.oom_control", "0", failures)
+    if safe.cpu is not None:
+        name = "cpu.weight" if cgroups.mode is Mode.V2 else "cpu.shares"
+        _try(cgroups.directory("cpu", path), name, str(safe.cpu), failures)
+    if safe.thaw:
+        with contextlib.suppress(OSError):
+            cgroups.freeze(path, False)
+
+
+def watch(cgroups: Cgroups, path: str) -> int:
+    """An eventfd for the group's OOM state (cgroup-v1/memory.rst, "OOM Control").
+
+    Raises NotFound when the group is gone, OSError where the kernel cannot tell.
+    """
+    directory = cgroups.directory("memory", path)
+    if directory is None or cgroups.mode is Mode.V2 or not directory.is_dir():
+        raise NotFound(f"control group {path} tells nothing", code="cgroup.missing")
+    event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+    try:
+        control = os.open(directory / "memory.oom_control", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            write_file(directory / "cgroup.event_control", f"{event} {control}")
+        finally:
+            os.close(control)
+    except BaseException:
+        os.close(event)
+        raise
+    return event
+
+
+def bound(cgroups: Cgroups, path: str, *, cpu_millis: int, memory: int) -> None:
+    """Limit a group of guests; 0: no limit. Raises OSError (EBUSY) when more is in use.
+
+    Version 2 would kill when its limit is set below what is in use, so that is asked for first.
+    """
+    cpu, mem = cgroups.directory("cpu", path), cgroups.directory("memory", path)
+    v2 = cgroups.mode is Mode.V2
+    if mem is not None:
+        use = _number(mem, _use(cgroups)) or 0
+        if v2 and memory and use > memory:
+            with contextlib.suppress(OSError):
+                write_file(mem / "memory.reclaim", str(use - memory))
+            if (_number(mem, _use(cgroups)) or 0) > memory:
+                raise OSError(errno.EBUSY, "more is in use", str(mem))
+        name = "memory.max" if v2 else "memory.limit_in_bytes"
+        write_file(mem / name, _text(cgroups, memory or -1))
+    if cpu is not None:
+        quota = cpu_millis * 100
+        if v2:
+            write_file(cpu / "cpu.max", f"{quota or 'max'} 100000")
+        else:
+            write_file(cpu / "cpu.cfs_quota_us", str(quota or -1))
+
+
+def _read(cgroups: Cgroups, path: str, guest_id: str, failures: list[str]) -> Held:
+    memory = cgroups.directory("memory", path)
+    limit = _number(memory, _limit(cgroups))
+    if limit is None and memory is not None and memory.is_dir():
+        limit = -1
+    return Held(
+        id=guest_id,
+        limit=-1 if limit is not None and limit >= NO_LIMIT else limit,
+        use=_number(memory, _use(cgroups)),
+        failure="; ".join(failures),
+    )
+
+
+def _limit(cgroups: Cgroups) -> str:
+    return "memory.high" if cgroups.mode is Mode.V2 else "memory.limit_in_bytes"
+
+
+def _use(cgroups: Cgroups) -> str:
+    return "memory.current" if cgroups.mode is Mode.V2 else "memory.usage_in_bytes"
+
+
+def _text(cgroups: Cgroups, limit: int) -> str:
+    return str(limit) if limit >= 0 or cgroups.mode is not Mode.V2 else "max"
+
+
+def _number(directory: Path | None, name: str) -> int | None:
+    text = "" if directory is None else read_file(directory / name).strip()
+    return int(text) if text.isdecimal() else None
+
+
+def _try(directory: Path | None, name: str, text: str, failures: list[str]) -> None:
+    if directory is None:
+        failures.append(f"no {name}")
+        return
+    try:
+        write_file(directory / name, text)
+    except OSError as error:
+        failures.append(f"{name}: {os.strerror(error.errno or 0)}")

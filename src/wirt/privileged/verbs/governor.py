@@ -1,0 +1,75 @@
+"""Verbs of the governor: what guests may have from one tick to the next."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from wirt.errors import Conflict
+from wirt.privileged import check, governing
+from wirt.privileged.context import Context, Outcome, Sent, on
+from wirt.privileged.faults import fault
+from wirt.privileged.protocol import (
+    Done,
+    Govern,
+    Governed,
+    Held,
+    SetPool,
+    Squeeze,
+    WatchMemory,
+)
+
+Fds = Sequence[int]
+
+
+def govern(ctx: Context, verb: Govern, _fds: Fds) -> Governed:
+    """The safe plan first: from the first write on it must be known how to undo it."""
+    for safe in verb.safe or ():
+        check.guest_id(safe.id)
+    if ctx.deadman is not None:
+        ctx.deadman.beat(verb.safe)
+    held: list[Held] = []
+    for wanted in verb.holds:
+        fault("govern.hold")
+        path = ctx.layout.cgroup(check.guest_id(wanted.id))
+        held.append(governing.hold(ctx.cgroups, path, wanted))
+    return Governed(held=tuple(held))
+
+
+def squeeze(ctx: Context, verb: Squeeze, _fds: Fds) -> Governed:
+    """In a child: swapping out takes as long as it takes."""
+    return Governed(
+        held=tuple(
+            governing.squeeze(ctx.cgroups, ctx.layout.cgroup(check.guest_id(wanted.id)), wanted)
+            for wanted in verb.holds
+            if wanted.limit is not None
+        )
+    )
+
+
+def watch_memory(ctx: Context, verb: WatchMemory, _fds: Fds) -> Outcome[Done]:
+    """Tell the daemon when the guest waits."""
+    event = governing.watch(ctx.cgroups, ctx.layout.cgroup(check.guest_id(verb.id)))
+    return Sent(answer=Done(), fds=(event,))
+
+
+def set_pool(ctx: Context, verb: SetPool, _fds: Fds) -> Done:
+    """Limit the instance's own group."""
+    path = f"/{ctx.layout.name}"
+    try:
+        governing.bound(ctx.cgroups, path, cpu_millis=verb.cpu_millis, memory=verb.memory)
+    except OSError as error:
+        raise Conflict(
+            f"the guests cannot be limited to this pool: {os.strerror(error.errno or 0)}",
+            hint="they hold more already: stop some of them first",
+            code="governor.pool",
+        ) from error
+    return Done()
+
+
+HANDLERS = (
+    on(Govern, govern),
+    on(Squeeze, squeeze),
+    on(WatchMemory, watch_memory),
+    on(SetPool, set_pool),
+)
