@@ -15,7 +15,7 @@ GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Registries", ("login", "logout", "search")),
     ("The disk", ("df", "prune")),
     ("Nouns", ("guest", "image", "network", "group", "volume", "builder", "registry", "store")),
-    ("The host", ("doctor", "info", "bench", "version", "completion", "help")),
+    ("The host", ("doctor", "governor", "info", "bench", "version", "completion", "help")),
 )  # fmt: skip
 
 

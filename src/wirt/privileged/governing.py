@@ -38,8 +38,7 @@ def hold(cgroups: Cgroups, path: str, wanted: Hold) -> Held:
     if wanted.waits and cgroups.mode is not Mode.V2:
         _try(memory, "memory.oom_control", "1", failures)
     if wanted.limit is not None:
-        use = _number(memory, _use(cgroups))
-        if wanted.limit >= 0 and use is not None and use > wanted.limit - _PAGES:
+        if _takes(cgroups, memory, wanted.limit):
             failures.append("in use")
         else:
             _try(memory, _limit(cgroups), _text(cgroups, wanted.limit), failures)
@@ -131,6 +130,15 @@ def bound(cgroups: Cgroups, path: str, *, cpu_millis: int, memory: int) -> None:
             write_file(cpu / "cpu.max", f"{quota or 'max'} 100000")
         else:
             write_file(cpu / "cpu.cfs_quota_us", str(quota or -1))
+
+
+def _takes(cgroups: Cgroups, memory: Path | None, limit: int) -> bool:
+    """Whether to write this limit would take something out of use, which takes its time."""
+    use = _number(memory, _use(cgroups))
+    if limit < 0 or use is None or use <= limit - _PAGES:
+        return False
+    now = _number(memory, _limit(cgroups))
+    return now is None or limit < now
 
 
 def _read(cgroups: Cgroups, path: str, guest_id: str, failures: list[str]) -> Held:

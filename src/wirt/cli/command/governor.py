@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-JSON = Flag("json", help="for programs")
+JSON = Flag("json", kind="bool", help="Print JSON")
 POLICY = "/v1/governor/policy"
 
 

@@ -22,6 +22,10 @@ from wirt.privileged.protocol import Held, Hold
 
 SLACK = 2 << 20
 """Bytes above what a guest holds at which its limit is lowered without taking anything out."""
+BITE = 16 << 20
+"""Bytes by which a guest that stands still is raised at once, at least."""
+LEAST = 1 << 20
+"""Bytes below which to feed a guest is not worth a write."""
 _PAGE = 4096
 
 
@@ -55,11 +59,9 @@ class Mover:
         """One tick's writes."""
         now = time.monotonic()
         first = [self._first(m, goal) for m in members.values() if self._loose(m, goal)]
-        holdings = {name: _holding(member, now) for name, member in members.items()}
-        wanted = shrinks(
-            {n: h for n, h in holdings.items() if not self._loose(members[n], goal)},
-            goal.entitled, seconds=seconds,
-        )  # fmt: skip
+        holdings = {n: _holding(m) for n, m in members.items() if not self._loose(m, goal)}
+        entitled = {n: _patient(members[n], goal.entitled.get(n, 0), now) for n in holdings}
+        wanted = shrinks(holdings, entitled, seconds=seconds)
         quick = [one for one in wanted if _quick(members[one.guest], one)]
         await self._write([*first, *quick], members, goal, Act.SHRINK)
         slow = [one for one in wanted if one not in quick and not members[one.guest].squeezing]
@@ -87,9 +89,9 @@ class Mover:
             return
         free = capacity - sum(_counted(one, capacity) for one in members.values())
         own = member.guest.spec.resources.memory or capacity
-        step = max(member.limit // 4, 16 << 20)
+        step = max(member.limit // 4, BITE)
         after = min(member.limit + min(step, free), own) // _PAGE * _PAGE
-        if free > 0 and after > member.limit:
+        if free >= LEAST and after > member.limit:
             move = Move(guest=member.guest.id, before=member.limit, after=after)
             goal = Goal(
                 entitled={}, capacity=capacity, reasons={member.guest.id: Reason.HUNGRY},
@@ -120,8 +122,7 @@ class Mover:
         return Move(guest=member.guest.id, before=goal.capacity, after=after)
 
     async def _grow(self, members: Mapping[str, Member], goal: Goal) -> None:
-        now = time.monotonic()
-        holdings = {name: _holding(member, now) for name, member in members.items()}
+        holdings = {name: _holding(member) for name, member in members.items()}
         moves = grows(holdings, goal.entitled, capacity=goal.capacity, first=goal.hungry)
         moves = [one for one in moves if not members[one.guest].squeezing]
         await self._write(moves, members, goal, Act.GROW)
@@ -219,12 +220,19 @@ def _counted(member: Member, capacity: int) -> int:
     return capacity if member.limit is None else min(member.limit, capacity)
 
 
-def _holding(member: Member, now: float) -> Holding:
+def _patient(member: Member, goal: int, now: float) -> int:
+    """Of a guest that gave nothing back of late only what it does not use is taken for a while."""
+    if now >= member.stuck:
+        return goal
+    return max(goal, (member.use or 0) + SLACK + PACE.least)
+
+
+def _holding(member: Member) -> Holding:
     limit = member.limit if member.limit is not None else 1 << 62
     return Holding(
         limit=limit,
         use=member.use,
-        stuck=member.squeezing or now < member.stuck,
+        stuck=member.squeezing,
         blind=member.use is None,
     )
 

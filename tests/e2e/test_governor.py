@@ -1,0 +1,219 @@
+"""The governor on the real host: memory goes where it is needed, back when it is not, and nobody
+pays for another's greed, nor for the governor's end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import instance as local
+from live import Live, running
+from needs import needs, require
+from waiting import until
+from wirt.linux.cgroup import Cgroups, Mode
+
+pytestmark = [
+    needs("root", "netns", "mountns", "overlay", "nft", "crun", "busybox", "keeper"),
+    pytest.mark.timeout(300),
+]
+MIB = 2**20
+POOL = 256 * MIB
+HOLD = (
+    'exec awk \'BEGIN { c = sprintf("%%1048000s", ""); for (i = 0; i < %d; i++) a[i] = c i; '
+    'while (1) system("sleep 1000") }\''
+)
+"""So many MiB that a process of the guest's touches itself: such touches can be made to wait."""
+
+
+@pytest.fixture(scope="module")
+def live(session_tag: str) -> Iterator[Live]:
+    for mark in pytestmark:
+        if mark.name == "needs":
+            require(*mark.args)
+    if Cgroups.detect().mode is Mode.V2:
+        pytest.skip("these are about version 1; version 2 has its own in test_cgroup_v2.py")
+    with running(f"wt{session_tag}g") as instance:
+        yield instance
+
+
+@contextmanager
+def pool(live: Live, directory: Path, **more: Any) -> Iterator[None]:
+    policy = directory / "policy.toml"
+    lines = [f"{key} = {value}" for key, value in more.items()]
+    policy.write_text("\n".join(["tick = 0.2", *lines, "[pool]", "memory = '256m'", ""]))
+    live.wirt("governor", "policy", "set", str(policy))
+    try:
+        yield
+    finally:
+        live.wirt("rm", "-f", *live.wirt("ps", "-aq").stdout.split(), code=None)
+        live.wirt("governor", "policy", "unset")
+
+
+class Groups:
+    """What the kernel says of a guest, asked past wirt."""
+
+    def __init__(self, live: Live, guest_id: str) -> None:
+        found = Cgroups.detect().directory("memory", f"/{live.instance.name}/{guest_id}")
+        assert found is not None
+        self._place = found
+
+    @property
+    def ended(self) -> bool:
+        return not self._place.exists()
+
+    @property
+    def limit(self) -> int:
+        return int((self._place / "memory.limit_in_bytes").read_text())
+
+    @property
+    def use(self) -> int:
+        return int((self._place / "memory.usage_in_bytes").read_text())
+
+    def oom(self, key: str) -> int:
+        words = (self._place / "memory.oom_control").read_text().split()
+        return int(words[words.index(key) + 1])
+
+
+def start(live: Live, name: str, *flags: str, does: str = "sleep 1000") -> Groups:
+    made = live.wirt("run", "-d", "--name", name, *flags, "busybox", "sh", "-c", does)
+    return Groups(live, made.stdout.strip())
+
+
+def status(live: Live) -> dict[str, Any]:
+    found = json.loads(live.wirt("governor", "status", "--json").stdout)
+    assert isinstance(found, dict)
+    return found
+
+
+def changes(live: Live, guest: str) -> list[dict[str, Any]]:
+    found = live.ask("GET", f"/v1/governor/changes/{guest}")[1]
+    assert isinstance(found, list)
+    return found
+
+
+def test_nobody_who_never_heard_of_it_is_limited(live: Live) -> None:
+    try:
+        free, own = start(live, "free"), start(live, "own", "-m", "64m")
+        until(lambda: status(live)["guests"] == 2, "both are looked at")
+        until(lambda: status(live)["cost"] > 0, "more than once")
+        assert free.limit > 2**60
+        assert own.limit == 64 * MIB
+        assert not free.oom("oom_kill_disable")
+        assert not own.oom("oom_kill_disable")
+        assert status(live)["state"] == "governing"
+        assert not status(live)["dividing"]
+    finally:
+        live.wirt("rm", "-f", "free", "own", code=None)
+    until(lambda: status(live)["state"] == "idle", "without guests it rests")
+    last = status(live)["last_tick"]
+    time.sleep(2.5)
+    assert status(live)["last_tick"] == last, "and does not tick"
+
+
+def test_memory_goes_where_it_is_needed_and_comes_back(live: Live, tmp_path: Path) -> None:
+    with pool(live, tmp_path):
+        a, b = start(live, "a"), start(live, "b")
+        until(lambda: a.limit + b.limit <= POOL, "memory is divided")
+        live.wirt("exec", "-d", "a", "sh", "-c", HOLD % 180)
+        until(lambda: a.use > 180 * MIB, "a has what it wants")
+        assert a.limit + b.limit <= POOL
+        live.wirt("exec", "a", "killall", "awk")
+        began = time.monotonic()
+        until(lambda: a.use < 20 * MIB, "what a freed is back", within=15)
+        live.wirt("exec", "-d", "b", "sh", "-c", HOLD % 180)
+        until(lambda: b.use > 180 * MIB, "b has what it wants")
+        assert a.limit + b.limit <= POOL
+        assert time.monotonic() - began < 30
+        assert a.oom("oom_kill") == b.oom("oom_kill") == 0
+        acts = {change["act"] for change in changes(live, "b")}
+        assert {"grow", "shrink"} <= acts
+        frames = live.wirt("governor", "status", "--json").stdout
+        assert json.loads(frames)["dividing"]
+    until(lambda: not status(live)["dividing"], "without the pool nothing is short")
+
+
+def test_a_bomb_harms_only_itself(live: Live, tmp_path: Path) -> None:
+    with pool(live, tmp_path):
+        calm = start(live, "calm", "--memory-reservation", "64m", does=HOLD % 48)
+        until(lambda: calm.use > 48 * MIB, "calm has what it needs")
+        forks = "f() { f | f & }; f & "
+        bomb = start(live, "bomb", "--pids-limit", "64", does=f"sleep 2; {forks} {HOLD % 900}")
+        until(lambda: bomb.ended or bomb.oom("oom_kill"), "the kernel ends what nobody can feed")
+        assert calm.oom("oom_kill") == 0
+        assert calm.use > 48 * MIB
+        assert calm.limit >= 64 * MIB, "a promise is kept"
+        live.wirt("exec", "calm", "true")
+
+
+def test_its_own_limit_kills_as_ever(live: Live, tmp_path: Path) -> None:
+    with pool(live, tmp_path):
+        live.wirt("run", "--name", "own", "-m", "32m", "busybox", "sh", "-c",
+                  "sleep 1; " + HOLD % 64, code=137)  # fmt: skip
+        assert json.loads(live.wirt("inspect", "own").stdout)[0]["status"]["oom_killed"]
+
+
+@pytest.mark.parametrize("part", [local.DAEMON, local.HELPER])
+def test_an_end_in_the_middle_is_harmless(live: Live, tmp_path: Path, part: str) -> None:
+    with pool(live, tmp_path):
+        a, b = start(live, "a"), start(live, "b")
+        until(lambda: a.limit + b.limit <= POOL, "memory is divided")
+        live.wirt("exec", "-d", "a", "sh", "-c", HOLD % 150)
+        live.kill(part)
+        until(lambda: a.use > 150 * MIB, "a has what it wants nevertheless")
+        until(lambda: live.wirt("governor", "status", code=None).returncode == 0, "it is back")
+        until(lambda: a.limit + b.limit <= POOL, "memory is divided again")
+        assert a.oom("oom_kill") == 0
+
+
+def test_a_dead_governor_leaves_a_safe_plan(live: Live, tmp_path: Path) -> None:
+    with pool(live, tmp_path):
+        a, own = start(live, "a"), start(live, "own", "-m", "200m")
+        until(lambda: a.oom("oom_kill_disable") and own.limit < 200 * MIB, "memory is divided")
+        daemon = live.pid(local.DAEMON)
+        os.kill(daemon, signal.SIGSTOP)
+        try:
+            until(lambda: a.limit > 2**60 and own.limit == 200 * MIB, "limits are the users' own")
+            until(lambda: not a.oom("oom_kill_disable"), "the kernel decides again")
+            assert not own.oom("oom_kill_disable")
+        finally:
+            os.kill(daemon, signal.SIGCONT)
+        until(lambda: a.limit + own.limit <= POOL, "it governs again")
+        until(lambda: a.oom("oom_kill_disable"), "and guests wait again")
+
+
+def test_a_pause_gives_back_what_the_users_said(live: Live, tmp_path: Path) -> None:
+    with pool(live, tmp_path):
+        a, own = start(live, "a"), start(live, "own", "-m", "200m")
+        until(lambda: a.limit + own.limit <= POOL, "memory is divided")
+        assert json.loads(live.wirt("governor", "pause", "--json").stdout)["state"] == "paused"
+        assert a.limit > 2**60
+        assert own.limit == 200 * MIB
+        assert not a.oom("oom_kill_disable")
+        live.wirt("update", "-m", "100m", "own")
+        assert own.limit == 100 * MIB
+        live.wirt("governor", "resume")
+        until(lambda: a.limit + own.limit <= POOL, "memory is divided again")
+        live.wirt("update", "-m", "220m", "own")
+        until(lambda: a.limit + own.limit <= POOL and own.limit <= 220 * MIB, "also after a change")
+
+
+def test_a_pool_needs_room_and_bad_policies_are_refused(live: Live, tmp_path: Path) -> None:
+    policy = tmp_path / "p.toml"
+    for text, said in (
+        ("tick = nan", "tick"), ("tick = 'x'", "float"), ("what = 1", "what"),
+        ("pool = {memory = '1q'}", "1q"), ("pool = {memory = 1e30}", "int"), ("tick =", "TOML"),
+    ):  # fmt: skip
+        policy.write_text(text)
+        done = live.wirt("governor", "policy", "set", str(policy), code=None)
+        assert done.returncode != 0
+        assert said in done.stderr
+    live.wirt("governor", "policy", "set", "/nowhere", code=None)
+    assert not status(live)["changed"]
