@@ -65,7 +65,18 @@ def _read(name: str) -> Any:
         raise NotFound(f"cannot read the policy {name}: {error.strerror}") from error
     except ValueError as error:
         raise Invalid(f"{name} is no policy in TOML: {error}") from error
-    return table.get("governor", table)
+    table = table.get("governor", table)
+    _finite(table, "")
+    return table
+
+
+def _finite(table: Any, where: str) -> None:
+    """Raise Invalid for numbers that JSON has no words for."""
+    if isinstance(table, dict):
+        for key, value in table.items():
+            _finite(value, f"{where}.{key}" if where else key)
+    elif isinstance(table, float) and not -1e300 < table < 1e300:
+        raise Invalid(f"{where} = {table} of the governor's policy is out of range")
 
 
 def toml(found: dict[str, Any]) -> str:
