@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from wirt.privileged.protocol import Held, Hold, Safe
+from wirt.privileged.holds import Held, Hold, Safe
 
 UNLIMITED = -1
 

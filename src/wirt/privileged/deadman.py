@@ -20,7 +20,7 @@ from wirt.layout import Layout
 from wirt.linux import libc
 from wirt.linux.cgroup import Cgroups
 from wirt.privileged import facts, governing
-from wirt.privileged.protocol import Safe
+from wirt.privileged.holds import Safe
 
 log = logging.getLogger("wirt.privileged")
 

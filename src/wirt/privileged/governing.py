@@ -16,7 +16,7 @@ from typing import Final
 from wirt.errors import NotFound
 from wirt.linux.cgroup import Cgroups, Mode, read_file, write_file
 from wirt.privileged.faults import fault
-from wirt.privileged.protocol import Held, Hold, Safe
+from wirt.privileged.holds import Held, Hold, Safe
 
 BITE: Final = 16 << 20
 """Bytes that are taken back at a time: swapping them out takes a tenth of a second."""

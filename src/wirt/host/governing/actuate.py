@@ -6,17 +6,8 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from wirt.privileged.client import Helper
-from wirt.privileged.protocol import (
-    FreezeGuest,
-    Govern,
-    Held,
-    Hold,
-    KillGuest,
-    Safe,
-    SetPool,
-    Squeeze,
-    WatchMemory,
-)
+from wirt.privileged.holds import Held, Hold, Safe
+from wirt.privileged.protocol import FreezeGuest, Govern, KillGuest, SetPool, Squeeze, WatchMemory
 
 
 class Actuator(Protocol):

@@ -35,7 +35,7 @@ from wirt.host.governing.short import Shortness
 from wirt.linux.features import HostFacts
 from wirt.linux.readings import HostMemory
 from wirt.privileged.faults import fault
-from wirt.privileged.protocol import Hold, Safe
+from wirt.privileged.holds import Hold, Safe
 
 log = logging.getLogger("wirt.host.governing")
 

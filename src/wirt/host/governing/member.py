@@ -14,7 +14,7 @@ from wirt.linux.limits import weight
 from wirt.linux.readings import Readings
 from wirt.model.guest import Guest, Isolation
 from wirt.model.reading import Reading
-from wirt.privileged.protocol import Safe
+from wirt.privileged.holds import Safe
 
 NORMAL_SHARES, NORMAL_WEIGHT = 1024, 100
 MOST_BACKOFF = 60.0

@@ -18,7 +18,7 @@ from wirt.governor.movement import PACE, Holding, Move, Reason, grows, shrinks
 from wirt.governor.tree import Resource
 from wirt.host.governing.actuate import Actuator
 from wirt.host.governing.member import MOST_BACKOFF, Member
-from wirt.privileged.protocol import Held, Hold
+from wirt.privileged.holds import Held, Hold
 
 SLACK = 2 << 20
 """Bytes above what a guest holds at which its limit is lowered without taking anything out."""

@@ -230,7 +230,7 @@ class PolicyCapacity:
     def __init__(self, facts: HostFacts, policies: Policies) -> None:
         self._facts = facts
         self._policies = policies
-        self.divided = WholeHost.divided
+        self.divided, self.limited = WholeHost.divided, WholeHost.limited
 
     def host(self) -> Host:
         """The pool, or this machine but the reserve."""

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from wirt.governor.tree import Claim
 from wirt.host.governing.member import Member
 from wirt.model.guest import GuestClass, GuestState
-from wirt.privileged.protocol import Safe
+from wirt.privileged.holds import Safe
 
 STARVING = 2.0
 """Seconds for which a guest waits for memory that others may give back; then the kernel's killer

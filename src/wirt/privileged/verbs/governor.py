@@ -9,15 +9,8 @@ from wirt.errors import Conflict
 from wirt.privileged import check, governing
 from wirt.privileged.context import Context, Outcome, Sent, on
 from wirt.privileged.faults import fault
-from wirt.privileged.protocol import (
-    Done,
-    Govern,
-    Governed,
-    Held,
-    SetPool,
-    Squeeze,
-    WatchMemory,
-)
+from wirt.privileged.holds import Held
+from wirt.privileged.protocol import Done, Govern, Governed, SetPool, Squeeze, WatchMemory
 
 Fds = Sequence[int]
 

@@ -1,0 +1,39 @@
+"""What the governor has written into a guest's control groups, as values of its verbs."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Hold(msgspec.Struct, frozen=True, kw_only=True):
+    """What a running guest may have from now on; None leaves a value as it is.
+
+    ``limit``: bytes of memory, -1 none: version 1's limit, version 2's ``memory.high``. ``cpu``:
+    ``cpu.shares`` or ``cpu.weight``. ``waits``: at its limit it stands still until it is given
+    more, instead of being killed (version 1). ``floor``: bytes of ``memory.min`` (version 2).
+    """
+
+    id: str
+    limit: int | None = None
+    cpu: int | None = None
+    waits: bool | None = None
+    floor: int | None = None
+
+
+class Held(msgspec.Struct, frozen=True, kw_only=True):
+    """What was read back: bytes, -1 unlimited, None unknown. ``failure``: what did not work."""
+
+    id: str
+    limit: int | None = None
+    use: int | None = None
+    failure: str = ""
+
+
+class Safe(msgspec.Struct, frozen=True, kw_only=True):
+    """What a guest gets when the governor is gone: see :class:`Hold`. ``thaw``: it was frozen by
+    the governor."""
+
+    id: str
+    limit: int
+    cpu: int | None = None
+    thaw: bool = False
