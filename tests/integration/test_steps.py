@@ -52,6 +52,30 @@ def test_nothing_changed_is_an_empty_layer(box: Lab) -> None:
     tell(box, story)
 
 
+def test_what_a_step_leaves_counts_in_the_budget_at_once(box: Lab) -> None:
+    async def story(b: Bench) -> None:
+        budget = b.ground.layers.budget
+        before = budget.used
+        await b.run("for n in $(seq 300); do echo x > /crumb$n; done", epoch=1)
+        grown = budget.used - before
+        assert grown >= 300 * 4096, "each file has a block of its own"
+        await b.run("for n in $(seq 300); do echo x > /crumb$n; done", epoch=1)
+        assert budget.used - before < 2 * grown, "the same layer is there once"
+
+    tell(box, story)
+
+
+def test_a_failed_step_that_is_kept_holds_what_it_was_made_from(box: Lab) -> None:
+    async def story(b: Bench) -> None:
+        with pytest.raises(StepFailed) as caught:
+            await b.run("exit 7", keep_failed=True)
+        assert LAYER in b.ground.layers.held
+        await b.steps.drop(caught.value.guest)
+        assert LAYER not in b.ground.layers.held
+
+    tell(box, story)
+
+
 def test_a_failing_step_leaves_nothing(box: Lab) -> None:
     async def story(b: Bench) -> None:
         with pytest.raises(StepFailed, match=r"\[build 2/3\] ended with exit code 7") as caught:
