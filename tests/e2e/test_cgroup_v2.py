@@ -15,6 +15,7 @@ import pytest
 from hostbox import NAME, Hostbox, hostbox
 from live import ROOT, running
 from needs import needs, require
+from waiting import until
 
 pytestmark = [
     needs(
@@ -259,3 +260,39 @@ found.remove("/nest")
     seen, offered = done.stdout.splitlines()
     assert seen == "v2 [] []"
     assert "memory" in offered, "the top group itself has controllers, which it cannot hand on"
+
+
+def test_memory_is_divided_by_what_slows_down_and_not_by_what_kills(box: Hostbox) -> None:
+    """The governor gives ``memory.high``; ``memory.max`` stays the user's."""
+    policy = "tick = 0.5\n[pool]\nmemory = '128m'\n"
+    box.sh("cat > /policy.toml", feed=policy)
+    box.wirt("governor", "policy", "set", "/policy.toml")
+    hold = (
+        'exec awk \'BEGIN { c = sprintf("%1048000s", ""); for (i = 0; i < 70; i++) a[i] = c i; '
+        'while (1) system("sleep 1000") }\''
+    )
+    try:
+        a = box.wirt("run", "-d", "--name", "a", "busybox", "sleep", "1000").stdout.strip()
+        b = box.wirt(
+            "run", "-d", "--name", "b", "-m", "100m", "--memory-reservation", "16m", "busybox",
+            "sh", "-c", hold,
+        ).stdout.strip()  # fmt: skip
+
+        def high(guest: str) -> int:
+            text = box.group(guest, "memory.high")
+            return 2**62 if text == "max" else int(text)
+
+        until(lambda: high(a) + high(b) <= 128 * MIB, "memory is divided", within=120)
+        until(lambda: int(box.group(b, "memory.current")) > 70 * MIB, "b grows", within=120)
+        assert high(a) + high(b) <= 128 * MIB
+        assert box.group(b, "memory.max") == str(100 * MIB)
+        assert box.group(a, "memory.max") == "max"
+        assert "oom_kill 0" in box.group(b, "memory.events")
+        assert box.sh(f"cat /sys/fs/cgroup/{NAME}/memory.max").stdout.strip() == str(128 * MIB)
+        box.wirt("governor", "pause")
+        assert box.group(a, "memory.high") == box.group(b, "memory.high") == "max"
+    finally:
+        box.wirt("rm", "-f", "a", "b", code=None)
+        box.wirt("governor", "resume")
+        box.wirt("governor", "policy", "unset")
+    assert box.sh(f"cat /sys/fs/cgroup/{NAME}/memory.max").stdout.strip() == "max"

@@ -22,7 +22,7 @@ from wirt.governor.movement import Reason
 from wirt.governor.observe import Seen, Tick
 from wirt.governor.tree import Claim, Group, Resource
 from wirt.governor.tree import Member as Leaf
-from wirt.host.governing import observe, policy, ring, safety, short, weigh
+from wirt.host.governing import disk, observe, policy, ring, safety, short, weigh
 from wirt.host.governing.emergency import Emergency
 from wirt.host.governing.member import Member
 from wirt.host.governing.memory import Goal, Mover
@@ -216,6 +216,35 @@ def test_counters_that_run_backwards_make_blind() -> None:
     assert observe.seen(None, now).blind
     assert observe.seen(now, now).blind
     assert observe.seen(before, Reading(at=SECOND)).memory is None, "gone"
+
+
+def test_disks_are_divided_only_while_they_are_busy() -> None:
+    disks = disk.Disks()
+    members = {"a": member("a"), "b": member("b"), "own": member("own")}
+    members["own"].guest = replace(
+        members["own"].guest,
+        spec=replace(members["own"].guest.spec, resources=Resources(io_limit=5 * MIB)),
+    )
+    members["own"].disk = 5 * MIB
+    claims = {Resource.DISK: Claim(reservation=10 * MIB, shares=3000)}
+    root = Group(name="", children=(Leaf(name="a", claims=claims), Leaf(name="b")))
+
+    def targets(a: int, b: int) -> dict[str, int]:
+        seen = {"a": Seen(disk=a * MIB), "b": Seen(disk=b * MIB), "own": Seen(disk=0)}
+        made = disks.targets(root, seen, members, 100 * MIB)
+        for name, rate in made.items():
+            members[name].disk = rate
+        return made
+
+    assert targets(10, 20) == {"a": 0, "b": 0, "own": 5 * MIB}
+    first = targets(5, 90)
+    assert 0 < first["b"] < 100 * MIB
+    for _ in range(40):
+        now = targets(members["a"].disk // MIB, members["b"].disk // MIB)
+    assert now["a"] == pytest.approx(3 * now["b"], rel=0.1), "by shares when both want all"
+    assert now["a"] + now["b"] <= 100 * MIB
+    assert targets(1, 1)["b"] == 0, "calm again"
+    assert disks.targets(root, {"a": Seen(disk=MIB)}, members, 0) == {"a": 0}, "unknown disks"
 
 
 def test_weights_stay_as_given_until_something_is_promised() -> None:

@@ -22,7 +22,9 @@ class Capacity(Protocol):
     single guests are kept. What is asked of others is refused.
     """
 
-    divided: frozenset[Resource]
+    @property
+    def divided(self) -> frozenset[Resource]: ...
+
     limited: frozenset[Resource]
 
     def host(self) -> Host:

@@ -17,7 +17,7 @@ from typing import Final
 import msgspec
 
 from wirt.layout import Layout
-from wirt.linux import libc
+from wirt.linux import disks, libc
 from wirt.linux.cgroup import Cgroups
 from wirt.privileged import facts, governing
 from wirt.privileged.holds import Safe
@@ -76,8 +76,10 @@ class Deadman:
         return self._restore
 
     def _restore(self) -> None:
+        devices = disks.under(self._layout.on_disks)
         for safe in self._plan:
-            governing.release(self._cgroups, self._layout.cgroup(safe.id), safe)
+            path = self._layout.cgroup(safe.id)
+            governing.release(self._cgroups, path, safe, disks=devices)
 
     def _wind(self, seconds: float) -> None:
         libc.timerfd_settime(self._timer, seconds if self._plan else 0)

@@ -10,11 +10,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from wirt.errors import NotFound
+from wirt.errors import NotFound, WirtError
+from wirt.linux import limits
 from wirt.linux.cgroup import Cgroups, Mode, read_file, write_file
+from wirt.model.resources import Resources
 from wirt.privileged.faults import fault
 from wirt.privileged.holds import Held, Hold, Safe
 
@@ -26,8 +29,9 @@ _PAGES: Final = 1 << 20
 """Bytes that the kernel may have charged to the group in advance, per processor batch."""
 
 
-def hold(cgroups: Cgroups, path: str, wanted: Hold) -> Held:
-    """Write what is quick. Whatever fails is told, and the rest is done nevertheless."""
+def hold(cgroups: Cgroups, path: str, wanted: Hold, *, disks: Sequence[str] = ()) -> Held:
+    """Write what is quick. Whatever fails is told, and the rest is done nevertheless. ``disks``:
+    those that ``wanted.disk`` is for."""
     failures: list[str] = []
     memory = cgroups.directory("memory", path)
     if wanted.cpu is not None:
@@ -35,6 +39,8 @@ def hold(cgroups: Cgroups, path: str, wanted: Hold) -> Held:
         _try(cgroups.directory("cpu", path), name, str(wanted.cpu), failures)
     if wanted.floor is not None and cgroups.mode is Mode.V2:
         _try(memory, "memory.min", str(wanted.floor), failures)
+    if wanted.disk is not None:
+        _rates(cgroups, path, wanted.disk, disks, failures)
     if wanted.waits and cgroups.mode is not Mode.V2:
         _try(memory, "memory.oom_control", "1", failures)
     if wanted.limit is not None:
@@ -72,7 +78,7 @@ def squeeze(cgroups: Cgroups, path: str, wanted: Hold) -> Held:
     return _read(cgroups, path, wanted.id, failures)
 
 
-def release(cgroups: Cgroups, path: str, safe: Safe) -> None:
+def release(cgroups: Cgroups, path: str, safe: Safe, *, disks: Sequence[str] = ()) -> None:
     """Give a guest what it has without a governor. Nothing that fails stops the rest."""
     failures: list[str] = []
     memory = cgroups.directory("memory", path)
@@ -82,6 +88,8 @@ def release(cgroups: Cgroups, path: str, safe: Safe) -> None:
     if safe.cpu is not None:
         name = "cpu.weight" if cgroups.mode is Mode.V2 else "cpu.shares"
         _try(cgroups.directory("cpu", path), name, str(safe.cpu), failures)
+    if safe.disk is not None:
+        _rates(cgroups, path, safe.disk, disks, failures)
     if safe.thaw:
         with contextlib.suppress(OSError):
             cgroups.freeze(path, False)
@@ -130,6 +138,15 @@ def bound(cgroups: Cgroups, path: str, *, cpu_millis: int, memory: int) -> None:
             write_file(cpu / "cpu.max", f"{quota or 'max'} 100000")
         else:
             write_file(cpu / "cpu.cfs_quota_us", str(quota or -1))
+
+
+def _rates(
+    cgroups: Cgroups, path: str, rate: int, disks: Sequence[str], failures: list[str]
+) -> None:
+    try:
+        limits.write(cgroups, path, Resources(io_limit=rate), disks=disks)
+    except (OSError, WirtError) as error:
+        failures.append(f"disk: {error}")
 
 
 def _takes(cgroups: Cgroups, memory: Path | None, limit: int) -> bool:

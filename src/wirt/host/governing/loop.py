@@ -23,7 +23,7 @@ from wirt.governor.observe import Tick
 from wirt.governor.plan import Want, entitle
 from wirt.governor.tree import Group, Resource
 from wirt.host.capacity import with_reserve
-from wirt.host.governing import look, safety, weigh
+from wirt.host.governing import disk, look, safety, weigh
 from wirt.host.governing.actuate import Actuator
 from wirt.host.governing.emergency import Emergency
 from wirt.host.governing.member import Member
@@ -74,6 +74,7 @@ class Governor:
         self._emergency = Emergency(actuator)
         self._host = HostMemory()
         self._short = Shortness()
+        self._disks = disk.Disks()
         self._state = State()
         self._present = asyncio.Event()
         self._urgent = asyncio.Event()
@@ -175,7 +176,7 @@ class Governor:
         self._short.alarmed(decision.state.alarm)
         spent = time.thread_time() - begun
         if not self.paused:
-            await self._act(root, tick, decision, host.capacity[Resource.CPU])
+            await self._act(root, tick, decision, host)
         begun = time.thread_time()
         changes, self._changes = (*self._changes, *self._mover.take_done()), []
         frame = Frame(
@@ -225,6 +226,8 @@ class Governor:
         bounded = [m for m in members if m.container and (m.bounded or m.waits)]
         if bounded:
             await self._mover.loosen(bounded)
+        slowed = [m for m in members if m.throttled]
+        await self._slow(slowed, {m.guest.id: m.safe_disk for m in slowed})
         if self._plan:
             await self._keep_plan(())
 
@@ -269,21 +272,26 @@ class Governor:
 
     # --- acting
 
-    async def _act(self, root: Group, tick: Tick, decision: Decision, cpu: int) -> None:
+    async def _act(self, root: Group, tick: Tick, decision: Decision, host: Host) -> None:
         divided = self.roll.containers()
-        targets = weigh.targets(root, self.roll.members, cpu)
+        targets = weigh.targets(root, self.roll.members, host.capacity[Resource.CPU])
         changed = [
             self.roll.members[name]
             for name, weight in targets.items()
             if weigh.differs(self.roll.members[name].cpu, weight)
         ]
-        touching = {member.guest.id for member in changed}
+        rates = self._disks.targets(
+            root, tick.guests, self.roll.members, host.capacity.get(Resource.DISK, 0)
+        )
+        slowed = [m for n, m in self.roll.members.items() if disk.differs(m.disk, rates[n])]
+        touching = {member.guest.id for member in (*changed, *slowed)}
         if self._short.now:
             touching |= divided.keys()
         claims = {leaf.name: leaf.claim(Resource.MEMORY) for leaf in root.members()}
         freezing = self._emergency.next(decision.state.alarm, list(divided.values()), claims)
         await self._keep_plan(safety.plan(self.roll.members.values(), touching, freezing))
         await self._weigh(changed, targets)
+        await self._slow(slowed, rates)
         if self._short.now:
             await self._divide(divided, tick, decision)
         elif bounded := [m for m in divided.values() if m.limit is not None and m.bounded]:
@@ -348,6 +356,24 @@ class Governor:
                     at=time.time_ns(), guest=member.guest.id, resource=Resource.CPU,
                     act=Act.WEIGH, reason=Reason.RESERVATION, before=before, after=after,
                     effect=member.cpu, failure=held.failure,
+                )
+            )  # fmt: skip
+
+    async def _slow(self, members: list[Member], rates: Mapping[str, int]) -> None:
+        """Write how fast guests may read and write."""
+        if not members:
+            return
+        holds = [Hold(id=m.guest.id, disk=rates[m.guest.id]) for m in members]
+        for member, held in zip(members, await self._actuator.govern(holds), strict=True):
+            before, after = member.disk, rates[member.guest.id]
+            grown = not after or bool(before and after > before)
+            member.disk = member.disk if held.failure else after
+            self._changes.append(
+                Change(
+                    at=time.time_ns(), guest=member.guest.id, resource=Resource.DISK,
+                    act=Act.GROW if grown else Act.SHRINK,
+                    reason=Reason.HEADROOM if grown else Reason.LIMIT,
+                    before=before or None, after=after or None, failure=held.failure,
                 )
             )  # fmt: skip
 

@@ -29,6 +29,7 @@ class Member:
     stands still at its limit instead of being killed, None: not known. ``event``: tells when it
     does. ``starving``: monotonic seconds since when it stands still. ``stuck``: until when it is
     not squeezed, ``backoff`` seconds the next time. ``squeezing``: under way.
+    ``disk``: bytes a second that were written, 0 for no limit.
     """
 
     guest: Guest
@@ -46,6 +47,7 @@ class Member:
     backoff: float = 1.0
     squeezing: bool = False
     frozen: bool = False
+    disk: int = 0
     watched: bool = field(default=False)
 
     @property
@@ -68,6 +70,11 @@ class Member:
         return NORMAL_SHARES if shares is None else shares
 
     @property
+    def safe_disk(self) -> int:
+        """Bytes a second that its user allowed, 0: no limit."""
+        return self.guest.spec.resources.io_limit or 0
+
+    @property
     def bounded(self) -> bool:
         """Whether it may hold less than its own limit says."""
         if self.limit is None:
@@ -76,12 +83,24 @@ class Member:
         return own < 0 or self.limit < own
 
     @property
+    def throttled(self) -> bool:
+        """Whether its disks are slower than its user allowed."""
+        return self.disk != self.safe_disk
+
+    @property
     def safe(self) -> Safe | None:
         """What it gets when nobody governs; None when that is what it has."""
         weighed = self.cpu is not None and self.cpu != self.safe_cpu
-        if not (self.bounded or self.waits or weighed or self.frozen):
+        slowed = self.throttled
+        if not (self.bounded or self.waits or weighed or self.frozen or slowed):
             return None
-        return Safe(id=self.guest.id, limit=self.safe_limit, cpu=self.safe_cpu, thaw=self.frozen)
+        return Safe(
+            id=self.guest.id,
+            limit=self.safe_limit,
+            cpu=self.safe_cpu,
+            thaw=self.frozen,
+            disk=self.safe_disk if slowed else None,
+        )
 
     def close(self) -> None:
         """Let go of its files."""

@@ -230,7 +230,13 @@ class PolicyCapacity:
     def __init__(self, facts: HostFacts, policies: Policies) -> None:
         self._facts = facts
         self._policies = policies
-        self.divided, self.limited = WholeHost.divided, WholeHost.limited
+        self.limited = WholeHost.limited
+
+    @property
+    def divided(self) -> frozenset[Resource]:
+        """Disks, too, where the policy says what they can do."""
+        disk = {Resource.DISK} if self._policies.now.pool.disk is not None else set()
+        return WholeHost.divided | disk
 
     def host(self) -> Host:
         """The pool, or this machine but the reserve."""

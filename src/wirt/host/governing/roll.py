@@ -68,6 +68,7 @@ class Roll:
                     guest=guest, live=live, v2=self._cgroups.mode is Mode.V2,
                     readings=Readings(self._cgroups, path, cards=cards),
                     cpu=kernel_weight(self._cgroups, path),
+                    disk=guest.spec.resources.io_limit or 0,
                 )  # fmt: skip
 
     def clear(self) -> None:

@@ -31,7 +31,7 @@ def plan(
         if member is freezing or (safe is None and member.guest.id in touching):
             safe = Safe(
                 id=member.guest.id, limit=member.safe_limit, cpu=member.safe_cpu,
-                thaw=member.frozen or member is freezing,
+                thaw=member.frozen or member is freezing, disk=member.safe_disk,
             )  # fmt: skip
         if safe is not None:
             made.append(safe)

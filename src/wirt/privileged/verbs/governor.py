@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 
 from wirt.errors import Conflict
+from wirt.linux import disks
 from wirt.privileged import check, governing
 from wirt.privileged.context import Context, Outcome, Sent, on
 from wirt.privileged.faults import fault
@@ -22,10 +23,12 @@ def govern(ctx: Context, verb: Govern, _fds: Fds) -> Governed:
     if ctx.deadman is not None:
         ctx.deadman.beat(verb.safe)
     held: list[Held] = []
+    about_disks = any(wanted.disk is not None for wanted in verb.holds)
+    devices = disks.under(ctx.layout.on_disks) if about_disks else ()
     for wanted in verb.holds:
         fault("govern.hold")
         path = ctx.layout.cgroup(check.guest_id(wanted.id))
-        held.append(governing.hold(ctx.cgroups, path, wanted))
+        held.append(governing.hold(ctx.cgroups, path, wanted, disks=devices))
     return Governed(held=tuple(held))
 
 

@@ -1,0 +1,74 @@
+"""Disks: how many bytes a second each guest may move, while the disks are busy.
+
+There is nothing in version 1 of control groups, and with most schedulers nothing in version 2, that
+shares a disk by weight. So entitlements become limits, anew in each tick, with some headroom, and
+only while the disks are busy: a disk forgives a tick of delay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from wirt.governor.observe import Seen
+from wirt.governor.plan import Want, entitle
+from wirt.governor.tree import Group, Resource
+from wirt.host.governing.member import Member
+
+BUSY, CALM = 0.7, 0.5
+"""Parts of what the disks can do: limits begin above the first and end below the second."""
+UP, DOWN = 0.7, 0.15
+"""Part of the way that an estimate goes in a tick."""
+HEADROOM = 1.25
+NEAR = 0.85
+"""Part of its limit above which a guest may want more."""
+LEAST = 1 << 20
+"""Bytes a second that every guest may move; with less it cannot even start a program."""
+BAND = 0.05
+
+
+class Disks:
+    """``now``: the disks are divided by limits."""
+
+    def __init__(self) -> None:
+        self.now = False
+        self._demand: dict[str, float] = {}
+
+    def targets(
+        self, root: Group, seen: Mapping[str, Seen], members: Mapping[str, Member], capacity: int
+    ) -> dict[str, int]:
+        """Bytes a second for each guest, 0 for no limit. ``capacity``: of the disks."""
+        used = {name: one.disk or 0 for name, one in seen.items() if name in members}
+        before = self._demand
+        self._demand = {name: _moved(before.get(name, 0.0), use) for name, use in used.items()}
+        busy = sum(used.values())
+        self.now = capacity > 0 and busy > (CALM if self.now else BUSY) * capacity
+        if not self.now:
+            return {name: members[name].safe_disk for name in used}
+        wants = {name: self._want(members[name], used[name]) for name in used}
+        entitled = entitle(root, Resource.DISK, capacity, wants).members
+        return {
+            name: _bounded(members[name].safe_disk, max(entitled.get(name, 0), LEAST))
+            for name in used
+        }
+
+    def _want(self, member: Member, use: int) -> Want:
+        hungry = bool(member.disk) and use >= NEAR * member.disk
+        demand = round(self._demand[member.guest.id] * HEADROOM)
+        if hungry:
+            demand = max(demand, round(2 * member.disk))
+        return Want(amount=max(demand, LEAST), hungry=hungry, lendable=True)
+
+
+def differs(now: int, target: int) -> bool:
+    """Whether a limit is worth a write."""
+    if not now or not target:
+        return now != target
+    return abs(now - target) > BAND * now
+
+
+def _moved(before: float, use: int) -> float:
+    return before + (UP if use > before else DOWN) * (use - before)
+
+
+def _bounded(own: int, rate: int) -> int:
+    return min(own, rate) if own else rate
