@@ -30,7 +30,8 @@ from wirt.model.guest import Guest, GuestSpec, Isolation
 from wirt.privileged import machine
 from wirt.privileged.client import Helper
 from wirt.privileged.context import Context
-from wirt.privileged.protocol import LaunchGuest
+from wirt.privileged.protocol import LaunchGuest, LimitGuest
+from wirt.privileged.verbs.guest import limit
 from wirt.qemu.host import MachineHost, Machines, examine
 
 GUEST_ID = "0123456789abcdef" * 4
@@ -173,6 +174,18 @@ class Finished(tuple[int, bytes]):
         return super().__new__(cls, (code, output))
 
 
+class Limiting(Helper):
+    """In place of the helper: writes limits, and nothing else."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(Path("/nonexistent"))
+        self._context = context
+
+    async def call(self, verb: Any, fds: Sequence[int] = ()) -> Any:
+        assert isinstance(verb, LimitGuest)
+        return limit(self._context, verb, fds)
+
+
 class Box:
     """One machine: its directories, and the keeper that waits to boot it."""
 
@@ -298,13 +311,16 @@ def plan_of(
     user: str = "",
     cwd: str = "/",
     change: Callable[[Plan], Plan] = lambda plan: plan,
-    layout: Layout = NOWHERE,
+    box: Box | None = None,
 ) -> tuple[Plan, Guest, Engine]:
-    """The engine's plan for a machine without cards that runs ``argv``. ``layout``: where its
-    monitor is found."""
+    """The engine's plan for a machine without cards that runs ``argv``. ``box``: where it is to
+    run, if its monitor or its limits matter."""
     make = MicrovmEngine if kind is Isolation.MICROVM else VmEngine
     engine: Engine = make(
-        layout=layout, facts=HOST, host=Machines(facts), helper=Helper(Path("/nonexistent"))
+        layout=box.layout if box else NOWHERE,
+        facts=HOST,
+        host=Machines(facts),
+        helper=Limiting(box.context) if box else Helper(Path("/nonexistent")),
     )
     wish = replace(spec or GuestSpec(image="busybox"), isolation=kind)
     engine.check(wish)

@@ -38,6 +38,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "net": ("virtio_net",),
     "share": ("virtiofs",),
     "late": ("virtio_balloon", "virtio_rng"),
+    "grow": ("virtio_mem",),
 }
 """Modules by the moment at which the agent wants them; it loads no more than a guest needs."""
 

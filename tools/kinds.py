@@ -49,7 +49,7 @@ WISHES: tuple[tuple[str, dict[str, object]], ...] = (
     ("--memory-reservation", {"resources": Resources(memory_reservation=64 * MIB)}),
     ("--cpu-reservation, --memory-shares, --group", {"resources": Resources(
         cpu_reservation=100, memory_shares=10), "group": "a"}),
-    ("--io-limit", {"resources": Resources(io_limit=MIB)}),
+    ("--io-limit", {"resources": Resources(io_limit=4 * MIB)}),
     ("--pids-limit", {"resources": Resources(pids=100)}),
     ("--read-only", {"read_only": True}),
     ("--cap-add, --cap-drop", {"cap_add": ("NET_ADMIN",), "cap_drop": ("ALL",)}),
@@ -92,9 +92,9 @@ def page() -> str:
     lines += ["", "| flag | kind | the refusal |", "| --- | --- | --- |", *refusals]
     lines += [
         "",
-        "A running container also takes `update -m`, `update --pids-limit`, `network connect` and",
-        "`disconnect`; a machine takes them when it is stopped. `update --cpus` acts at once for",
-        "all kinds, up to the number of CPUs that a machine was started with.",
+        "A running container also takes `update --pids-limit`, `network connect` and `disconnect`;",
+        "a machine takes them when it is stopped. `update -m` and `update --cpus` act at once for",
+        "all kinds, up to what a microVM was started with, and what a VM's host had at its start.",
     ]
     return "\n".join(lines) + "\n"
 

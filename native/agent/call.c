@@ -2,6 +2,7 @@
 #include "call.h"
 #include "agent.h"
 #include "changes.h"
+#include "cpus.h"
 #include "files.h"
 #include "identity.h"
 #include "net.h"
@@ -181,7 +182,8 @@ static void call_tar_in(const struct order *order)
 }
 
 /* Calls that are made at once, without a child. */
-static bool quick_call(struct agent *agent, const char *name, struct failure *why, int *error)
+static bool quick_call(struct agent *agent, const char *name, struct wire_record *answer,
+                       struct failure *why, int *error)
 {
     if (strcmp(name, "poweroff") == 0) {
         kill_all(agent);
@@ -189,6 +191,12 @@ static bool quick_call(struct agent *agent, const char *name, struct failure *wh
         agent->leaving = agent->main_pid == 0;
     } else if (strcmp(name, "time") == 0) {
         *error = set_clock_from(&agent->incoming, "now", why);
+    } else if (strcmp(name, "cpus") == 0) {
+        *error = use_processors(why);
+        if (*error >= 0) {
+            wire_put_number(answer, "cpus", *error);
+            *error = 0;
+        }
     } else if (strcmp(name, "address") == 0) {
         const char *text = wire_get(&agent->incoming, "interface");
         struct card card;
@@ -235,10 +243,10 @@ void dispatch_call(struct agent *agent, uint32_t channel)
     const char *name = wire_get(&agent->incoming, "call");
     name = name == NULL ? "" : name;
     int error;
-    if (quick_call(agent, name, &why, &error)) {
-        struct wire_record empty = {0};
+    struct wire_record answer = {0};
+    if (quick_call(agent, name, &answer, &why, &error)) {
         if (error == 0)
-            link_record(&agent->link, WIRE_A_RESULT, channel, &empty);
+            link_record(&agent->link, WIRE_A_RESULT, channel, &answer);
         else
             send_failure(agent, channel, &why);
         return;

@@ -1,5 +1,6 @@
 #include "agent.h"
 #include "module.h"
+#include "port.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -98,6 +99,8 @@ static void load_late(struct agent *agent, int64_t now)
         return;
     struct failure why;
     load_modules(agent->initramfs, "late", &why);
+    if (has_pci())
+        load_modules(agent->initramfs, "grow", &why);
     drop_initramfs(agent->initramfs);
     _exit(0);
 }

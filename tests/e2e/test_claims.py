@@ -259,7 +259,7 @@ def test_a_containers_disks_are_limited(shared_instance: Live) -> None:
         assert str(12 << 20) not in _rates(live, "slow")
     for kind in ("microvm", "vm"):
         refused = live.wirt("create", "--as", kind, "--io-limit", "2m", "busybox", code=125)
-        assert f"the disk of a {kind} cannot be limited" in refused.stderr
+        assert f"2MiB a second are too little for the disk of a {kind}" in refused.stderr
 
 
 def _seconds(live: Live, name: str, line: str) -> float:

@@ -158,12 +158,20 @@ def test_limits_can_change_while_it_runs(tour: Tour) -> None:
     found = live.ask("GET", f"/v1/guests/{tour.name}")[1]["spec"]
     assert found["resources"]["cpu_millis"] == 500
     assert found["restart"]["name"] == "no"
-    if tour.kind == "container":
-        live.wirt("update", "-m", "300m", tour.name)
-    else:
+    if tour.kind == "microvm":
         refused = live.wirt("update", "-m", "300m", tour.name, code=7)
-        assert f"the memory of a running {tour.kind} is fixed" in refused.stderr
-        assert "--as container" in refused.stderr
+        assert "this running microvm can have at most 256MiB of memory" in refused.stderr
+        assert "stop it, update it" in refused.stderr
+        live.wirt("update", "-m", "200m", tour.name)
+        live.wirt("update", "-m", "256m", tour.name)
+    else:
+        live.wirt("update", "-m", "300m", tour.name)
+    if tour.kind == "vm":
+        live.wirt("update", "-m", "701m", "--cpus", "1", tour.name)
+        assert int(tour.exec("grep", "MemTotal", "/proc/meminfo").split()[1]) > 600 << 10
+        found = live.ask("GET", f"/v1/guests/{tour.name}")[1]["spec"]
+        assert found["resources"]["memory"] == 701 << 20
+        live.wirt("update", "-m", "512m", tour.name)
     live.wirt("update", "--cpus", "1000", tour.name, code=2)
     live.wirt("update", "--cpus", "1", "nosuch", code=3)
 

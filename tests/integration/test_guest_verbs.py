@@ -91,10 +91,13 @@ def test_limits_grow_and_shrink_while_it_runs(box: Lab) -> None:
         assert _limit(box, "cpuset", group, "cpuset.cpus") == "0"
         with pytest.raises(Invalid, match="4095"):
             await helper.call(p.LimitGuest(id=launch.id, resources=Resources(cpuset="4095")))
-        with pytest.raises(WirtError, match="memory"):
+        most = usage.read(box.cgroups, group).memory_limit
+        assert most is not None
+        for wish, limit in ((mib, most), (2 * most, 2 * most), (most, 2 * most)):
             await helper.call(
-                p.LimitGuest(id=launch.id, resources=Resources(memory=mib), machine=True)
+                p.LimitGuest(id=launch.id, resources=Resources(memory=wish), machine=True)
             )
+            assert usage.read(box.cgroups, group).memory_limit == limit
         assert usage.read(box.cgroups, group).pids == 1
         await keeper.link.close()
         await helper.call(p.ReleaseGuest(id=launch.id))

@@ -93,7 +93,7 @@ def test_a_balloon_takes_and_gives_and_its_guest_tells(
     box: Box, facts: MachineHost, kind: Isolation
 ) -> None:
     spec = _sized(512 * MIB)
-    box.launch(*plan_of(facts, "sleep", "1000", kind=kind, spec=spec, layout=box.layout))
+    box.launch(*plan_of(facts, "sleep", "1000", kind=kind, spec=spec, box=box))
 
     async def story() -> None:
         async with asyncio.timeout(4 * BOOT), box.session(boot=True) as session:
@@ -126,7 +126,7 @@ def test_a_balloon_takes_and_gives_and_its_guest_tells(
 def test_an_inflated_balloon_gives_way_instead_of_the_guests_programs(
     box: Box, facts: MachineHost
 ) -> None:
-    box.launch(*plan_of(facts, "sleep", "1000", spec=_sized(512 * MIB), layout=box.layout))
+    box.launch(*plan_of(facts, "sleep", "1000", spec=_sized(512 * MIB), box=box))
 
     async def story() -> None:
         async with asyncio.timeout(4 * BOOT), box.session(boot=True) as session:
@@ -154,7 +154,7 @@ def test_memory_that_a_guest_frees_goes_back_without_being_asked_for(
     mount = ResolvedMount(kind=MountKind.BIND, target="/v", source=str(folder))
     box.launch(
         *plan_of(
-            facts, "sleep", "1000", kind=kind, spec=_sized(1408 * MIB), layout=box.layout,
+            facts, "sleep", "1000", kind=kind, spec=_sized(1408 * MIB), box=box,
             mounts=(mount,) if shared else (),
         )
     )  # fmt: skip
@@ -171,7 +171,7 @@ def test_memory_that_a_guest_frees_goes_back_without_being_asked_for(
 def test_a_machine_that_stands_still_becomes_unknown_never_empty(
     box: Box, facts: MachineHost
 ) -> None:
-    box.launch(*plan_of(facts, "sleep", "1000", layout=box.layout))
+    box.launch(*plan_of(facts, "sleep", "1000", box=box))
 
     async def story() -> None:
         async with asyncio.timeout(4 * BOOT), box.session(boot=True) as session:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from wirt.engine._elastic import STALE, judged
 from wirt.errors import Unavailable
 from wirt.model.reading import InnerMemory
-from wirt.qemu.qmp import Figures
+from wirt.qemu.qmp import Figures, Memory
 
 MIB = 1 << 20
 NOW = 1_795_745_480.5
@@ -22,9 +22,13 @@ SAID = {
 }
 
 
+def _memory(size: int, left: int) -> Memory:
+    return Memory(start=size // 2, plugged=size - size // 2, left=left)
+
+
 def test_fresh_figures_are_taken_and_missing_ones_are_unknown() -> None:
     figures = Figures(at=NOW - 1, said=SAID)
-    assert judged(size=256 * MIB, left=200 * MIB, figures=figures, now=NOW) == InnerMemory(
+    assert judged(_memory(256 * MIB, 200 * MIB), figures, now=NOW) == InnerMemory(
         size=200 * MIB, available=190 * MIB, free=180 * MIB, cache=0, swapped_in=7,
         swapped_out=None, major=15, age=1.0,
     )  # fmt: skip
@@ -32,7 +36,7 @@ def test_fresh_figures_are_taken_and_missing_ones_are_unknown() -> None:
 
 @pytest.mark.parametrize("at", [0, NOW - STALE - 1, NOW + STALE + 1])
 def test_figures_that_are_missing_old_or_of_the_future_are_unknown(at: float) -> None:
-    known = judged(size=256 * MIB, left=MIB, figures=Figures(at=at, said=SAID), now=NOW)
+    known = judged(_memory(256 * MIB, MIB), Figures(at=at, said=SAID), now=NOW)
     assert known.available is known.free is known.cache is known.major is None
 
 
@@ -40,16 +44,16 @@ def test_figures_that_are_missing_old_or_of_the_future_are_unknown(at: float) ->
 def test_a_balloon_larger_than_the_machine_is_a_lie(left: int, size: int) -> None:
     figures = Figures()
     if 0 <= left <= size:
-        assert judged(size=size, left=left, figures=figures, now=NOW).size == left
+        assert judged(_memory(size, left), figures, now=NOW).size == left
     else:
         with pytest.raises(Unavailable, match="balloon leaves it"):
-            judged(size=size, left=left, figures=figures, now=NOW)
+            judged(_memory(size, left), figures, now=NOW)
 
 
 @given(said=st.dictionaries(st.sampled_from(sorted(SAID)), st.integers(0, 2**63 - 1)))
 def test_no_size_above_the_machines_is_believed(said: dict[str, int]) -> None:
     size = 256 * MIB
-    known = judged(size=size, left=size, figures=Figures(at=NOW, said=said), now=NOW)
+    known = judged(_memory(size, size), Figures(at=NOW, said=said), now=NOW)
     for figure, key in (
         (known.available, "stat-available-memory"),
         (known.free, "stat-free-memory"),

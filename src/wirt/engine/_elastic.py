@@ -9,7 +9,7 @@ from __future__ import annotations
 from wirt.errors import Unavailable
 from wirt.model.reading import InnerMemory
 from wirt.qemu.device.balloon import INTERVAL
-from wirt.qemu.qmp import Figures
+from wirt.qemu.qmp import Figures, Memory
 
 STALE = 3.0 * INTERVAL + 1
 """Seconds after which figures say nothing any more. QEMU counts whole ones."""
@@ -17,12 +17,12 @@ _SIZES = {"available": "stat-available-memory", "free": "stat-free-memory"}
 _COUNTERS = {"swapped_in": "stat-swap-in", "swapped_out": "stat-swap-out"}
 
 
-def judged(*, size: int, left: int, figures: Figures, now: float) -> InnerMemory:
-    """The figures that can be true. ``size``: bytes that the machine has; ``left``: what its
-    balloon leaves it, by its own word; ``now``: Unix seconds.
+def judged(memory: Memory, figures: Figures, *, now: float) -> InnerMemory:
+    """The figures that can be true. ``now``: Unix seconds.
 
     Raises Unavailable when the balloon claims what cannot be.
     """
+    size, left = memory.whole, memory.left
     if not 0 <= left <= size:
         raise Unavailable(
             f"the machine says that its balloon leaves it {left} bytes, of {size}",

@@ -10,36 +10,32 @@ from __future__ import annotations
 import base64
 import errno
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import replace
 
 from wirt.crun import capability
 from wirt.crun.security import UNCONFINED, parse_options
 from wirt.crun.spec import mounts as mount
 from wirt.crun.spec import process, resources
 from wirt.engine._links import links, ports
-from wirt.engine.protocol import Given, Plan, ResolvedMount, Size, Start, Support
+from wirt.engine._sizes import MAX_CPUS, MIB, Room, Shape, host_resources, memory_of, vcpus
+from wirt.engine.protocol import Given, Plan, ResolvedMount, Start, Support
 from wirt.errors import Invalid, Unsupported, WirtError
 from wirt.guest.frame import encode_record
 from wirt.linux.features import CAPABILITIES, HostFacts
-from wirt.model.guest import GuestSpec, Isolation
+from wirt.model.guest import GuestSpec
 from wirt.model.names import short
-from wirt.model.resources import Resources
 from wirt.model.units import format_size
 from wirt.model.volume import MountKind
 from wirt.privileged.protocol import LaunchGuest, LinkPlan, MachinePlan, Share, VolumeFill
 from wirt.qemu import machine
 from wirt.qemu.bus import Board
+from wirt.qemu.device.disk import LEAST_RATE
 from wirt.qemu.host import MachineHost
 
-MIB = 1 << 20
 DEFAULT_DISK = 10 << 30
 MIN_DISK = 16 * MIB
 MAX_DISK = 16 << 40
 DEFAULT_SHM = 64 * MIB
-OVERHEAD = 384 * MIB
-"""What QEMU may use beyond the guest's memory: itself, translated code, its disk's cache."""
-SHARE_OVERHEAD = 64 * MIB
-MAX_CPUS = 64
 FILES = {"hosts": "/etc/hosts", "hostname": "/etc/hostname", "resolv.conf": "/etc/resolv.conf"}
 SYSCTLS = {
     "net.ipv4.ip_unprivileged_port_start": "0",
@@ -47,16 +43,6 @@ SYSCTLS = {
 }
 """As containers have them: any user may bind port 80 and send pings."""
 _US = "\x1f"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
-    """What tells the two kinds apart. Memory in bytes."""
-
-    isolation: Isolation
-    board: Board
-    default_memory: int
-    min_memory: int
 
 
 def support(shape: Shape, host: MachineHost) -> Support:
@@ -101,7 +87,8 @@ def check(spec: GuestSpec, shape: Shape, facts: HostFacts) -> None:
     capability.check(spec.cap_drop, "--cap-drop")
     _check_sysctls(spec)
     _check_sizes(spec, shape)
-    resources.check_resources(spec.resources, facts)
+    # Disks are throttled by QEMU: the host need not be able to.
+    resources.check_resources(replace(spec.resources, io_limit=None), facts)
     _check_mounts(spec, shape)
     _check_shared_kernel(spec, shape)
 
@@ -126,11 +113,6 @@ def _check_shared_kernel(spec: GuestSpec, shape: Shape) -> None:
             f"a {kind} takes no seccomp profile: its system calls do not reach this host",
             hint="leave out --security-opt seccomp, or use --as container",
         )
-    if spec.resources.io_limit:
-        raise Unsupported(
-            f"the disk of a {kind} cannot be limited",
-            hint="leave out --io-limit, or use --as container",
-        )
     if spec.resources.memory_swap not in {None, -1, spec.resources.memory}:
         raise Unsupported(
             f"a {kind} has no part in the host's swap",
@@ -147,6 +129,12 @@ def _check_sizes(spec: GuestSpec, shape: Shape) -> None:
         )
     if vcpus(spec.resources) > MAX_CPUS:
         raise Invalid(f"a {kind} has at most {MAX_CPUS} CPUs", hint="ask for fewer with --cpus")
+    rate = spec.resources.io_limit
+    if rate and rate < LEAST_RATE:
+        raise Invalid(
+            f"{format_size(rate)} a second are too little for the disk of a {kind}",
+            hint=f"its kernel would take it for broken: allow {format_size(LEAST_RATE)} or more",
+        )
     if spec.disk_size is not None and not MIN_DISK <= spec.disk_size <= MAX_DISK:
         raise Invalid(
             f"a disk of {format_size(spec.disk_size)} is out of range",
@@ -194,28 +182,8 @@ def _check_mounts(spec: GuestSpec, shape: Shape) -> None:
 # --- plan -------------------------------------------------------------------------------------
 
 
-def vcpus(wish: Resources) -> int:
-    """Virtual CPUs: as many as the limit fills, one when there is none."""
-    return 1 if wish.cpu_millis is None else max(1, -(-wish.cpu_millis // 1000))
-
-
-def memory_of(wish: Resources, shape: Shape) -> int:
-    """The guest's memory in bytes: whole pieces of 2 MiB."""
-    size = wish.memory or shape.default_memory
-    return -(-size // (2 * MIB)) * 2 * MIB
-
-
-def size(spec: GuestSpec, shape: Shape) -> Size:
-    """What a machine has: never more than it was started with, and enough to boot."""
-    return Size(
-        memory=memory_of(spec.resources, shape),
-        cpu_millis=spec.resources.cpu_millis or 1000 * vcpus(spec.resources),
-        floor=shape.min_memory,
-    )
-
-
-def plan(start: Start, shape: Shape, host: MachineHost) -> Plan:
-    """The launch of a machine."""
+def plan(start: Start, shape: Shape, host: MachineHost, room: Room) -> Plan:
+    """The launch of a machine, which can grow into ``room``."""
     spec = start.guest.spec
     if start.network != "private":
         raise Unsupported(
@@ -238,6 +206,9 @@ def plan(start: Start, shape: Shape, host: MachineHost) -> Plan:
             macs=tuple(card.mac for card in cards),
             tags=tuple(share.tag for share in shares),
             tsc_khz=host.tsc_khz if _needs_counter(shape, host) else None,
+            disk_rate=spec.resources.io_limit or 0,
+            more_memory=room.memory,
+            more_vcpus=room.cpus,
         )
     )
     tags = {id(one): share.tag for one, share in zip(shared, shares, strict=True)}
@@ -286,17 +257,6 @@ def why(error: WirtError) -> str:
     """The reason for emulation from such an end; its words are QEMU's or the guest's."""
     last = "".join(c if c.isprintable() else "?" for c in error.message)
     return f"a machine ended with KVM before its agent answered: {last[:200]}"
-
-
-def host_resources(wish: Resources, memory: int, shares: int) -> Resources:
-    """What the machine's programs may use of the host. Its processes are counted inside."""
-    return Resources(
-        cpu_millis=wish.cpu_millis,
-        cpu_shares=wish.cpu_shares,
-        cpuset=wish.cpuset,
-        memory=memory + OVERHEAD + shares * SHARE_OVERHEAD,
-        memory_reservation=wish.memory_reservation,
-    )
 
 
 def _identity(start: Start) -> Iterable[tuple[str, str]]:

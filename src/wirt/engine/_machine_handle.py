@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from wirt.crun.spec import process
-from wirt.engine import _elastic, _machine
-from wirt.engine._machine import Shape
+from wirt.engine import _elastic, _growth
+from wirt.engine._sizes import Shape, host_memory, memory_of, shares_of, vcpus
 from wirt.errors import Unavailable, Unsupported, WirtError
 from wirt.guest.keeper import KeeperLink, Record, Request
 from wirt.model.guest import ExecSpec, Guest
@@ -19,7 +19,7 @@ from wirt.model.resources import Resources, Usage
 from wirt.model.terminal import parse_detach_keys
 from wirt.privileged.client import Helper
 from wirt.privileged.protocol import FreezeGuest, LimitGuest, TreeStat
-from wirt.qemu.qmp import open_monitor
+from wirt.qemu.qmp import Monitor, open_monitor
 
 AGENT_SECONDS = 10.0
 """How long the agent may take for an answer; under emulation it is busy at times."""
@@ -114,30 +114,56 @@ class MachineHandle:
         return TITLES, [_printable(row) for row in rows if len(row) == len(TITLES)]
 
     async def limit(self, wish: Resources) -> None:
-        """CPU limits act at once on QEMU; memory and processes are a machine's shape."""
-        own, kind = self._guest.spec.resources, self._shape.isolation.value
-        if wish.memory not in {None, own.memory} or wish.memory_swap not in {None, own.memory_swap}:
-            raise Unsupported(
-                f"the memory of a running {kind} is fixed",
-                hint="stop it, update it, and start it again; or use --as container",
-            )
-        if wish.pids not in {None, own.pids}:
-            raise Unsupported(
-                f"the limit of processes of a running {kind} is fixed",
-                hint="stop it, update it, and start it again; or use --as container",
-            )
-        most = _machine.vcpus(own)
-        if wish.cpu_millis is not None and wish.cpu_millis > most * 1000:
-            raise Unsupported(
-                f"this {kind} was started with {most} CPU{'s' if most > 1 else ''}",
-                hint="stop it, update it, and start it again",
-            )
+        """CPU limits act on QEMU, those of memory and disks within it. What a guest must agree to
+        comes last, since it may not."""
+        self._check_fixed(wish)
+        if wish.memory is not None or wish.io_limit is not None or self._grows(wish):
+            async with open_monitor(self._monitor) as monitor:
+                await self._resize(monitor, wish)
         limits = Resources(
             cpu_millis=wish.cpu_millis,
             cpu_shares=wish.cpu_shares,
             cpuset=wish.cpuset,
             memory_reservation=wish.memory_reservation,
         )
+        await self._limit_programs(limits)
+
+    def _check_fixed(self, wish: Resources) -> None:
+        own, kind = self._guest.spec.resources, self._shape.isolation.value
+        if wish.memory_swap not in {None, -1, own.memory_swap, wish.memory}:
+            raise Unsupported(
+                f"a {kind} has no part in the host's swap", hint="leave out --memory-swap"
+            )
+        if wish.pids not in {None, own.pids}:
+            raise Unsupported(
+                f"the limit of processes of a running {kind} is fixed",
+                hint="stop it, update it, and start it again; or use --as container",
+            )
+
+    def _grows(self, wish: Resources) -> bool:
+        """Whether there may be too few processors."""
+        return wish.cpu_millis is not None and vcpus(wish) > vcpus(self._guest.spec.resources)
+
+    async def _resize(self, monitor: Monitor, wish: Resources) -> None:
+        kind, name = self._shape.isolation.value, self._guest.name
+        memory = memory_of(wish, self._shape)
+        if wish.memory is not None:
+            await _growth.check_memory(monitor, memory, kind)
+        if self._grows(wish):
+            await _growth.check_processors(monitor, vcpus(wish), kind)
+        if wish.io_limit is not None:
+            await monitor.limit_disks(wish.io_limit)
+        if wish.memory is not None:
+            most = host_memory(memory, shares_of(self._guest.spec))
+            await self._limit_programs(Resources(memory=most))
+            await _growth.set_memory(monitor, memory, name)
+        if self._grows(wish):
+            await _growth.add_processors(monitor, vcpus(wish), self._use_processors, name)
+
+    async def _use_processors(self) -> int:
+        return _number(await self._call("cpus"), "cpus")
+
+    async def _limit_programs(self, limits: Resources) -> None:
         if limits != Resources():
             await self._helper.call(LimitGuest(id=self._guest.id, resources=limits, machine=True))
 
@@ -152,18 +178,13 @@ class MachineHandle:
     async def inner_memory(self) -> InnerMemory:
         """What its kernel says (:class:`wirt.engine.protocol.Elastic`)."""
         async with open_monitor(self._monitor) as monitor:
-            return _elastic.judged(
-                size=await monitor.size(),
-                left=await monitor.memory(),
-                figures=await monitor.figures(),
-                now=time.time(),
-            )
+            memory, figures = await monitor.memory(), await monitor.figures()
+        return _elastic.judged(memory, figures, now=time.time())
 
     async def set_inner_memory(self, size: int) -> None:
         """Inflate or deflate the balloon, within the machine's bounds."""
         async with open_monitor(self._monitor) as monitor:
-            most = await monitor.size()
-            await monitor.set_memory(min(max(size, self._shape.min_memory), most))
+            await monitor.leave(max(size, self._shape.min_memory))
 
     async def write_file(self, name: str, content: str) -> None:
         """Rewrite ``hosts``, ``hostname`` or ``resolv.conf`` inside."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from wirt.engine import _machine
-from wirt.engine._machine import MIB, Shape
+from wirt.engine import _machine, _sizes
 from wirt.engine._machine_handle import MachineHandle
+from wirt.engine._sizes import MIB, Shape
 from wirt.engine.protocol import Handle, Plan, Size, Start, Support
 from wirt.errors import WirtError
 from wirt.guest.keeper import KeeperLink
@@ -44,12 +44,13 @@ class VmEngine:
         return ()
 
     def size(self, spec: GuestSpec) -> Size:
-        """Fixed at its start."""
-        return _machine.size(spec, SHAPE)
+        """What it has now; it can grow."""
+        return _sizes.size(spec, SHAPE)
 
     def plan(self, start: Start) -> Plan:
         """What to do to start the guest."""
-        return _machine.plan(start, SHAPE, self._host.facts)
+        room = _sizes.room(start.guest.spec, SHAPE, self._facts)
+        return _machine.plan(start, SHAPE, self._host.facts, room)
 
     def give_up(self, error: WirtError) -> bool:
         """Emulate, when a machine with KVM did not come so far that its agent could answer."""

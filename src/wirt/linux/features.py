@@ -46,7 +46,8 @@ class HostFacts:
     ``machine``: as ``uname -m``; ``kernel``: major and minor version. ``cpus``: numbers of online
     CPUs. ``controllers``: cgroup controllers in use. ``swap_limit``: swap can be limited.
     ``most_files``: the kernel's bound of RLIMIT_NOFILE. ``disks``: as ``major:minor``, those that
-    guests' files are on, if that was looked up.
+    guests' files are on, if that was looked up. ``strict_memory``: the kernel promises no more of
+    it than there is (``vm.overcommit_memory=2``).
     """
 
     bounding: frozenset[str]
@@ -61,6 +62,7 @@ class HostFacts:
     user_namespaces: bool = True
     most_files: int = 1_048_576
     disks: tuple[str, ...] = ()
+    strict_memory: bool = False
 
     @property
     def loads_device_filters(self) -> bool:
@@ -89,6 +91,7 @@ def read_facts(*, pid: int | str = "self", proc: Path = Path("/proc")) -> HostFa
         memory=parse_meminfo((proc / "meminfo").read_text())["MemTotal"],
         user_namespaces=_user_namespaces(proc),
         most_files=int((proc / "sys/fs/nr_open").read_text()),
+        strict_memory=(proc / "sys/vm/overcommit_memory").read_text().strip() == "2",
     )
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from wirt.qemu.bus import Board
 
 
-def command_line(board: Board, *, tsc_khz: int | None) -> str:
-    """``tsc_khz``: for a microVM under emulation, else None.
+def command_line(board: Board, *, tsc_khz: int | None, more: tuple[str, ...] = ()) -> str:
+    """``tsc_khz``: for a microVM under emulation, else None. ``more``: further words.
 
     ``reboot=t`` with QEMU's ``-no-reboot`` ends the machine on every board, ``panic=-1`` at once
     after a crash, whose message still reaches the console.
@@ -31,4 +31,4 @@ def command_line(board: Board, *, tsc_khz: int | None) -> str:
         words.append("pci=off")
     if tsc_khz is not None:
         words += [f"tsc_early_khz={tsc_khz}", "tsc=reliable"]
-    return " ".join(words)
+    return " ".join([*words, *more])

@@ -12,7 +12,18 @@ from dataclasses import dataclass
 from wirt.qemu import kernel
 from wirt.qemu.accel import Accelerator
 from wirt.qemu.bus import Board
-from wirt.qemu.device import agent, balloon, card, console, disk, monitor, power, random, share
+from wirt.qemu.device import (
+    agent,
+    balloon,
+    card,
+    console,
+    disk,
+    monitor,
+    more,
+    power,
+    random,
+    share,
+)
 
 MIB = 1 << 20
 TRANSLATIONS = 128
@@ -24,7 +35,8 @@ SPARE_PORTS = 4
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
     """One machine. ``memory`` in bytes, a multiple of 2 MiB; ``macs`` of its cards; ``tags`` of its
-    shared folders; ``tsc_khz`` as in :func:`wirt.qemu.kernel.command_line`."""
+    shared folders; ``tsc_khz`` as in :func:`wirt.qemu.kernel.command_line`. ``disk_rate``: bytes a
+    second, 0: no limit. ``more_memory`` bytes and ``more_vcpus`` can be added while it runs."""
 
     board: Board
     name: str
@@ -34,6 +46,9 @@ class Machine:
     macs: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     tsc_khz: int | None = None
+    disk_rate: int = 0
+    more_memory: int = 0
+    more_vcpus: int = 0
 
 
 def argv(machine: Machine) -> tuple[str, ...]:
@@ -46,6 +61,7 @@ def argv(machine: Machine) -> tuple[str, ...]:
         console.console(),
         monitor.monitor(),
         agent.agent(board),
+        disk.throttle(machine.disk_rate),
         disk.disk(board, "root", read_only=True),
         disk.disk(board, "disk", read_only=False),
         balloon.balloon(board),
@@ -53,6 +69,7 @@ def argv(machine: Machine) -> tuple[str, ...]:
         power.power(),
         *(card.card(board, n, mac=mac) for n, mac in enumerate(machine.macs)),
         *(share.share(board, n, tag=tag) for n, tag in enumerate(machine.tags)),
+        _more(machine),
     ]
     return tuple(word for part in parts for word in part)
 
@@ -68,7 +85,7 @@ def _frame(machine: Machine) -> tuple[str, ...]:
         ),
         *machine.accelerator.arguments(translations=TRANSLATIONS),
         *_board(machine),
-        *("-smp", str(machine.vcpus)),
+        *("-smp", _processors(machine)),
     )
 
 
@@ -88,13 +105,28 @@ def _root_ports() -> tuple[str, ...]:
     )
 
 
+def _processors(machine: Machine) -> str:
+    if not machine.more_vcpus:
+        return str(machine.vcpus)
+    return f"{machine.vcpus},maxcpus={machine.vcpus + machine.more_vcpus}"
+
+
 def _memory(machine: Machine) -> tuple[str, ...]:
     size = f"{machine.memory // MIB}M"
+    most = (machine.memory + machine.more_memory) // MIB
+    words = ("-m", f"{size},maxmem={most}M" if machine.more_memory else size)
     if not machine.tags:
-        return ("-m", size)
-    return ("-m", size, "-object", f"memory-backend-memfd,id=ram,size={size},share=on")
+        return words
+    return (*words, "-object", f"memory-backend-memfd,id=ram,size={size},share=on")
+
+
+def _more(machine: Machine) -> tuple[str, ...]:
+    if not machine.more_memory:
+        return ()
+    return more.memory(machine.board, machine.more_memory, shared=bool(machine.tags))
 
 
 def _boot(machine: Machine) -> tuple[str, ...]:
-    line = kernel.command_line(machine.board, tsc_khz=machine.tsc_khz)
+    words = more.WORDS if machine.more_memory else ()
+    line = kernel.command_line(machine.board, tsc_khz=machine.tsc_khz, more=words)
     return ("-kernel", "{kernel}", "-initrd", "{initrd}", "-append", line)

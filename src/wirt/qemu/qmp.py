@@ -16,7 +16,7 @@ from typing import Any
 from qemu.qmp import QMPClient, QMPError
 
 from wirt.errors import Unavailable
-from wirt.qemu.device import balloon
+from wirt.qemu.device import balloon, disk, more
 
 SECONDS = 5.0
 
@@ -28,6 +28,29 @@ class Figures:
 
     at: float = 0
     said: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """Bytes that a machine was started with, that were plugged in since, and that its balloon
+    leaves it of both, which is the guest's word."""
+
+    start: int
+    plugged: int
+    left: int
+
+    @property
+    def whole(self) -> int:
+        """All that it has."""
+        return self.start + self.plugged
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extra:
+    """Bytes plugged in, and that can be."""
+
+    size: int = 0
+    most: int = 0
 
 
 class Monitor:
@@ -49,20 +72,59 @@ class Monitor:
         answer = await self.execute("query-status")
         return str(answer.get("status", "")) if isinstance(answer, dict) else ""
 
-    async def size(self) -> int:
-        """Bytes of memory that the machine has: those of its start and those plugged in since."""
-        answer = await self.execute("query-memory-size-summary")
-        return _number(answer, "base-memory") + _number(answer, "plugged-memory")
+    async def memory(self) -> Memory:
+        """What the guest has, and may use now."""
+        sizes = await self.execute("query-memory-size-summary")
+        balloon_leaves = _number(await self.execute("query-balloon"), "actual")
+        plugged = _number(sizes, "plugged-memory")
+        return Memory(
+            start=_number(sizes, "base-memory"), plugged=plugged, left=balloon_leaves + plugged
+        )
 
-    async def memory(self) -> int:
-        """Bytes that the guest may use now: its size less what the balloon holds. The balloon's
-        part is the guest's word."""
-        answer = await self.execute("query-balloon")
-        return _number(answer, "actual")
+    async def leave(self, size: int) -> None:
+        """Ask the balloon to leave the guest ``size`` bytes; it does so as far as it can. What was
+        plugged in does not count for QEMU, so that much stays at least."""
+        now = await self.memory()
+        await self.execute("balloon", {"value": max(min(size, now.whole) - now.plugged, 1 << 20)})
 
-    async def set_memory(self, size: int) -> None:
-        """Ask the balloon to leave the guest ``size`` bytes; it does so as far as it can."""
-        await self.execute("balloon", {"value": size})
+    async def extra(self) -> Extra:
+        """The memory that can be plugged in; none for a machine that cannot grow."""
+        for device in _list(await self.execute("query-memory-devices")):
+            data = device.get("data")
+            if device.get("type") == "virtio-mem" and isinstance(data, dict):
+                return Extra(size=_number(data, "size"), most=_number(data, "max-size"))
+        return Extra()
+
+    async def set_extra(self, size: int) -> None:
+        """Ask the guest to use ``size`` bytes of it, a multiple of 2 MiB."""
+        await self._set(more.PATH, "requested-size", size)
+
+    async def processors(self) -> tuple[int, list[dict[str, object]]]:
+        """How many processors there are, and the places for further ones, as what to add there."""
+        try:
+            slots = _list(await self.execute("query-hotpluggable-cpus"))
+        except Unavailable:  # a board that has none, or a monitor that does not answer again
+            return len(_list(await self.execute("query-cpus-fast"))), []
+        free = [slot for slot in slots if "qom-path" not in slot]
+        places = [_place(slot) for slot in free]
+        return len(slots) - len(free), sorted(places, key=lambda place: str(place["id"]))
+
+    async def add_processor(self, place: dict[str, object]) -> None:
+        """Plug one in, at a place of :meth:`processors`."""
+        await self.execute("device_add", place)
+
+    async def limit_disks(self, rate: int) -> None:
+        """See :func:`wirt.qemu.device.disk.throttle`."""
+        await self._set(disk.PATH, "limits", disk.limits(rate))
+
+    async def disk_limits(self) -> dict[str, int]:
+        """The throttle's limits that are set, by QEMU's names."""
+        answer = await self.execute("qom-get", {"path": disk.PATH, "property": "limits"})
+        known = answer if isinstance(answer, dict) else {}
+        return {k: v for k, v in known.items() if isinstance(v, int) and v and "length" not in k}
+
+    async def _set(self, path: str, name: str, value: object) -> None:
+        await self.execute("qom-set", {"path": path, "property": name, "value": value})
 
     async def figures(self) -> Figures:
         """What the guest last said of its memory."""
@@ -107,3 +169,15 @@ def _number(answer: object, key: str) -> int:
     if not isinstance(value, int):
         raise Unavailable(f"the machine's monitor gave no {key}")
     return value
+
+
+def _list(answer: object) -> list[dict[str, Any]]:
+    rows = answer if isinstance(answer, list) else []
+    return [row for row in rows if isinstance(row, dict)]
+
+
+def _place(slot: dict[str, Any]) -> dict[str, object]:
+    """``device_add``'s arguments for a free slot."""
+    where = {str(key): value for key, value in slot.get("props", {}).items()}
+    number = "-".join(f"{where.get(part, 0):04}" for part in ("socket-id", "core-id", "thread-id"))
+    return {"driver": str(slot.get("type")), "id": f"cpu-{number}", **where}

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from wirt.errors import Conflict, NotFound, Unsupported
-from wirt.linux import disks, libc, limits
+from wirt.linux import disks, libc, limits, usage
 from wirt.model.names import is_id, short
 from wirt.privileged import bridges, check, facts, links, netstate, release
 from wirt.privileged import launch as launching
@@ -64,18 +64,20 @@ def freeze(ctx: Context, verb: FreezeGuest, _fds: Fds) -> Done:
 
 
 def limit(ctx: Context, verb: LimitGuest, _fds: Fds) -> Done:
-    """Write new limits; a machine's size is decided at its start."""
-    wanted = verb.resources
+    """Write new limits. That of a machine's memory only rises: what its guest gives back, it may
+    give back late, and with less QEMU would be killed."""
+    wanted, path = verb.resources, ctx.layout.cgroup(check.guest_id(verb.id))
     if verb.machine:
-        if wanted.memory is not None or wanted.memory_swap is not None:
-            raise Unsupported(
-                "the memory of a running machine cannot be changed",
-                hint="stop it, change it, and start it again",
-                code="limit.machine-memory",
-            )
-        wanted = replace(wanted, memory_reservation=None)
+        now = usage.read(ctx.cgroups, path).memory_limit or 0
+        rises = wanted.memory is not None and wanted.memory > now
+        wanted = replace(
+            wanted,
+            memory=wanted.memory if rises else None,
+            memory_swap=None,
+            memory_reservation=None,
+        )
     limits.write(
-        ctx.cgroups, ctx.layout.cgroup(check.guest_id(verb.id)), wanted,
+        ctx.cgroups, path, wanted,
         disks=disks.under(ctx.layout.on_disks),
     )  # fmt: skip
     return Done()
