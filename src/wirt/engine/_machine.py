@@ -184,13 +184,8 @@ def _check_mounts(spec: GuestSpec, shape: Shape) -> None:
 
 def plan(start: Start, shape: Shape, host: MachineHost, room: Room) -> Plan:
     """The launch of a machine, which can grow into ``room``."""
+    _check_start(start, shape)
     spec = start.guest.spec
-    if start.network != "private":
-        raise Unsupported(
-            f"a {shape.isolation.value} has a network of its own", hint="use --as container"
-        )
-    if start.image.architecture not in {"amd64", "x86_64", ""}:
-        raise Unsupported(f"the image is for {start.image.architecture}, machines are for amd64")
     cards = links(start)
     mounts = sorted(start.mounts, key=lambda one: process.clean(one.target).count("/"))
     shared = tuple(one for one in mounts if one.kind is not MountKind.TMPFS)
@@ -243,6 +238,15 @@ def plan(start: Start, shape: Shape, host: MachineHost, room: Room) -> Plan:
         ),
     )
     return Plan(launch=launch, accelerator=host.accelerator.name)
+
+
+def _check_start(start: Start, shape: Shape) -> None:
+    if start.network != "private":
+        raise Unsupported(
+            f"a {shape.isolation.value} has a network of its own", hint="use --as container"
+        )
+    if start.image.architecture not in {"amd64", "x86_64", ""}:
+        raise Unsupported(f"the image is for {start.image.architecture}, machines are for amd64")
 
 
 def is_early_end(error: WirtError) -> bool:
