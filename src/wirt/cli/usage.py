@@ -9,13 +9,15 @@ GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Guests", ("run", "create", "start", "stop", "restart", "kill", "pause", "unpause", "rm",
                 "rename", "update")),
     ("Inside a guest", ("exec", "attach", "logs", "cp", "top", "diff")),
-    ("Looking on", ("ps", "inspect", "stats", "events", "port", "wait")),
+    ("Looking on", ("ps", "inspect", "stats", "why", "events", "port", "wait")),
     ("Images", ("build", "images", "pull", "push", "load", "save", "import", "commit", "export",
                 "tag", "rmi", "history")),
     ("Registries", ("login", "logout", "search")),
     ("The disk", ("df", "prune")),
-    ("Nouns", ("guest", "image", "network", "group", "volume", "builder", "registry", "store")),
-    ("The host", ("doctor", "governor", "info", "bench", "version", "completion", "help")),
+    ("Nouns", ("guest", "image", "network", "group", "volume", "builder", "registry", "store",
+               "calendar")),
+    ("The host", ("host", "doctor", "governor", "boost", "replay", "info", "bench", "version",
+                  "completion", "help")),
 )  # fmt: skip
 
 

@@ -162,6 +162,11 @@ class Connection:
         """Whether bytes of the answer are here already, so that poll(2) would not tell of them."""
         return bool(self._buffer)
 
+    @property
+    def has_more(self) -> bool:
+        """As :attr:`has_bytes`, but the end of a chunk that was taken does not count."""
+        return self._buffer not in {b"", b"\r", b"\r\n"}
+
     def close(self) -> None:
         """Close it; the next request opens it again."""
         if self._socket is not None:

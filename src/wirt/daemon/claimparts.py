@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from wirt.api.native.groups import GroupRoutes
 from wirt.engine.protocol import Engine
 from wirt.host.admit import Admit
+from wirt.host.boosting import Boosting
 from wirt.host.events import Bus
 from wirt.host.governing.policy import Policies, PolicyCapacity
 from wirt.host.grouping import Grouping
@@ -17,6 +18,7 @@ from wirt.host.shaping import Shaping
 from wirt.linux.features import read_facts
 from wirt.model.guest import Isolation
 from wirt.privileged.client import Helper
+from wirt.state.boosts import BoostTable
 from wirt.state.db import Database
 from wirt.state.groups import GroupTable
 
@@ -42,6 +44,9 @@ class ClaimParts:
             capacity=PolicyCapacity(self.facts, policies),
         )  # fmt: skip
         self.shaping = Shaping(helper, self.admit.tree)
+        self.boosting = Boosting(
+            table=BoostTable(db), roster=roster, groups=self.groups, admit=self.admit, bus=bus
+        )
         self._grouping = Grouping(groups=self.groups, admit=self.admit, bus=bus)
         self._ledger = Ledger(roster=roster, groups=self.groups, admit=self.admit)
 

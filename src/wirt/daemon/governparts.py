@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
+from collections import Counter
+
 from wirt.aio import Nursery
+from wirt.api.http.app import Noun
+from wirt.api.native.boosts import BoostRoutes
 from wirt.api.native.governor import GovernorRoutes
+from wirt.api.native.watching import WatchRoutes
 from wirt.daemon.claimparts import ClaimParts
+from wirt.errors import NotFound
+from wirt.governor.trace import Label
 from wirt.host.governing.actuate import HelperActuator
+from wirt.host.governing.chronicle import Chronicle
 from wirt.host.governing.loop import Governor
+from wirt.host.governing.metrics import Figures
 from wirt.host.governing.ring import Ring
 from wirt.host.governing.roll import Roll
+from wirt.host.governing.status import status
+from wirt.host.insight import Insight
 from wirt.host.roster import Roster
 from wirt.host.running import Running
 from wirt.layout import Layout
@@ -17,7 +30,7 @@ from wirt.privileged.client import Helper
 
 
 class GovernParts:
-    """The governor and its noun."""
+    """The governor and its nouns, boosts, and who watches."""
 
     def __init__(
         self,
@@ -31,8 +44,9 @@ class GovernParts:
     ) -> None:
         self._roster = roster
         self._policies = claims.policies
+        cgroups = Cgroups.detect()
         roll = Roll(
-            layout=layout, cgroups=Cgroups.detect(), roster=roster, running=running,
+            layout=layout, cgroups=cgroups, roster=roster, running=running,
             admit=claims.admit, groups=claims.groups,
         )  # fmt: skip
         self.governor = Governor(
@@ -40,11 +54,51 @@ class GovernParts:
             facts=claims.facts, nursery=nursery,
         )  # fmt: skip
         running.on_joined = self.governor.wake
+        ring = self.governor.ring
+        self.boosting = claims.boosting
+        self.boosting.on_change = self.governor.wake
+        self.governor.steering.boosted = self.boosting.apply
+        self._chronicle = Chronicle(
+            ring, labels=self._labels, boosted=self._boosted, reserve=self.governor.keeps
+        )
+        self.governor.steering.noted = self._chronicle.note
+        self.insight = Insight(layout=layout, cgroups=cgroups, frame=lambda: ring.last)
 
     def begin(self, nursery: Nursery) -> None:
         """Govern from now on."""
         nursery.start(self.governor.run(), name="governor")
 
-    def routes(self) -> GovernorRoutes:
-        """The noun of the API."""
-        return GovernorRoutes(governor=self.governor, policies=self._policies, roster=self._roster)
+    def routes(self) -> tuple[Noun, ...]:
+        """The nouns of the API."""
+        return (
+            GovernorRoutes(governor=self.governor, policies=self._policies, roster=self._roster),
+            WatchRoutes(chronicle=self._chronicle, figures=self._figures),
+            BoostRoutes(self.boosting),
+        )
+
+    def _labels(self) -> dict[str, Label]:
+        """Names and states of those who are governed."""
+        found = {}
+        for guest_id in self.governor.roll.members:
+            with contextlib.suppress(NotFound):  # just removed
+                guest = self._roster.get(guest_id)
+                found[guest_id] = Label(name=guest.name, state=guest.status.state.value)
+        return found
+
+    def _boosted(self) -> dict[str, int]:
+        """Until when who is boosted."""
+        return {one.target: one.until for one in self.boosting.active(time.time_ns())}
+
+    def _figures(self) -> Figures:
+        """What ``/metrics`` tells."""
+        found = status(self.governor, self._policies)
+        guests = tuple(self._roster.all())
+        return Figures(
+            frame=self.governor.ring.last,
+            names={guest.id: guest.name for guest in guests},
+            states=Counter(guest.status.state.value for guest in guests),
+            state=found.state,
+            alarm=int(self.governor.alarm),
+            cost=found.cost,
+            boosts=len(self.boosting.active(time.time_ns())),
+        )

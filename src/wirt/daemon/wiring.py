@@ -301,6 +301,7 @@ class Daemon:
         await ground.bus.open()
         await ground.roster.open()
         await ground.claims.groups.open()
+        await ground.claims.boosting.open()
         await self._nets.networks.open()
         await self._life.adopt.adopt_all()
         await self._life.sweep.sweep()
@@ -346,8 +347,8 @@ class Daemon:
                 roster=g.roster, execute=Execute(roster=g.roster, running=g.running, bus=g.bus)
             ),
             ObserveRoutes(
-                roster=g.roster, running=g.running,
-                stats=Stats(roster=g.roster, running=g.running), bus=g.bus,
+                roster=g.roster, running=g.running, bus=g.bus,
+                stats=Stats(roster=g.roster, running=g.running, insight=g.governing.insight),
             ),
             SystemRoutes(layout=g.layout, roster=g.roster, doctor=g.doctor),
             ImageRoutes(
@@ -358,7 +359,7 @@ class Daemon:
                 pull=files.pull, push=files.push, look=Look(files.registries)
             ),
             VolumeRoutes(volumes=files.volumes),
-            g.claims.routes(), g.governing.routes(),
+            g.claims.routes(), *g.governing.routes(),
             files.parts.routes(g.roster, files.volumes),
             ArchiveRoutes(
                 guests=g.roster,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from wirt.errors import WirtError
+from wirt.governor.journal import Share
+from wirt.host.insight import Glimpse, Insight, percent
 from wirt.host.roster import Roster
 from wirt.host.running import Running
 from wirt.model.guest import Guest
@@ -21,44 +23,60 @@ PATIENCE = 2.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One reading of one guest. ``cpu_percent``: of one core, over the time since the last."""
+    """One reading of one guest. Percents are of one core, over the time since the last.
+
+    ``cpu_user_percent``, ``cpu_system_percent``, ``cpu_guest_percent``: in programs, in the kernel
+    and in guest mode, seen from the host, of machines with their emulation. ``shares``: by resource
+    what the governor last saw and gave, in its units. ``pressure``: parts of the time in which it
+    waited for ``cpu``, ``memory`` or ``io``.
+    """
 
     id: str
     name: str
     usage: Usage | None
     cpu_percent: float | None = None
+    cpu_user_percent: float | None = None
+    cpu_system_percent: float | None = None
+    cpu_guest_percent: float | None = None
+    shares: Mapping[str, Share] = field(default_factory=dict)
+    pressure: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A sample, and what the next one needs of it."""
+
+    sample: Sample
+    glimpse: Glimpse | None = None
 
 
 class Stats:
     """The ``stats`` and ``top`` verbs."""
 
-    def __init__(self, *, roster: Roster, running: Running) -> None:
+    def __init__(self, *, roster: Roster, running: Running, insight: Insight | None = None) -> None:
         self._roster = roster
         self._running = running
+        self._insight = insight
 
-    async def one(self, guest: Guest, before: Sample | None = None) -> Sample:
-        """A reading of one running guest; ``before`` gives the CPU rate. Raises Conflict."""
+    async def one(self, guest: Guest, before: Reading | None = None) -> Reading:
+        """A reading of one running guest; ``before`` gives the CPU rates. Raises Conflict."""
         live = self._running.require(guest, paused_too=True)
         usage = await asyncio.wait_for(live.handle.usage(), PATIENCE)
-        return Sample(
-            id=guest.id,
-            name=guest.name,
-            usage=usage,
-            cpu_percent=cpu_percent(before.usage if before else None, usage),
-        )
+        glimpse = None if self._insight is None else self._insight.of(guest.id)
+        return reading(guest, usage, glimpse, before)
 
     async def stream(self, guests: Sequence[Guest] | None) -> AsyncIterator[list[Sample]]:
         """Readings of these guests (None: all that run, looked up anew) once a period."""
-        before: dict[str, Sample] = {}
+        before: dict[str, Reading] = {}
         while True:
             chosen = self._running_guests() if guests is None else list(guests)
             if guests is not None and not any(self._running.get(guest.id) for guest in chosen):
                 return
-            samples = await asyncio.gather(
+            found = await asyncio.gather(
                 *(self._patiently(guest, before.get(guest.id)) for guest in chosen)
             )
-            before = {sample.id: sample for sample in samples}
-            yield samples
+            before = {one.sample.id: one for one in found}
+            yield [one.sample for one in found]
             await asyncio.sleep(PERIOD)
 
     async def pair(self, guests: Sequence[Guest] | None) -> list[Sample]:
@@ -80,11 +98,32 @@ class Stats:
     def _running_guests(self) -> list[Guest]:
         return [guest for guest in self._roster.all() if self._running.get(guest.id) is not None]
 
-    async def _patiently(self, guest: Guest, before: Sample | None) -> Sample:
+    async def _patiently(self, guest: Guest, before: Reading | None) -> Reading:
         try:
             return await self.one(self._roster.get(guest.id), before)
         except (WirtError, TimeoutError, OSError):
-            return Sample(id=guest.id, name=guest.name, usage=None)
+            return Reading(Sample(id=guest.id, name=guest.name, usage=None))
+
+
+def reading(guest: Guest, usage: Usage, glimpse: Glimpse | None, before: Reading | None) -> Reading:
+    """One reading from what was found now and the one before."""
+    was = None if before is None else before.glimpse
+    rates: dict[str, float | None] = {}
+    if glimpse is not None:
+        rates = {
+            f"cpu_{kind}_percent": percent(None if was is None else was.split, glimpse.split, kind)
+            for kind in ("user", "system", "guest")
+        }
+    sample = Sample(
+        id=guest.id,
+        name=guest.name,
+        usage=usage,
+        cpu_percent=cpu_percent(before.sample.usage if before else None, usage),
+        shares={} if glimpse is None else glimpse.shares,
+        pressure={} if glimpse is None else glimpse.pressure,
+        **rates,
+    )
+    return Reading(sample, glimpse)
 
 
 def cpu_percent(before: Usage | None, now: Usage) -> float | None:

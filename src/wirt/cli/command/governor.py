@@ -6,6 +6,7 @@ import sys
 
 from wirt.cli.flags import Call, Command, Flag, Group, misuse
 from wirt.cli.output import harmless, out
+from wirt.cli.recording import RECORD
 from wirt.cli.view import human
 from wirt.errors import Invalid, NotFound
 
@@ -141,6 +142,7 @@ COMMAND = Group(
             flags=(JSON,),
             run=policy,
         ),
+        "record": RECORD,
         "resume": Command(
             "governor resume", summary="Govern again after a pause", flags=(JSON,), run=resume
         ),

@@ -26,6 +26,13 @@ COLUMNS = (
     ("BLOCK I/O", "BlockIO"),
     ("PIDS", "PIDs"),
 )
+MORE = (
+    ("CPU USER / SYS / GUEST", "CPUSplit"),
+    ("CPU DUE / WANTED", "CPUShare"),
+    ("MEM DUE / WANTED", "MemShare"),
+    ("PRESSURE CPU / MEM / IO", "Pressure"),
+)
+"""Shown with ``--governor``; templates have them always."""
 CLEAR = "\x1b[H\x1b[J"
 UNKNOWN = "--"
 
@@ -54,7 +61,8 @@ def _print(call: Call, samples: list[dict[str, Any]], wanted: set[str]) -> None:
     cut = not call.on("no-trunc")
     chosen = [one for one in samples if not wanted or one["id"] in wanted]
     chosen.sort(key=lambda one: str(one["name"]))
-    show(call, [row(one, cut=cut) for one in chosen], columns=COLUMNS, identity="ID")
+    columns = COLUMNS + MORE if call.on("governor") else COLUMNS
+    show(call, [row(one, cut=cut) for one in chosen], columns=columns, identity="ID")
 
 
 def row(sample: dict[str, Any], *, cut: bool) -> dict[str, object]:
@@ -72,7 +80,41 @@ def row(sample: dict[str, Any], *, cut: bool) -> dict[str, object]:
         "NetIO": f"{_decimal(usage.get('net_received'))} / {_decimal(usage.get('net_sent'))}",
         "BlockIO": f"{_decimal(usage.get('block_read'))} / {_decimal(usage.get('block_written'))}",
         "PIDs": UNKNOWN if usage.get("pids") is None else str(usage["pids"]),
+        **_governed(sample),
     }
+
+
+def _governed(sample: dict[str, Any]) -> dict[str, object]:
+    """Times by mode seen from the host, what the governor gives, and how long the guest waits."""
+    split = [_percent(sample.get(f"cpu_{kind}_percent")) for kind in ("user", "system", "guest")]
+    shares = sample.get("shares") or {}
+    cpu, memory = shares.get("cpu") or {}, shares.get("memory") or {}
+    waits = sample.get("pressure") or {}
+    pressure = [_percent(waits[k] * 100 if k in waits else None) for k in ("cpu", "memory", "io")]
+    return {
+        "CPUUser": split[0],
+        "CPUSystem": split[1],
+        "CPUGuest": split[2],
+        "CPUSplit": " / ".join(split),
+        "CPUEntitlement": _cores(cpu.get("entitled")),
+        "CPUDemand": _cores(cpu.get("demand")),
+        "CPUShare": f"{_cores(cpu.get('entitled'))} / {_cores(cpu.get('demand'))}",
+        "MemEntitlement": _binary(memory.get("entitled")),
+        "MemDemand": _binary(memory.get("demand")),
+        "MemShare": f"{_binary(memory.get('entitled'))} / {_binary(memory.get('demand'))}",
+        "CPUPressure": pressure[0],
+        "MemPressure": pressure[1],
+        "IOPressure": pressure[2],
+        "Pressure": " / ".join(pressure),
+    }
+
+
+def _percent(value: float | None) -> str:
+    return UNKNOWN if value is None else f"{value:.2f}%"
+
+
+def _cores(units: int | None) -> str:
+    return UNKNOWN if units is None else f"{units / 1000:.2f}"
 
 
 def _binary(size: int | None) -> str:
@@ -90,6 +132,7 @@ COMMAND = Command(
     takes=(0, None),
     flags=(
         FORMAT,
+        Flag("governor", kind="bool", help="Also where time goes, what is due and wanted"),
         Flag("no-stream", kind="bool", help="Show one reading only"),
         NO_TRUNC,
     ),

@@ -32,6 +32,7 @@ from wirt.host.governing.policy import Mode, Policies, Policy, Pool, size_of
 from wirt.host.governing.ring import Ring
 from wirt.host.governing.roll import Roll, fixed, prune
 from wirt.host.governing.short import Shortness
+from wirt.host.governing.steering import Steering
 from wirt.linux.features import HostFacts
 from wirt.linux.readings import HostMemory
 from wirt.privileged.faults import fault
@@ -87,7 +88,13 @@ class Governor:
         self.paused = False
         self.failures = 0
         self.failure = ""
+        self.steering = Steering()
         policies.on_change = self.wake
+
+    @property
+    def keeps(self) -> int:
+        """Bytes that the host keeps for itself."""
+        return self._keeps
 
     @property
     def dividing(self) -> bool:
@@ -163,7 +170,7 @@ class Governor:
         members, policy = self.roll.members, self.policy
         host = policy.host(cpus=len(self._facts.cpus), memory=self._facts.memory)
         tick = look.look(members, self._host, seconds=seconds, least=2 * self._keeps)
-        root, divided = self.roll.tree(), self.roll.containers()
+        root, divided = self.steering.claims(self.roll.tree()), self.roll.containers()
         capacity = self._short.judge(
             divided.values(), tick, policy=policy, reserve=self._keeps,
             pool=host.available(Resource.MEMORY) - fixed(root, members),
@@ -186,6 +193,7 @@ class Governor:
             reasons=decision.reasons, changes=changes,
             cost=round(spent + time.thread_time() - begun, 6),
         )  # fmt: skip
+        self.steering.noted(root, frame)
         self.ring.add(frame)
         self.cost += 0.1 * ((time.thread_time() - begun + spent) / max(seconds, 0.01) - self.cost)
 
@@ -354,7 +362,7 @@ class Governor:
             self._changes.append(
                 Change(
                     at=time.time_ns(), guest=member.guest.id, resource=Resource.CPU,
-                    act=Act.WEIGH, reason=Reason.RESERVATION, before=before, after=after,
+                    act=Act.WEIGH, reason=self.steering.why, before=before, after=after,
                     effect=member.cpu, failure=held.failure,
                 )
             )  # fmt: skip

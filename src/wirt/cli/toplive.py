@@ -1,0 +1,283 @@
+"""``wirt top`` without a guest: the governor's ticks as they come, and what is typed meanwhile."""
+
+from __future__ import annotations
+
+import posix
+import select
+import signal
+import time
+from collections.abc import Iterator
+
+from wirt.cli import toprows
+from wirt.cli.flags import Call
+from wirt.cli.output import STDOUT, cell, out, visible
+from wirt.cli.signals import Signals, drain
+from wirt.cli.terminal import Raw, size
+from wirt.cli.whywords import lines as why_lines
+from wirt.client.daemon import unreachable
+from wirt.client.fastjson import encode
+from wirt.client.wire import Connection, Lost, quote, target
+from wirt.errors import WirtError
+from wirt.governor.journal import Frame
+from wirt.governor.trace import Record, Scene, decode
+from wirt.governor.tree import Resource
+
+LONGEST = 7 * 86_400
+PATIENCE = 2.0
+"""Seconds without a tick after which the governor is asked how it is doing."""
+BOOST = {"cpu": 4000, "memory": 4000}
+BOOST_SECONDS = 600
+WHY = 20
+KEYS = "j/k choose  b boost 10 min  p pause  w why  t tree  {sorts}  q quit"
+HOME, BELOW, HIDE, SHOW = "\x1b[H", "\x1b[J", "\x1b[?25l", "\x1b[?25h"
+REST = "\x1b[K"
+
+
+class Feed:
+    """The trace from now on, record by record."""
+
+    def __init__(self, call: Call) -> None:
+        self.connection: Connection = call.daemon.connection()
+        self._path = call.daemon.path
+        since = time.time_ns() - 3 * 10**9
+        where = target("/v1/governor/trace", [("since", since), ("seconds", LONGEST)])
+        try:
+            answer = self.connection.request("GET", where)
+            if answer.status >= 400:
+                raise answer.problem()
+        except (OSError, Lost) as error:
+            raise unreachable(self._path, error) from error
+        self._waiting: list[bytes] = []
+        self._records = decode(self._lines(answer.chunks()))
+
+    @property
+    def ready(self) -> bool:
+        """Whether more has come already, of which poll(2) would not tell."""
+        return bool(self._waiting) or self.connection.has_more
+
+    def _lines(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        rest = b""
+        try:
+            for chunk in chunks:
+                *self._waiting, rest = (rest + chunk).split(b"\n")
+                while self._waiting:
+                    yield self._waiting.pop(0)
+        except (OSError, Lost) as error:
+            raise unreachable(self._path, error) from error
+
+    def next(self) -> Record | None:
+        """The next one, waited for; None at the end."""
+        return next(self._records, None)
+
+
+def plain(call: Call, *, once: bool) -> int:
+    """Tables below each other (or one JSON object a tick), without any control sequence."""
+    feed = Feed(call)
+    try:
+        return _newest(call, feed) if once else _each(call, feed)
+    finally:
+        feed.connection.close()
+
+
+def _each(call: Call, feed: Feed) -> int:
+    scene: Scene | None = None
+    while (record := feed.next()) is not None:
+        if isinstance(record, Scene):
+            scene = record
+        elif isinstance(record, Frame) and scene is not None:
+            _print(call, scene, record)
+    return 0
+
+
+def _newest(call: Call, feed: Feed) -> int:
+    """The newest tick that has come, or the next one."""
+    scene: Scene | None = None
+    frame: Frame | None = None
+    while _soon(feed, 0 if frame is not None else PATIENCE + 1):
+        record = feed.next()
+        if record is None:
+            break
+        if isinstance(record, Scene):
+            scene = record
+        elif isinstance(record, Frame):
+            frame = record
+    if scene is not None and frame is not None:
+        _print(call, scene, frame)
+    elif not call.on("json"):
+        out(toprows.headline(None, _state(call)) + "\n")
+    return 0
+
+
+def _print(call: Call, scene: Scene, frame: Frame) -> None:
+    if call.on("json"):
+        out(visible(encode(toprows.record(scene, frame)).decode()) + "\n")
+        return
+    key = call.text("sort") or "n"
+    found = toprows.rows(scene, frame, key=key[:1], tree=call.on("tree"))
+    memory = frame.capacity.get(Resource.MEMORY, 0)
+    head = toprows.headline(frame, _state(call))
+    out("\n".join([head, *toprows.lines(found, capacity=memory)]) + "\n\n")
+
+
+def _soon(feed: Feed, seconds: float) -> bool:
+    if feed.ready:
+        return True
+    poll = select.poll()
+    poll.register(feed.connection.open().fileno(), select.POLLIN)
+    return bool(poll.poll(round(seconds * 1000)))
+
+
+def _state(call: Call) -> str:
+    return str(call.daemon.call("GET", "/v1/governor")["state"])
+
+
+class Screen:
+    """The whole terminal, until ``q``. What is typed acts on the chosen row."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._feed = Feed(call)
+        self._scene: Scene | None = None
+        self._frame: Frame | None = None
+        self._state = _state(call)
+        self._key = (call.text("sort") or "n")[:1]
+        self._tree = call.on("tree")
+        self._chosen = ""
+        self._rows: list[toprows.Row] = []
+        self._said = ""
+        self._below: list[str] = []
+
+    def run(self) -> int:
+        """Until it is left, or the daemon goes."""
+        with Signals() as signals, Raw(0):
+            old = signal.signal(signal.SIGWINCH, lambda number, frame: None)
+            out("\x1b[?1049h" + HIDE)
+            try:
+                return self._loop(signals.wake)
+            finally:
+                signal.signal(signal.SIGWINCH, old)
+                self._feed.connection.close()
+                out(SHOW + "\x1b[?1049l")
+
+    def _loop(self, wake: int) -> int:
+        poll = select.poll()
+        daemon = self._feed.connection.open().fileno()
+        for fd in (0, wake, daemon):
+            poll.register(fd, select.POLLIN)
+        if self._feed.ready and not self._take():
+            return 0
+        self._draw()
+        while True:
+            ready = {fd for fd, _ in poll.poll(round(PATIENCE * 1000))}
+            if not ready:
+                self._state = _state(self._call)
+            if wake in ready:
+                drain(wake)
+            if daemon in ready and not self._take():
+                return 0
+            if 0 in ready:
+                typed = posix.read(0, 64)
+                if not typed or not self._type(typed):
+                    return 0
+            self._draw()
+
+    def _take(self) -> bool:
+        """Take all that has come; False at the end."""
+        while True:
+            record = self._feed.next()
+            if record is None:
+                return False
+            if isinstance(record, Scene):
+                self._scene = record
+            elif isinstance(record, Frame):
+                self._frame = record
+            if not self._feed.ready:
+                return True
+
+    def _draw(self) -> None:
+        height, width = size(STDOUT)
+        height, width = height or 24, width or 80
+        made = [toprows.headline(self._frame, self._state, width)]
+        if self._scene is not None and self._frame is not None:
+            self._rows = toprows.rows(self._scene, self._frame, key=self._key, tree=self._tree)
+            memory = self._frame.capacity.get(Resource.MEMORY, 0)
+            table = toprows.lines(
+                self._rows, columns=width, chosen=self._position(), capacity=memory
+            )
+            made += self._window(table, height - len(self._below) - 3)
+        sorts = " ".join(f"{key}:{what}" for key, (what, _) in toprows.KEYS.items())
+        foot = self._said or KEYS.format(sorts=sorts)
+        made += [line[:width] for line in self._below]
+        made = [*made[: height - 1], foot[:width]]
+        out(HOME + "\r\n".join(line + REST for line in made) + BELOW)
+
+    def _window(self, table: list[str], room: int) -> list[str]:
+        """The heading and the rows around the chosen one."""
+        room = max(room, 2)
+        if len(table) <= room:
+            return table
+        first = min(max(self._position() + 2 - room, 0), len(table) - room)
+        return [table[0], *table[first + 1 : first + room]]
+
+    def _position(self) -> int:
+        found = [n for n, row in enumerate(self._rows) if _key(row) == self._chosen]
+        return found[0] if found else 0
+
+    def _type(self, typed: bytes) -> bool:
+        """Act on keys; False to leave."""
+        text = typed.decode("latin-1").replace("\x1b[A", "k").replace("\x1b[B", "j")
+        for key in text:
+            self._said = ""
+            if key in "q\x03\x04":
+                return False
+            if key in toprows.KEYS:
+                self._key = key
+            elif key == "t":
+                self._tree = not self._tree
+            elif key in "jk" and self._rows:
+                step = 1 if key == "j" else -1
+                place = min(max(self._position() + step, 0), len(self._rows) - 1)
+                self._chosen = _key(self._rows[place])
+            elif key in "bpw":
+                self._act(key)
+            elif key == "\x1b":
+                self._below = []
+        return True
+
+    def _act(self, key: str) -> None:
+        row = self._rows[self._position()] if self._rows else None
+        if row is None or not row.id:
+            self._said = "choose a guest with j and k"
+            return
+        try:
+            if key == "w":
+                self._why(row)
+            elif key == "b":
+                self._boost(row)
+            else:
+                verb = "unpause" if row.state == "paused" else "pause"
+                self._call.daemon.call("POST", f"/v1/guests/{quote(row.id)}/{verb}")
+                self._said = f"{cell(row.name)}: {verb}d"
+        except WirtError as error:
+            self._said = cell(error.message)
+
+    def _why(self, row: toprows.Row) -> None:
+        if self._below:
+            self._below = []
+            return
+        found = self._call.daemon.call("GET", f"/v1/governor/changes/{quote(row.id)}")
+        told = why_lines(found[-WHY:]) or ["nothing was changed of late"]
+        self._below = ["", f"{cell(row.name)}:", *told]
+
+    def _boost(self, row: toprows.Row) -> None:
+        if row.boosted:
+            self._call.daemon.call("DELETE", f"/v1/boosts/{quote(row.id)}")
+            self._said = f"{cell(row.name)} is no longer boosted"
+            return
+        body = {"target": row.id, "seconds": BOOST_SECONDS, "gain": BOOST}
+        self._call.daemon.call("POST", "/v1/boosts", body)
+        self._said = f"{cell(row.name)} is boosted for 10 minutes"
+
+
+def _key(row: toprows.Row) -> str:
+    return row.id or f"group {row.name}"

@@ -1,0 +1,59 @@
+"""What is known of a running guest beyond what it uses: the times of its processors, what it is due
+and wants, how long it stands still."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from wirt.governor.journal import Frame, Share
+from wirt.layout import Layout
+from wirt.linux.cgroup import Cgroups
+from wirt.linux.split import Split, pressure, split
+
+FRESH = 30 * 10**9
+"""Nanoseconds after which the governor's last tick says nothing about now."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Glimpse:
+    """``shares``: by resource, in the governor's units; ``pressure``: see
+    :func:`~wirt.linux.split.pressure`."""
+
+    split: Split
+    pressure: Mapping[str, float] = field(default_factory=dict)
+    shares: Mapping[str, Share] = field(default_factory=dict)
+
+
+class Insight:
+    """Looks at one guest. ``frame``: the governor's newest tick."""
+
+    def __init__(
+        self, *, layout: Layout, cgroups: Cgroups, frame: Callable[[], Frame | None]
+    ) -> None:
+        self._layout = layout
+        self._cgroups = cgroups
+        self._frame = frame
+
+    def of(self, guest_id: str) -> Glimpse:
+        """What is known now."""
+        path = self._layout.cgroup(guest_id)
+        times = split(self._cgroups, path)
+        frame = self._frame()
+        fresh = frame is not None and times.at - frame.at < FRESH
+        found = frame.shares.get(guest_id, {}) if frame is not None and fresh else {}
+        return Glimpse(
+            split=times, pressure=pressure(self._cgroups, path),
+            shares={resource.value: share for resource, share in found.items()},
+        )  # fmt: skip
+
+
+def percent(before: Split | None, now: Split, kind: str) -> float | None:
+    """Percent of one core between two readings; None when it cannot be told."""
+    if before is None:
+        return None
+    one, other = getattr(before, kind), getattr(now, kind)
+    elapsed = now.at - before.at
+    if one is None or other is None or elapsed <= 0 or other < one:
+        return None
+    return float(100.0 * (other - one) / elapsed)

@@ -1,0 +1,393 @@
+"""What is shown of the governor: live, in words, as pictures, and decided again."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from fakes import governed
+from fakes.daemon import Exchange, FakeDaemon
+from fakes.governed import DC, HOSTILE, MIB, SECOND, answer_trace, frame, scene, trace
+from fakes.terminal import Terminal
+from wirt.cli.app import main
+from wirt.cli.figures import times
+from wirt.errors import Invalid
+from wirt.governor.trace import Head, encode
+
+Run = Callable[..., tuple[int, str, str]]
+TRACE = "GET /v1/governor/trace"
+CHANGE: dict[str, Any] = {
+    "at": 1_700_000_000 * SECOND, "guest": DC, "resource": "memory", "act": "shrink",
+    "reason": "taxed", "before": 200 * MIB, "after": 140 * MIB, "effect": 140 * MIB, "failure": "",
+    "inputs": {"memory": 120.0 * MIB, "refaults": 0.0, "calm": 9, "odd": 3.5},
+}  # fmt: skip
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[FakeDaemon]:
+    with FakeDaemon(tmp_path / "s") as made:
+        made.routes["GET /v1/governor"] = lambda x: x.answer({"state": "governing"})
+        made.routes[TRACE] = lambda x: answer_trace(x, trace())
+        yield made
+
+
+@pytest.fixture
+def run(daemon: FakeDaemon, capfd: pytest.CaptureFixture[str]) -> Run:
+    def call(*words: str) -> tuple[int, str, str]:
+        code = main(["--host", str(daemon.path), *words])
+        out, err = capfd.readouterr()
+        return code, out, err
+
+    return call
+
+
+# --- top
+
+
+def test_top_once_is_one_table_of_the_newest_tick(run: Run) -> None:
+    code, out, err = run("top", "--once")
+    assert (code, err) == (0, "")
+    head, titles, *rows = out.splitlines()
+    assert "cpu 1.00 used 75 %" in head
+    assert "memory 512MiB used" in head
+    assert "governor governing, tick 0.2 s, 1 blind" in head
+    assert titles.split()[:2] == ["GUEST", "STATE"]
+    dc = rows[0]
+    assert dc.split()[:2] == ["dc", "running"]
+    for figure in ("0.71/", "/0.73", "0.02", "2000", "410/s", "hungry", "#"):
+        assert figure in dc
+    assert "321/339/360" in dc  # the fifth tick, not the first
+    assert "-/64/-" in rows[1]
+    assert "blind" in rows[1]
+
+
+def test_no_guests_name_drives_a_terminal(run: Run) -> None:
+    for words in (("top", "--once"), ("top", "--plain"), ("top", "--json"), ("host", "plot")):
+        _, out, _ = run(*words)
+        assert "\x1b" not in out
+        assert "]0;il" in out
+
+
+def test_top_plain_is_a_table_a_tick_and_json_a_line(run: Run) -> None:
+    assert run("top", "--plain")[1].count("GUEST") == 5
+    records = [json.loads(line) for line in run("top", "--json")[1].splitlines()]
+    assert len(records) == 5
+    assert records[-1]["alarm"] == "none"
+    guests = {guest["name"]: guest for guest in records[-1]["guests"]}
+    assert guests[HOSTILE]["why"] == "blind"
+    memory = guests["dc"]["resources"]["memory"]
+    assert (memory["use"], memory["reservation"], memory["shares"]) == (321 * MIB, 32 * MIB, 1000)
+
+
+def test_top_sorts_and_shows_groups(run: Run) -> None:
+    def names(*words: str) -> list[str]:
+        lines = run("top", "--once", *words)[1].splitlines()[2:]
+        return [line.split()[0] for line in lines if line]
+
+    hostile = "ma\\x1b]0;il\\n=x"
+    assert names("--sort", "cpu") == ["dc", hostile]
+    assert names("--sort", "shares") == ["dc", hostile]
+    assert names("--tree") == [hostile, "it/", "dc"]
+    assert run("top", "--sort", "beauty")[0] == 2
+
+
+def test_top_without_a_tick_says_so(daemon: FakeDaemon, run: Run) -> None:
+    daemon.routes["GET /v1/governor"] = lambda x: x.answer({"state": "idle"})
+    daemon.routes[TRACE] = lambda x: answer_trace(x, trace()[:1])
+    code, out, _ = run("top", "--once")
+    assert code == 0
+    assert "governor idle, no tick yet" in out
+
+
+def test_top_of_a_guest_stays_dockers(daemon: FakeDaemon, run: Run) -> None:
+    table = {"titles": ["PID"], "processes": [["1"]]}
+    daemon.routes["GET /v1/guests/dc/top"] = lambda x: x.answer(table)
+    assert run("top", "dc") == (0, "PID\n1\n", "")
+    assert run("top", "--once", "dc")[0] == 2
+
+
+class Live:
+    """Ticks for as long as a test wants."""
+
+    def __init__(self, daemon: FakeDaemon) -> None:
+        self.paused = False
+        self.over = threading.Event()
+        self.boosts: dict[str, int] = {}
+        daemon.routes[TRACE] = self.ticks
+        daemon.routes[f"POST /v1/guests/{DC}/pause"] = self.pause
+        daemon.routes["POST /v1/boosts"] = self.boost
+        daemon.routes[f"GET /v1/governor/changes/{DC}"] = lambda x: x.answer([CHANGE])
+
+    def ticks(self, exchange: Exchange) -> None:
+        exchange.begin()
+        exchange.chunk(encode(Head(at=1)))
+        while not self.over.wait(0.1):
+            now = time.time_ns()
+            shown = scene(now, boosts=self.boosts, paused=self.paused)
+            exchange.chunk(encode(shown))
+            exchange.chunk(encode(frame(now)))
+        exchange.chunk(b"")
+
+    def pause(self, exchange: Exchange) -> None:
+        self.paused = True
+        exchange.answer(None, status=204)
+
+    def boost(self, exchange: Exchange) -> None:
+        self.boosts = {DC: time.time_ns() + 600 * SECOND}
+        exchange.answer({}, status=201)
+
+
+def test_top_on_a_terminal(daemon: FakeDaemon) -> None:
+    live = Live(daemon)
+    with Terminal("top", socket=daemon.path, rows=24, columns=150) as terminal:
+        try:
+            terminal.wait_for(b"281/339/360")
+            assert terminal.is_raw()
+            terminal.press(b"w")
+            terminal.wait_for(b"lowered memory from 200MiB to 140MiB")
+            terminal.press(b"p")
+            terminal.wait_for(b"paused")
+            terminal.press(b"b")
+            terminal.wait_for(b"boosted for 10 minutes")
+            terminal.press(b"t")
+            terminal.wait_for(b"it/")
+            terminal.resize(10, 40)
+            terminal.press(b"q")
+            assert terminal.end() == 0
+        finally:
+            live.over.set()
+        assert terminal.mode() == terminal.before
+        assert b"\x1b]0;" not in terminal.seen
+        sent = [r.json for r in daemon.requests if r.path == "/v1/boosts"]
+        assert [(one["target"], one["seconds"]) for one in sent] == [(DC, 600)]
+
+
+# --- why
+
+
+def test_why_tells_figures_rule_and_effect(daemon: FakeDaemon, run: Run) -> None:
+    failed = {**CHANGE, "act": "grow", "before": None, "effect": None, "failure": "EB\x1bUSY",
+              "reason": "hungry", "inputs": {}}  # fmt: skip
+    daemon.routes["GET /v1/governor/changes/dc"] = lambda x: x.answer([CHANGE, failed])
+    code, out, _ = run("why", "--since", "1h", "dc")
+    assert code == 0
+    first, second = out.splitlines()
+    assert "lowered memory from 200MiB to 140MiB: memory is short and it had been calm" in first
+    assert (
+        "it held 120MiB, read 0 pages a second again, had been calm for 9 ticks, odd 3.5" in first
+    )
+    assert first.endswith("it took effect.")
+    assert "raised memory from no limit to 140MiB" in second
+    assert second.endswith("it did not work: EB\\x1bUSY.")
+    since = int(daemon.requests[-1].one("since") or 0)
+    assert abs(time.time_ns() - 3600 * SECOND - since) < 60 * SECOND
+
+
+def test_why_as_json_and_when_there_is_nothing(daemon: FakeDaemon, run: Run) -> None:
+    daemon.routes["GET /v1/governor/changes/dc"] = lambda x: x.answer([CHANGE])
+    assert json.loads(run("why", "--json", "dc")[1]) == CHANGE
+    daemon.routes["GET /v1/governor/changes/dc"] = lambda x: x.answer([])
+    assert run("why", "dc")[1] == "The governor changed nothing of dc of late.\n"
+
+
+# --- boost and calendar
+
+
+@pytest.mark.parametrize(
+    ("words", "gain"),
+    [
+        ([], {"cpu": 4000, "memory": 4000}),
+        (["--cpu", "8x"], {"cpu": 8000}),
+        (["--memory", "1.5x", "--memory", "+2G"], {"memory": 1500, "reserve": 2048 * MIB}),
+    ],
+)
+def test_a_boost_is_asked_for(
+    daemon: FakeDaemon, run: Run, words: list[str], gain: dict[str, int]
+) -> None:
+    answer = {"name": "dc", "target": DC, "group": False, "gain": gain, "entry": "",
+              "until": time.time_ns(), "refused": 0}  # fmt: skip
+    daemon.routes["POST /v1/boosts"] = lambda x: x.answer(answer, status=201)
+    code, out, _ = run("boost", "dc", "--for", "2h", *words)
+    assert code == 0
+    assert out.startswith("dc is boosted until ")
+    assert daemon.requests[-1].json == {
+        "target": "dc", "seconds": 7200.0, "gain": gain, "group": False,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["dc"], [], ["dc", "--for", "2h", "--cpu", "8"], ["dc", "--for", "2h", "--cpu", "-1x"],
+        ["dc", "--for", "2h", "--memory", "2G"], ["dc", "--for", "soon"], ["--list", "dc"],
+        ["dc", "--for", "1h", "--cpu", "nanx"], ["dc", "--for", "1h", "--memory", "+1e30"],
+    ],
+)  # fmt: skip
+def test_what_is_no_boost_is_refused(daemon: FakeDaemon, run: Run, words: list[str]) -> None:
+    code, _, err = run("boost", *words)
+    assert code == 2
+    assert "hint:" in err
+    assert daemon.requests == []
+
+
+@pytest.mark.parametrize("text", ["", "x", "8", "8xx", "1.5.5x", "\u0663x", "1e3x", "9999999x"])
+def test_no_factors(text: str) -> None:
+    with pytest.raises(Invalid):
+        times(text, "cpu")
+
+
+def test_boosts_are_listed_and_ended(daemon: FakeDaemon, run: Run) -> None:
+    until = time.time_ns() + 7200 * SECOND
+    boost = {"name": "dc", "target": DC, "group": False, "gain": {"cpu": 8000, "memory": 1000,
+             "reserve": 2048 * MIB}, "entry": "ab12", "until": until, "refused": 0}  # fmt: skip
+    daemon.routes["GET /v1/boosts"] = lambda x: x.answer([boost])
+    daemon.routes["DELETE /v1/boosts/dc"] = lambda x: x.answer(None, status=204)
+    out = run("boost", "--list")[1]
+    assert "cpu 8x, memory +2GiB" in out
+    assert "calendar ab12" in out
+    assert run("boost", "--cancel", "dc") == (0, "", "")
+    assert run("boost", "--list", "--format", "{{.Name}} {{.Group}}")[1] == "dc false\n"
+
+
+def test_the_calendar(daemon: FakeDaemon, run: Run) -> None:
+    entry = {"id": "ab12", "when": "Mon-Fri 07:45-09:30", "name": "dc", "group": False,
+             "gain": {"cpu": 4000, "memory": 4000}, "next": 0, "now": True,
+             "known": False}  # fmt: skip
+    daemon.routes["POST /v1/calendar"] = lambda x: x.answer(entry, status=201)
+    daemon.routes["GET /v1/calendar"] = lambda x: x.answer([entry])
+    daemon.routes["DELETE /v1/calendar/ab12"] = lambda x: x.answer(None, status=204)
+    assert run("calendar", "add", "Mon-Fri 07:45-09:30", "dc")[1] == "ab12\n"
+    assert daemon.requests[-1].json["when"] == "Mon-Fri 07:45-09:30"
+    assert "nobody of that name" in run("calendar", "ls")[1]
+    assert run("calendar", "rm", "ab12") == (0, "ab12\n", "")
+
+
+# --- record, replay and plot
+
+
+def test_a_recorded_day_is_decided_again_without_a_daemon(
+    daemon: FakeDaemon, run: Run, tmp_path: Path
+) -> None:
+    file = tmp_path / "day.trace"
+    code, out, _ = run("governor", "record", "-o", str(file))
+    assert (code, out) == (0, f"5 ticks in {file}\n")
+    assert run("governor", "record", "-o", str(file))[0] != 0  # it is there already
+    daemon.routes.clear()
+    asked = len(daemon.requests)
+    code, out, _ = run("replay", str(file))
+    assert code == 0
+    assert out.startswith("5 ticks, 1 s")
+    assert "dc" in out
+    policy = tmp_path / "p.toml"
+    policy.write_text(
+        '[governor]\ntick = 2.0\n[governor.tuning]\ntax = 0.0\n'
+        '[governor.guests.dc.memory]\nreservation = "300m"\nshares = 4000\n'
+    )  # fmt: skip
+    words = ("--policy", str(policy), "--host", "memory=256m,cpu=0.5")
+    code, out, err = run("replay", str(file), *words, "--json")
+    assert code == 0
+    assert "not replayed: tick" in err
+    told = json.loads(out)
+    dc = told["guests"][DC]["resources"]["memory"]
+    assert dc["recorded"]["most"] == 339 * MIB
+    assert dc["replayed"]["most"] <= 256 * MIB
+    assert dc["replayed"]["short_seconds"] == pytest.approx(1.0)
+    assert (told["refused"][0]["needed"], told["refused"][0]["free"]) == (300 * MIB, 256 * MIB)
+    assert "refused" in run("replay", str(file), *words)[1]
+    assert len(daemon.requests) == asked
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[tuning]\ntax = 2.0", "tuning.tax"),
+        ("[tuning]\ntax = nan", "tuning.tax"),
+        ("[tuning]\npatience = 1.5", "tuning.patience"),
+        ("[tuning]\nspeed = 1", "'tuning.speed'"),
+        ("pool = 3", "it is no table"),
+        ("[pool]\nmemory = \"lots\"", "pool.memory"),
+        ("[pool]\ncpu = -1.0", "pool.cpu"),
+        ("[pool]\nmemory = 0", "pool.memory"),
+        ("[guests.dc]\nbeauty = {shares = 1}", "'guests.dc.beauty'"),
+        ("[guests.dc.memory]\nshares = 0", "guests.dc.memory.shares"),
+        ("[guests.dc.memory]\nreservation = \"2g\"\nlimit = \"1g\"", "guests.dc.memory"),
+        ("x = [", "no policy in TOML"),
+    ],
+)  # fmt: skip
+def test_policies_that_make_no_sense(run: Run, tmp_path: Path, text: str, told: str) -> None:
+    file, policy = tmp_path / "t", tmp_path / "p.toml"
+    file.write_bytes(b"".join(trace()))
+    policy.write_text(text)
+    code, _, err = run("replay", str(file), "--policy", str(policy))
+    assert code not in {0, 70}
+    assert told in err
+
+
+def test_no_trace_is_replayed(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "t"
+    file.write_bytes(b"".join(trace())[:-40])
+    code, out, err = run("replay", str(file))
+    assert (code != 0, out) == (True, "")
+    assert "line 7" in err
+    assert run("replay", str(file), "--host", "disk=1")[0] == 2
+    assert run("replay", str(tmp_path / "absent"))[0] == 1
+
+
+def test_the_picture_of_a_day(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "day.svg"
+    assert run("host", "plot", "--since", "1h", "-o", str(file)) == (0, "", "")
+    root = ElementTree.fromstring(file.read_text())
+    texts = ["".join(node.itertext()) for node in root.iter() if node.tag.endswith("text")]
+    assert {"CPU (cores)", "Memory", "dc"} <= set(texts)
+    assert any(text.startswith("pause dc") for text in texts)
+    hatched = [n for n in root.iter() if n.get("fill") == "url(#unmet)"]
+    assert len(hatched) == 1  # dc wants 360 MiB, is due 339 and has 321 of them
+    assert "prefers-color-scheme: dark" in file.read_text()
+
+
+def test_a_day_as_figures(run: Run, tmp_path: Path) -> None:
+    trace_file = tmp_path / "t"
+    trace_file.write_bytes(b"".join(trace()))
+    told = json.loads(run("host", "plot", "--trace", str(trace_file), "--format", "json")[1])
+    assert len(told["times"]) == 5
+    memory = {one["name"]: one for one in told["resources"]["memory"]["guests"]}
+    assert memory["dc"]["use"][0] == 281 * MIB
+    assert memory[HOSTILE]["use"] == [None] * 5
+    rows = list(csv.DictReader(io.StringIO(run("host", "plot", "--format", "csv")[1])))
+    assert len(rows) == 5 * 4
+    assert {row["guest"] for row in rows} == {"dc", HOSTILE}
+    assert rows[0]["capacity"] == "1000"
+
+
+def test_a_day_without_ticks_is_a_picture_too(daemon: FakeDaemon, run: Run) -> None:
+    daemon.routes[TRACE] = lambda x: answer_trace(x, trace()[:1])
+    assert "no two ticks" in "".join(ElementTree.fromstring(run("host", "plot")[1]).itertext())
+
+
+def test_stats_with_the_governors_figures(daemon: FakeDaemon, run: Run) -> None:
+    sample = {
+        "id": DC, "name": "dc", "usage": None, "cpu_user_percent": 12.0, "cpu_system_percent": 3.5,
+        "cpu_guest_percent": None, "pressure": {"memory": 0.25},
+        "shares": {"memory": {"use": 1, "demand": 2 * MIB, "entitled": 3 * MIB, "limit": None}},
+    }  # fmt: skip
+    daemon.routes["GET /v1/stats"] = lambda x: x.answer([sample])
+    assert "PRESSURE" not in run("stats", "--no-stream")[1]
+    shown = run("stats", "--no-stream", "--governor")[1]
+    for text in ("12.00% / 3.50% / --", "3MiB / 2MiB", "-- / 25.00% / --", "PIDS"):
+        assert text in shown
+    fields = "{{.CPUUser}} {{.MemDemand}} {{.CPUDemand}}"
+    assert run("stats", "--no-stream", "--format", fields)[1] == "12.00% 2MiB --\n"
+
+
+def test_the_day_is_that_of_the_fake() -> None:
+    assert len(trace(3)) == 5
+    assert governed.ROOT.children
