@@ -1,11 +1,13 @@
 /* What the keeper may ask of a running machine. */
 #include "call.h"
+#include "../wire/cleanup.h"
 #include "agent.h"
 #include "changes.h"
 #include "cpus.h"
 #include "files.h"
 #include "identity.h"
 #include "net.h"
+#include "root.h"
 #include "tar.h"
 
 #include <errno.h>
@@ -116,12 +118,14 @@ static void call_tar_out(const struct order *order)
 }
 
 /* What is read of the machine's own disk; with `still` nothing is written to that meanwhile. */
-static void read_disk(const struct order *order, int (*read)(int fd, struct failure *why))
+static void read_disk(const struct order *order,
+                      int (*read)(const struct change_views *views, int fd, struct failure *why))
 {
     struct failure why = {0};
+    struct change_views views = {CHILD_UPPER, CHILD_LOWER, CHILD_ROOT, order->config};
     bool still = wire_flag(order->request, "still");
     int disk = still ? hold_still(CHILD_UPPER, &why) : -1;
-    int error = still && disk < 0 ? disk : read(STDOUT_FILENO, &why);
+    int error = still && disk < 0 ? disk : read(&views, STDOUT_FILENO, &why);
     if (disk >= 0)
         let_go(disk);
     if (error != 0)
@@ -129,31 +133,24 @@ static void read_disk(const struct order *order, int (*read)(int fd, struct fail
     say_done(order);
 }
 
-static int pack_changes(int fd, struct failure *why)
+static int pack_root(const struct change_views *views, int fd, struct failure *why)
 {
-    return tar_pack_changes(CHILD_UPPER, CHILD_LOWER, CHILD_ROOT, fd, why);
-}
-
-static int list_changes(int fd, struct failure *why)
-{
-    return changes_list(CHILD_UPPER, CHILD_LOWER, CHILD_ROOT, fd, why);
-}
-
-static int pack_root(int fd, struct failure *why)
-{
-    char root[64];
-    snprintf(root, sizeof root, "/proc/self/fd/%d/.", CHILD_ROOT);
-    return tar_pack(root, "", fd, why);
+    char path[64];
+    cleanup_close int root = open_plain_root(views->upper, views->lower, why);
+    if (root < 0)
+        return root;
+    snprintf(path, sizeof path, "/proc/self/fd/%d/.", root);
+    return tar_pack_inside(path, fd, why);
 }
 
 static void call_tar_changes(const struct order *order)
 {
-    read_disk(order, pack_changes);
+    read_disk(order, tar_pack_changes);
 }
 
 static void call_changes(const struct order *order)
 {
-    read_disk(order, list_changes);
+    read_disk(order, changes_list);
 }
 
 static void call_tar_root(const struct order *order)

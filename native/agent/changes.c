@@ -27,6 +27,7 @@ struct frame {
 };
 
 struct walk {
+    const struct wire_record *config;
     const struct change_sink *sink;
     struct failure *why;
 };
@@ -115,6 +116,31 @@ static bool same_attributes(int one, int other)
            first == second;
 }
 
+/*
+ * Whether the agent itself made `name`, or with `inside` something in the directory of that name:
+ * managed files, and places for the kernel's trees on disks of older machines.
+ */
+static bool is_own(const struct walk *walk, const char *name, bool inside)
+{
+    static const char *const trees[] = {"dev", "proc", "sys"};
+    uint32_t at = 0;
+    size_t length = strlen(name);
+    for (size_t i = 0; !inside && i < sizeof trees / sizeof *trees; i++)
+        if (strcmp(name, trees[i]) == 0)
+            return true;
+    if (wire_flag(walk->config, "traceless"))
+        return false;
+    for (const char *text; (text = wire_each(walk->config, "file", &at)) != NULL;) {
+        const char *rest = text + 1 + length;
+        if (strncmp(text + 1, name, length) != 0)
+            continue;
+        if (inside ? *rest == '/' && rest[1 + strcspn(rest + 1, "/\037")] == WIRE_US
+                   : *rest == WIRE_US)
+            return true;
+    }
+    return false;
+}
+
 /* --- telling ---------------------------------------------------------------------------------- */
 
 static int tell_frames(struct walk *walk, struct frame *frame)
@@ -161,7 +187,9 @@ static int walk_directory(struct walk *walk, struct frame *above, const struct v
     struct frame frame = {.above = above, .change = *found};
     frame.change.fd = upper;
     int error = 0;
-    if (lower < 0 || !alike(found->status, found->before, true) || !same_attributes(upper, lower))
+    bool with_time = !is_own(walk, found->name, true);
+    if (lower < 0 || !alike(found->status, found->before, with_time) ||
+        !same_attributes(upper, lower))
         error = tell_frames(walk, &frame);
     return error != 0 ? error : walk_inside(walk, &frame, &inside, found->name, depth + 1);
 }
@@ -172,7 +200,8 @@ static int walk_entry(struct walk *walk, struct frame *above, const struct views
     struct stat status, before;
     if (fstatat(views->upper, leaf, &status, AT_SYMLINK_NOFOLLOW) != 0)
         return errno == ENOENT ? 0 : fail(walk->why, errno, "cannot read %s", name);
-    if (S_ISCHR(status.st_mode) && status.st_rdev == 0) /* a whiteout */
+    if ((S_ISCHR(status.st_mode) && status.st_rdev == 0) /* a whiteout */ ||
+        is_own(walk, name, false))
         return 0;
     bool known =
         views->lower >= 0 && fstatat(views->lower, leaf, &before, AT_SYMLINK_NOFOLLOW) == 0;
@@ -235,13 +264,13 @@ static int walk_inside(struct walk *walk, struct frame *above, const struct view
     return error;
 }
 
-int changes_walk(int upper, int lower, int merged, const struct change_sink *sink,
+int changes_walk(const struct change_views *views, const struct change_sink *sink,
                  struct failure *why)
 {
-    struct walk walk = {sink, why};
-    cleanup_close int own = openat(upper, ".", OPEN_DIRECTORY);
-    cleanup_close int image = openat(lower, ".", OPEN_DIRECTORY);
-    cleanup_close int whole = openat(merged, ".", OPEN_DIRECTORY);
+    struct walk walk = {views->config, sink, why};
+    cleanup_close int own = openat(views->upper, ".", OPEN_DIRECTORY);
+    cleanup_close int image = openat(views->lower, ".", OPEN_DIRECTORY);
+    cleanup_close int whole = openat(views->merged, ".", OPEN_DIRECTORY);
     struct stat status, before;
     if (own < 0 || image < 0 || whole < 0 || fstat(own, &status) != 0 || fstat(image, &before) != 0)
         return fail(why, errno, "cannot read what was changed");
@@ -251,8 +280,8 @@ int changes_walk(int upper, int lower, int merged, const struct change_sink *sin
     /* Its time changes with everything put into it. */
     if (!alike(&status, &before, false))
         error = sink->found(sink->own, &root, why);
-    struct views views = {own, image, whole};
-    return error != 0 ? error : walk_inside(&walk, NULL, &views, "", 0);
+    struct views opened = {own, image, whole};
+    return error != 0 ? error : walk_inside(&walk, NULL, &opened, "", 0);
 }
 
 /* --- as a list -------------------------------------------------------------------------------- */
@@ -283,13 +312,13 @@ static int list_found(void *own, const struct change *change, struct failure *wh
     return write_line(own, kind, change->name, change->status, change->before, why);
 }
 
-int changes_list(int upper, int lower, int merged, int fd, struct failure *why)
+int changes_list(const struct change_views *views, int fd, struct failure *why)
 {
     FILE *out = fdopen(fd, "w");
     if (out == NULL)
         return fail(why, errno, "cannot send what was changed");
     struct change_sink sink = {list_removed, list_found, out};
-    int error = changes_walk(upper, lower, merged, &sink, why);
+    int error = changes_walk(views, &sink, why);
     if (fclose(out) != 0 && error == 0)
         error = fail(why, errno, "cannot send what was changed");
     return error;

@@ -6,6 +6,7 @@
 #ifndef WIRT_AGENT_CHANGES_H
 #define WIRT_AGENT_CHANGES_H
 
+#include "../wire/wire.h"
 #include "failure.h"
 
 #include <sys/stat.h>
@@ -29,14 +30,20 @@ struct change_sink {
     void *own;
 };
 
-int changes_walk(int upper, int lower, int merged, const struct change_sink *sink,
+/* What is compared. What the machine's own agent has written by its `config` is no change. */
+struct change_views {
+    int upper, lower, merged;
+    const struct wire_record *config;
+};
+
+int changes_walk(const struct change_views *views, const struct change_sink *sink,
                  struct failure *why);
 
 /*
  * Writes one record for each change: `<A, C or D> <size> <size before> <name>` and NUL. Sizes are
  * of regular files, else 0.
  */
-int changes_list(int upper, int lower, int merged, int fd, struct failure *why);
+int changes_list(const struct change_views *views, int fd, struct failure *why);
 
 /*
  * Makes the file system of `directory` wait with all that is to be written, so that no file is

@@ -177,6 +177,19 @@ int enter_root(const struct wire_record *config, struct failure *why)
     return error == 0 ? steal_fd(plain) : error;
 }
 
+int open_plain_root(int upper, int lower, struct failure *why)
+{
+    enum { CLOEXEC = 1, SET_STRING = 1, CREATE = 6, READ_ONLY = 1 };
+    char layers[128];
+    snprintf(layers, sizeof layers, "/proc/self/fd/%d:/proc/self/fd/%d", upper, lower);
+    cleanup_close int context = (int)syscall(SYS_fsopen, "overlay", CLOEXEC);
+    if (context < 0 || syscall(SYS_fsconfig, context, SET_STRING, "lowerdir", layers, 0) != 0 ||
+        syscall(SYS_fsconfig, context, CREATE, NULL, NULL, 0) != 0)
+        return fail(why, errno, "cannot look at the machine's root");
+    int root = (int)syscall(SYS_fsmount, context, CLOEXEC, READ_ONLY);
+    return root >= 0 ? root : fail(why, errno, "cannot look at the machine's root");
+}
+
 int seal_root(struct failure *why)
 {
     if (mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL) != 0)

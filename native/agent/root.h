@@ -21,6 +21,12 @@ int mount_disks(const struct wire_record *config, struct failure *why);
  */
 int enter_root(const struct wire_record *config, struct failure *why);
 
+/*
+ * A descriptor of the root as an image would have it: the upper directory over the image, without
+ * places for mounts; read-only, and mounted nowhere. Negative on failure.
+ */
+int open_plain_root(int upper, int lower, struct failure *why);
+
 /* Makes "/" read-only for the guest. */
 int seal_root(struct failure *why);
 

@@ -66,10 +66,14 @@ bool tar_keeps_xattr(const char *name);
 /* Packs the tree at `path` into `fd` as members below `name` ("" means "."). */
 int tar_pack(const char *path, const char *name, int fd, struct failure *why);
 
+/* The same of all that is in the directory, named from there. */
+int tar_pack_inside(const char *path, int fd, struct failure *why);
+
 /*
  * Packs what changes_walk() tells of these views. What was removed is a device 0:0.
  */
-int tar_pack_changes(int upper, int lower, int merged, int fd, struct failure *why);
+struct change_views;
+int tar_pack_changes(const struct change_views *views, int fd, struct failure *why);
 
 /*
  * Unpacks a stream into the existing directory `into`. Members cannot climb out of "/", and links

@@ -183,8 +183,9 @@ static int pack_entries(struct packer *packer, int fd, const char *name, int dep
     int error = count >= 0 ? 0 : fail(packer->why, errno, "cannot read %s", name);
     for (int i = 0; i < count; i++) {
         char path[TAR_PATH_MAX];
-        if (error == 0 && (size_t)snprintf(path, sizeof path, "%s/%s", name, entries[i]->d_name) >=
-                              sizeof path - 1)
+        if (error == 0 &&
+            (size_t)snprintf(path, sizeof path, "%s%s%s", name, *name == '\0' ? "" : "/",
+                             entries[i]->d_name) >= sizeof path - 1)
             error = fail(packer->why, ENAMETOOLONG, "%s", name);
         if (error == 0)
             error = pack(packer, fd, entries[i]->d_name, path, depth + 1);
@@ -242,6 +243,15 @@ int tar_pack(const char *path, const char *name, int fd, struct failure *why)
     return finish(packer, pack(packer, AT_FDCWD, path, *name == '\0' ? "." : name, 0));
 }
 
+int tar_pack_inside(const char *path, int fd, struct failure *why)
+{
+    int directory = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    struct packer *packer = directory < 0 ? NULL : new_packer(fd, why);
+    if (packer == NULL)
+        return fail(why, directory < 0 ? errno : ENOMEM, "cannot read %s", path);
+    return finish(packer, pack_entries(packer, directory, "", 0));
+}
+
 /* --- changes ---------------------------------------------------------------------------------- */
 
 static int pack_removed(void *own, const char *name, const struct stat *before, struct failure *why)
@@ -273,11 +283,11 @@ static int pack_found(void *own, const struct change *change, struct failure *wh
     return write_object(packer, change->parent, change->leaf, change->name, fd, &status);
 }
 
-int tar_pack_changes(int upper, int lower, int merged, int fd, struct failure *why)
+int tar_pack_changes(const struct change_views *views, int fd, struct failure *why)
 {
     struct packer *packer = new_packer(fd, why);
     if (packer == NULL)
         return fail(why, ENOMEM, "cannot read what was changed");
     struct change_sink sink = {pack_removed, pack_found, packer};
-    return finish(packer, changes_walk(upper, lower, merged, &sink, why));
+    return finish(packer, changes_walk(views, &sink, why));
 }

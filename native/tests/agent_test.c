@@ -284,23 +284,30 @@ static void names_that_climb_are_refused(void)
 /* Three views made by hand: what an overlay would show of them. */
 static void changes_are_told_by_comparing(void)
 {
-    const char *made = "mkdir lower lower/d lower/d/same lower/swap upper upper/d upper/d/same "
-                       "upper/new merged merged/d merged/d/same merged/new; "
-                       "echo 1 > lower/a; echo x > lower/d/x; echo x > lower/d/y; echo g > lower/g;"
-                       "echo s > lower/swap/s; echo 22 > upper/a; echo n > upper/new/n; "
-                       "echo f > upper/swap; echo z > upper/d/z; cp -r lower/d/x merged/d/x; "
-                       "cp upper/a upper/swap merged; cp upper/d/z merged/d; "
-                       "touch -d @9 upper/d/same lower/d/same; touch -d @9 lower/d upper/d";
+    const char *made =
+        "mkdir lower lower/d lower/d/same lower/swap lower/own upper upper/d upper/d/same "
+        "upper/new merged merged/d merged/d/same merged/new upper/own merged/own "
+        "upper/dev; echo h > upper/own/hosts; touch -d @5 lower/own; "
+        "echo 1 > lower/a; echo x > lower/d/x; echo x > lower/d/y; echo g > lower/g;"
+        "echo s > lower/swap/s; echo 22 > upper/a; echo n > upper/new/n; "
+        "echo f > upper/swap; echo z > upper/d/z; cp -r lower/d/x merged/d/x; "
+        "cp upper/a upper/swap merged; cp upper/d/z merged/d; "
+        "touch -d @9 upper/d/same lower/d/same; touch -d @9 lower/d upper/d";
     const char wanted[] = "D 0 2 g\0C 3 2 a\0C 0 0 d\0D 0 2 d/y\0A 2 0 d/z\0"
                           "A 0 0 new\0A 2 0 new/n\0C 2 0 swap";
     char told[512] = "";
     CHECK(mkdir("views", 0700) == 0 && chdir("views") == 0 && system(made) == 0);
     int upper = open("upper", O_PATH), lower = open("lower", O_PATH);
     int merged = open("merged", O_PATH), out = open("out", O_RDWR | O_CREAT, 0600);
-    CHECK(changes_list(upper, lower, merged, dup(out), &why) == 0);
+    struct wire_record config = {0};
+    wire_put(&config, "file", "/own/hosts\037x");
+    struct change_views views = {upper, lower, merged, &config};
+    CHECK(changes_list(&views, dup(out), &why) == 0);
     CHECK(pread(out, told, sizeof told, 0) == sizeof wanted);
     CHECK(memcmp(told, wanted, sizeof wanted) == 0);
-    CHECK(changes_list(upper, -1, merged, dup(out), &why) < 0);
+    views.lower = -1;
+    CHECK(changes_list(&views, dup(out), &why) < 0);
+    wire_record_free(&config);
     CHECK(chdir("..") == 0);
 }
 

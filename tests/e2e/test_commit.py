@@ -109,14 +109,76 @@ def test_export_is_the_root_without_mounts(live: Live, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("verb", ["commit", "diff", "export"])
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "container"])
-def test_machines_say_what_can_be_done(live: Live, kind: str, verb: str) -> None:
+def test_machines_that_do_not_run_say_what_can_be_done(live: Live, kind: str, verb: str) -> None:
     require_kind(kind)
     live.wirt("create", "--as", kind, "--name", "seven", "busybox", "true")
     options = ["-o", "/dev/null"] if verb == "export" else []
     done = live.wirt(verb, *options, "seven", code=None)
     assert done.returncode != 0
-    assert f"is a {kind}" in done.stderr
-    assert "wirt cp" in done.stderr
+    assert f"seven: a {kind} must run for it" in done.stderr
+    assert "wirt start seven" in done.stderr
+
+
+SCRIPT = (
+    "echo mine > /etc/mine; rm /etc/group; chmod 700 /tmp; ln /etc/mine /twin; mkdir -p /a/b;"
+    " echo v > /vol/v; rm -r /home; mkdir /home; touch -d @7 /a/old; mknod /c c 1 3; ln -s x /l;"
+    " i=0; while true; do echo $i > /a/b/$((i % 50)); i=$((i + 1)); test -e /stop && break; done;"
+    " rm -r /a/b /stop; touch -d @9 /; sleep 1000"
+)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "container"])
+def test_what_a_running_machine_has_become(live: Live, tmp_path: Path, kind: str) -> None:
+    """As an image, a list and an archive, the same as of a container that did the same."""
+    require_kind(kind)
+    for name, words in (("box", ()), ("vm", ("--as", kind))):
+        live.wirt("run", "-d", "--name", name, *words, "-v", "/vol", "--tmpfs", "/mem", "busybox",
+                  "sh", "-c", SCRIPT, timeout=300)  # fmt: skip
+    live.wirt("exec", "vm", "sh", "-c", "until test -e /a/b/9; do sleep 0.1; done")
+    live.wirt("commit", "vm", "made:busy", timeout=300)  # while it writes
+    for name in ("box", "vm"):
+        stop = "touch /stop; while test -e /stop; do sleep 0.1; done; rmdir /x 2> /dev/null; true"
+        live.wirt("exec", name, "sh", "-c", stop, timeout=120)
+    assert live.wirt("diff", "vm").stdout == live.wirt("diff", "box").stdout
+    assert "A /twin\n" in live.wirt("diff", "vm").stdout
+    commit = ("commit", "--timestamp", "1000000000")
+    made = [
+        config(live, live.wirt(*commit, name, f"made:{name}", timeout=300).stdout.strip())
+        for name in ("vm", "box")
+    ]
+    assert made[0]["diff_ids"] == made[1]["diff_ids"]
+    assert live.wirt(*commit, "vm", "made:again", timeout=300).stdout.strip() == made[0]["id"]
+    said = live.wirt(
+        "run", "--rm", "made:vm", "sh", "-c", "cat /etc/mine; ls /a; ls -d /vol || true"
+    ).stdout
+    assert said == "mine\nold\n"
+    members = []
+    for name in ("vm", "box"):
+        with tarfile.open(fileobj=io.BytesIO(live.pipe("export", name, timeout=300))) as archive:
+            members.append({m.name: (m.type, m.mode, m.uid, m.size, m.linkname) for m in archive})
+    ours = {"etc/hosts", "etc/hostname", "etc/resolv.conf"}
+    assert {name: what for name, what in members[0].items() if name not in ours} == {
+        name: what for name, what in members[1].items() if name not in ours
+    }
+    live.wirt("pause", "vm")
+    assert "it is paused" in live.wirt("commit", "vm", code=None).stderr
+    live.wirt("unpause", "vm")
+
+
+def test_a_time_makes_the_image_the_same(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    live.wirt("run", "--name", "timed", "busybox", "sh", "-c", "echo x > /x; touch -d @5 /old")
+    words = ("commit", "--timestamp", "1000000000", "timed")
+    first = live.wirt(*words, "made:t1").stdout
+    assert live.wirt(*words, "made:t2").stdout == first
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1000000000")
+    assert live.wirt("commit", "timed", "made:t3").stdout == first
+    found = config(live, "made:t1")["raw"]
+    assert found["created"].startswith("2001-09-09T01:46:40")
+    assert found["history"][-1]["created"].startswith("2001-09-09T01:46:40")
+    said = live.wirt("run", "--rm", "made:t1", "stat", "-c", "%Y", "/x", "/old").stdout
+    assert said == "1000000000\n5\n"
+    wrong = live.wirt("commit", "--timestamp", "soon", "timed", code=None)
+    assert "timestamp='soon' is no number" in wrong.stderr
 
 
 @needs("skopeo", "umoci")

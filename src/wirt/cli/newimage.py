@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import posix
+
 from wirt.cli.flags import Call, Flag
 from wirt.cli.output import out
 from wirt.cli.upload import told
@@ -14,6 +16,12 @@ def print_id(call: Call, answer: Response) -> int:
         if "id" in one:
             out(f"{one['id']}\n")
     return 0
+
+
+def time_given() -> str | None:
+    """SOURCE_DATE_EPOCH of the environment, if it is set."""
+    raw = posix.environ.get(b"SOURCE_DATE_EPOCH")
+    return raw.decode("utf-8", "replace") if raw else None
 
 
 CHANGE = Flag(

@@ -374,9 +374,9 @@ class Daemon:
             ),
             ChangeRoutes(
                 guests=g.roster,
-                changes=Changes(g.helper, files.images),
+                changes=Changes(g.helper, files.images, files.pipes, g.running),
                 commit=Commit(
-                    self._builds.ground, files.images, files.load, life.signals, g.bus
+                    self._builds.ground, files.images, files.load, life.signals, g.bus, g.running
                 ),
             ),
             NetworkRoutes(

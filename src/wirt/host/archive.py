@@ -12,13 +12,14 @@ import contextlib
 import os
 import socket
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Coroutine
-from typing import Any, Protocol
+from typing import Any
 
 from wirt.aio import Locks, beside
 from wirt.engine.container import first_id
-from wirt.errors import Conflict, NotFound
+from wirt.errors import NotFound
 from wirt.guest.keeper import KeeperLink, Request
 from wirt.host.images import Images
+from wirt.host.inside import Running, agent_of
 from wirt.host.pipe import Pipes, chunks, pour
 from wirt.host.volumes import Volumes
 from wirt.model.guest import Guest, GuestState, Isolation
@@ -29,20 +30,6 @@ from wirt.tar.retar import retar
 
 _LIMIT = 2**50
 _ALIVE = {GuestState.RUNNING, GuestState.PAUSED}
-
-
-class Live(Protocol):
-    """A running guest."""
-
-    keeper: KeeperLink
-
-
-class Running(Protocol):
-    """The guests that run now."""
-
-    def get(self, guest_id: str) -> Live | None:
-        """The live guest, or None."""
-        ...
 
 
 class Archive:
@@ -174,21 +161,7 @@ class Archive:
     # --- machines ---------------------------------------------------------------------------
 
     def _keeper(self, guest: Guest) -> KeeperLink:
-        if guest.status.state is GuestState.PAUSED:
-            raise Conflict(
-                f"cannot copy files of {guest.name}: it is paused",
-                hint=f"continue it first: wirt unpause {guest.name}",
-                code="guest.paused",
-            )
-        live = self._running.get(guest.id)
-        if live is None:
-            kind = guest.spec.isolation.value
-            raise Conflict(
-                f"cannot copy files of {guest.name}: a {kind} must run for it",
-                hint=f"'wirt start {guest.name}' first, or use --as container",
-                code="guest.not-running",
-            )
-        return live.keeper
+        return agent_of(self._running, guest, "copy files of")
 
     async def _put_machine(
         self,

@@ -1,11 +1,11 @@
-"""Making an image of what a container has become."""
+"""Making an image of what a guest has become."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,11 +13,13 @@ import msgspec
 
 from wirt.aio import shielded
 from wirt.errors import Conflict, Exhausted, Unavailable
+from wirt.guest.keeper import Request
 from wirt.host.build.ground import BuildGround
-from wirt.host.build.layer import pack
-from wirt.host.changes import idmap_of, require_container
+from wirt.host.build.layer import pack, take
+from wirt.host.changes import idmap_of
 from wirt.host.events import Bus
 from wirt.host.images import Images
+from wirt.host.inside import Running, agent_of
 from wirt.host.insist import FIRST_PAUSE, PATIENCE
 from wirt.host.layers import Tell
 from wirt.host.load import LoadImages
@@ -30,7 +32,7 @@ from wirt.image.changes import apply_changes
 from wirt.image.config import Configuration, Step
 from wirt.image.manifest import OCI_CONFIG, OCI_LAYER, Descriptor, Manifest
 from wirt.image.store import Lease, Upload
-from wirt.model.guest import Guest, GuestSpec, GuestState
+from wirt.model.guest import Guest, GuestSpec, GuestState, Isolation
 from wirt.model.image import Digest, Image, ImageConfig, Reference
 from wirt.privileged.faults import fault
 from wirt.privileged.protocol import PackChanges
@@ -39,13 +41,16 @@ from wirt.privileged.protocol import PackChanges
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommitWish:
     """What the image shall be called and say. ``changes``: Dockerfile lines. ``pause``: a running
-    guest stands still meanwhile, so that no file is caught half written."""
+    guest stands still meanwhile, so that no file is caught half written; of a machine, its disk
+    does. ``epoch``: Unix seconds that no time in the layer exceeds, and the image's own time; the
+    same changes give the same image then."""
 
     reference: str = ""
     author: str = ""
     message: str = ""
     changes: Sequence[str] = field(default=())
     pause: bool = True
+    epoch: int | None = None
 
 
 class Commit:
@@ -58,16 +63,18 @@ class Commit:
         load: LoadImages,
         signals: Signals,
         bus: Bus,
+        running: Running,
     ) -> None:
         self._ground = ground
         self._images = images
         self._load = load
         self._signals = signals
         self._bus = bus
+        self._running = running
 
     async def run(self, guest: Guest, wish: CommitWish, tell: Tell) -> Image:
-        """The new image. Raises Unsupported for machines, Invalid for what it cannot hold."""
-        require_container(guest, "commit")
+        """The new image. Raises Conflict for a machine that does not run, Invalid for what an image
+        cannot hold."""
         names = (str(Reference.parse(wish.reference)),) if wish.reference else ()
         base = await self._images.get(guest.image_id)
         config = apply_changes(committed(guest.spec, base.config), wish.changes)
@@ -75,8 +82,11 @@ class Commit:
         upload = await ground.pipes.make(ground.store.new_upload, Upload.discard)
         try:
             with self._images.hold(base):
-                async with self._still(guest, pause=wish.pause):
-                    diff_id = await self._pack(guest, base, upload)
+                if guest.spec.isolation is not Isolation.CONTAINER:
+                    diff_id = await self._take(guest, wish, upload)
+                else:
+                    async with self._still(guest, pause=wish.pause):
+                        diff_id = await self._pack(guest, base, wish.epoch, upload)
                 fault("commit.packed")
                 await tell({"status": "changes packed"})
                 async with ground.layers.intake() as intake:
@@ -93,13 +103,25 @@ class Commit:
         )
         return image
 
-    async def _pack(self, guest: Guest, base: Image, upload: Upload) -> Digest:
+    async def _take(self, guest: Guest, wish: CommitWish, upload: Upload) -> Digest:
+        """From a machine, by its agent."""
+        keeper = agent_of(self._running, guest, "commit")
+        record = {"call": ["tar-changes"], "still": ["1" if wish.pause else "0"]}
+
+        def ask(descriptor: int) -> Awaitable[object]:
+            return keeper.request(Request.AGENT, record, descriptor=descriptor)
+
+        diff_id, _ = await take(self._ground, ask, upload, epoch=wish.epoch)
+        return Digest.parse(diff_id)
+
+    async def _pack(self, guest: Guest, base: Image, epoch: int | None, upload: Upload) -> Digest:
         ground = self._ground
         limits = ground.layers.limits
         verb = PackChanges(
             id=guest.id,
             layers=base.chain_ids,
             idmap=idmap_of(guest),
+            epoch=epoch,
             max_bytes=min(limits.layer, max(ground.store.room(), limits.least)),
             max_entries=limits.entries,
         )
@@ -180,7 +202,8 @@ class _Made:
 
     def configuration(self, before: Configuration) -> Configuration:
         """The base's with the new layer on top."""
-        now = time.time_ns()
+        epoch = self.wish.epoch
+        now = time.time_ns() if epoch is None else epoch * 10**9
         step = Step(
             created_at=now,
             created_by=" ".join(self.guest.command)[:1000],

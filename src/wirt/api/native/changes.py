@@ -15,6 +15,7 @@ from wirt.errors import Invalid
 from wirt.host.changes import Change, Changes
 from wirt.host.commit import Commit, CommitWish
 
+_LATEST = 99_999_999_999
 _LINES = {"Content-Type": "application/x-ndjson"}
 
 
@@ -35,7 +36,7 @@ class ChangeRoutes:
             web.get("/v1/images/{name:.+}/changes", self.of_images),
         ]
 
-    @operation("What a container changed", answer=Change, lines=True)
+    @operation("What a guest changed", answer=Change, lines=True)
     async def of_guest(self, request: web.Request) -> web.StreamResponse:
         """One change a line, by path."""
         guest = self._guests.find(request.match_info["guest"])
@@ -50,7 +51,7 @@ class ChangeRoutes:
         stream = self._changes.of_images(since, request.match_info["name"])
         return await streamed(request, stream, _LINES)
 
-    @operation("The root file system of a container", answer="application/x-tar")
+    @operation("The root file system of a guest", answer="application/x-tar")
     async def export(self, request: web.Request) -> web.StreamResponse:
         """A tar stream, without volumes and other mounts."""
         guest = self._guests.find(request.match_info["guest"])
@@ -58,20 +59,23 @@ class ChangeRoutes:
         return await streamed(request, self._changes.export(guest), headers)
 
     @operation(
-        "Make an image of a container",
-        query=("reference", "author", "message", "change", "pause"),
+        "Make an image of a guest",
+        query=("reference", "author", "message", "change", "pause", "timestamp"),
         answer=dict[str, Any],
         lines=True,
     )
     async def commit(self, request: web.Request) -> web.StreamResponse:
-        """The last line is the image's id; ``pause=0`` lets it run meanwhile."""
+        """The last line is the image's id; ``pause=0`` lets it run meanwhile. ``timestamp``: Unix
+        seconds that the image shall have, and no file in its layer exceed."""
         guest = self._guests.find(request.match_info["guest"])
+        epoch = body.number(request, "timestamp", -1, low=0, high=_LATEST)
         wish = CommitWish(
             reference=request.query.get("reference", ""),
             author=request.query.get("author", ""),
             message=request.query.get("message", ""),
             changes=tuple(request.query.getall("change", [])),
             pause=body.flag(request, "pause", default=True),
+            epoch=None if epoch < 0 else epoch,
         )
 
         async def work(tell: Tell) -> None:

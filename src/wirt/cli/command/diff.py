@@ -9,7 +9,7 @@ from wirt.client.wire import quote
 
 
 def run(call: Call) -> int:
-    """Show what a container changed: A added, C changed, D deleted."""
+    """Show what a guest changed: A added, C changed, D deleted."""
     answer = call.daemon.request("GET", f"/v1/guests/{quote(call.args[0])}/changes")
     for one in told(answer, call.daemon.path, quiet=True):
         out(f"{one['kind']} {harmless(one['path'])}\n")

@@ -8,7 +8,7 @@ from wirt.client.wire import quote
 
 
 def run(call: Call) -> int:
-    """Write a container's root file system as a tar archive."""
+    """Write a guest's root file system as a tar archive."""
     refuse_terminal(call)
     download(call, call.daemon.request("GET", f"/v1/guests/{quote(call.args[0])}/export"))
     return 0

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
+import socket
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 from wirt.aio import beside
@@ -10,6 +14,7 @@ from wirt.host.build.ground import BuildGround
 from wirt.host.lineage import chain_of
 from wirt.host.pipe import CHUNK, FdReader, Pipes
 from wirt.image.build.step import LayerMade, RunStep
+from wirt.image.build.upper import Bound, Made, as_layer
 from wirt.image.store import Lease, Upload
 from wirt.model.image import Digest
 from wirt.privileged.client import Helper
@@ -65,6 +70,69 @@ async def pack(helper: Helper, pipes: Pipes, verb: PackChanges, upload: Upload) 
             os.close(writer)
         await compressing
     return packed
+
+
+async def take(
+    ground: BuildGround,
+    ask: Callable[[int], Awaitable[object]],
+    upload: Upload,
+    *,
+    epoch: int | None,
+) -> tuple[str, Made]:
+    """Have a machine's agent pack its changes, and compress them into ``upload``, which is sealed
+    then; their digest and measure. ``ask``: with the descriptor that the agent shall write to.
+
+    Raises Invalid for changes that no image can hold, and for nonsense.
+    """
+    ours, theirs = socket.socketpair()
+    work = ground.pipes.call(partial(_rewrite, ground, ours.detach(), upload, epoch))
+    async with beside(work) as packing:
+        with theirs:
+            await ask(theirs.fileno())
+        return await packing
+
+
+def _rewrite(
+    ground: BuildGround, source: int, upload: Upload, epoch: int | None
+) -> tuple[str, Made]:
+    """In a thread: the machine's stream becomes a layer, hashed and compressed."""
+    limits = ground.layers.limits
+    sink = _Sink(upload)
+    try:
+        bound = Bound(
+            size=min(limits.layer, max(ground.store.room(), limits.least)), entries=limits.entries
+        )
+        made = as_layer(FdReader(source), sink, epoch=epoch, bound=bound)
+        sink.finish()
+        return sink.digest, made
+    finally:
+        with contextlib.suppress(OSError):
+            while os.read(source, CHUNK):  # so that the agent can say how it ended
+                pass
+        os.close(source)
+
+
+class _Sink:
+    """Hashes and compresses what is written."""
+
+    def __init__(self, upload: Upload) -> None:
+        self._upload = upload
+        self._hash = hashlib.sha256()
+        self._deflater = Deflater()
+
+    def write(self, data: bytes, /) -> None:
+        self._hash.update(data)
+        if ready := self._deflater.feed(data):
+            self._upload.write(ready)
+
+    def finish(self) -> None:
+        """Write the rest."""
+        self._upload.write(self._deflater.finish())
+        self._upload.seal()
+
+    @property
+    def digest(self) -> str:
+        return f"sha256:{self._hash.hexdigest()}"
 
 
 async def unpack(

@@ -11,13 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
-import os
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from functools import partial
 
 from wirt.aio import Nursery, beside, shielded
 from wirt.engine.protocol import Exit
@@ -25,17 +22,15 @@ from wirt.errors import Invalid, Unsupported, WirtError
 from wirt.host.build import plan
 from wirt.host.build.agents import carry
 from wirt.host.build.ground import BuildGround
-from wirt.host.build.layer import unpack
+from wirt.host.build.layer import take, unpack
 from wirt.host.build.session import Session
 from wirt.host.insist import insist
-from wirt.host.pipe import CHUNK, FdReader
 from wirt.image.build.step import LayerMade, Out, RunStep, SecretMount, SshMount
-from wirt.image.build.upper import Bound, Made, as_layer
+from wirt.image.build.upper import Made
 from wirt.image.store import Lease, Upload
 from wirt.model.guest import Isolation
 from wirt.model.image import Digest
 from wirt.privileged.protocol import DropLayers, PackedChanges
-from wirt.tar.deflate import Deflater
 
 MOST_SHARES = 16
 """Bind and cache mounts of one step; each is a device of a board that has no more room."""
@@ -197,64 +192,14 @@ async def _connection(
 
 
 async def _changes(ground: BuildGround, live: Session, step: RunStep) -> Changed:
-    ours, theirs = socket.socketpair()
-    upload = await ground.pipes.make(ground.store.new_upload, Upload.discard)
+    upload = await ground.pipes.call(ground.store.new_upload)
     try:
-        work = ground.pipes.call(partial(_pack, ground, ours.detach(), step, upload))
-        async with beside(work) as packing:
-            with theirs:
-                await live.machine.read_changes(theirs.fileno())
-            diff_id, made = await packing
+        ask = live.machine.read_changes
+        diff_id, made = await take(ground, ask, upload, epoch=step.epoch)
     except BaseException:
         await ground.pipes.call(upload.discard)
         raise
     return Changed(upload=upload, diff_id=diff_id, made=made)
-
-
-def _pack(ground: BuildGround, source: int, step: RunStep, upload: Upload) -> tuple[str, Made]:
-    """In a thread: the machine's stream becomes a layer, hashed and compressed."""
-    limits = ground.layers.limits
-    sink = _Sink(upload)
-    try:
-        made = as_layer(
-            FdReader(source),
-            sink,
-            epoch=step.epoch,
-            bound=Bound(
-                size=min(limits.layer, max(ground.store.room(), limits.least)),
-                entries=limits.entries,
-            ),
-        )
-        sink.finish()
-        return sink.digest, made
-    finally:
-        with contextlib.suppress(OSError):
-            while os.read(source, CHUNK):  # so that the agent can say how it ended
-                pass
-        os.close(source)
-
-
-class _Sink:
-    """Hashes and compresses what is written."""
-
-    def __init__(self, upload: Upload) -> None:
-        self._upload = upload
-        self._hash = hashlib.sha256()
-        self._deflater = Deflater()
-
-    def write(self, data: bytes, /) -> None:
-        self._hash.update(data)
-        if ready := self._deflater.feed(data):
-            self._upload.write(ready)
-
-    def finish(self) -> None:
-        """Write the rest."""
-        self._upload.write(self._deflater.finish())
-        self._upload.seal()
-
-    @property
-    def digest(self) -> str:
-        return f"sha256:{self._hash.hexdigest()}"
 
 
 async def keep(

@@ -17,8 +17,6 @@ from wirt.tar.retar import Writable
 
 _PREFIX = b".wh."
 _NEVER = 2**63
-OWN = frozenset({b"dev", b"proc", b"sys", b"etc/hosts", b"etc/hostname", b"etc/resolv.conf"})
-"""What is the machine's own in a guest that was not told to leave no trace of itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,25 +35,13 @@ class Made:
     entries: int
 
 
-def as_layer(
-    source: Readable,
-    sink: Writable,
-    *,
-    epoch: int | None,
-    bound: Bound,
-    without: frozenset[bytes] = frozenset(),
-) -> Made:
-    """Write the layer. ``without``: names that are left out.
-
-    ``epoch``: Unix seconds that no time exceeds. Raises Invalid.
-    """
+def as_layer(source: Readable, sink: Writable, *, epoch: int | None, bound: Bound) -> Made:
+    """Write the layer. ``epoch``: Unix seconds that no time exceeds. Raises Invalid."""
     reader = Reader(source, bounds=Bounds(members=bound.entries))
     latest = _NEVER if epoch is None else epoch * 10**9
     size = entries = 0
     for member in reader:
         name = _clean(member.name) or b"."
-        if name in without:
-            continue
         size += member.real_size
         if size > bound.size:
             raise Invalid(f"more than {bound.size} bytes were changed", code="archive.too-large")
