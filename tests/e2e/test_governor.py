@@ -33,6 +33,10 @@ HOLD = (
 """So many MiB that a process of the guest's touches itself: such touches can be made to wait."""
 
 
+CACHE = "dd if=/dev/zero of=/f bs=1M count=%d 2>/dev/null; exec sleep 1000"
+"""So many MiB of a file in its cache: only such guests are held to limits that are hard."""
+
+
 @pytest.fixture(scope="module")
 def live(session_tag: str) -> Iterator[Live]:
     for mark in pytestmark:
@@ -120,18 +124,17 @@ def test_nobody_who_never_heard_of_it_is_limited(live: Live) -> None:
 
 def test_memory_goes_where_it_is_needed_and_comes_back(live: Live, tmp_path: Path) -> None:
     with pool(live, tmp_path):
-        a, b = start(live, "a"), start(live, "b")
+        a, b = start(live, "a", does=CACHE % 112), start(live, "b", does=CACHE % 112)
         until(lambda: a.limit + b.limit <= POOL, "memory is divided")
         live.wirt("exec", "-d", "a", "sh", "-c", HOLD % 180)
         until(lambda: a.use > 180 * MIB, "a has what it wants")
-        assert a.limit + b.limit <= POOL
+        until(lambda: b.limit <= POOL - 180 * MIB, "b has made room")
         live.wirt("exec", "a", "killall", "awk")
         began = time.monotonic()
         until(lambda: a.use < 20 * MIB, "what a freed is back", within=15)
         live.wirt("exec", "-d", "b", "sh", "-c", HOLD % 180)
         until(lambda: b.use > 180 * MIB, "b has what it wants")
-        assert a.limit + b.limit <= POOL
-        assert time.monotonic() - began < 30
+        assert time.monotonic() - began < 60
         assert a.oom("oom_kill") == b.oom("oom_kill") == 0
         acts = {change["act"] for change in changes(live, "b")}
         assert {"grow", "shrink"} <= acts
@@ -163,19 +166,20 @@ def test_its_own_limit_kills_as_ever(live: Live, tmp_path: Path) -> None:
 @pytest.mark.parametrize("part", [local.DAEMON, local.HELPER])
 def test_an_end_in_the_middle_is_harmless(live: Live, tmp_path: Path, part: str) -> None:
     with pool(live, tmp_path):
-        a, b = start(live, "a"), start(live, "b")
+        a, b = start(live, "a", does=CACHE % 112), start(live, "b", does=CACHE % 112)
         until(lambda: a.limit + b.limit <= POOL, "memory is divided")
         live.wirt("exec", "-d", "a", "sh", "-c", HOLD % 150)
         live.kill(part)
         until(lambda: a.use > 150 * MIB, "a has what it wants nevertheless")
         until(lambda: live.wirt("governor", "status", code=None).returncode == 0, "it is back")
-        until(lambda: a.limit + b.limit <= POOL, "memory is divided again")
+        until(lambda: b.limit <= POOL - 150 * MIB, "memory is divided again")
         assert a.oom("oom_kill") == 0
 
 
 def test_a_dead_governor_leaves_a_safe_plan(live: Live, tmp_path: Path) -> None:
     with pool(live, tmp_path):
-        a, own = start(live, "a"), start(live, "own", "-m", "200m")
+        a = start(live, "a", does=CACHE % 112)
+        own = start(live, "own", "-m", "200m", does=CACHE % 112)
         until(lambda: a.oom("oom_kill_disable") and own.limit < 200 * MIB, "memory is divided")
         daemon = live.pid(local.DAEMON)
         os.kill(daemon, signal.SIGSTOP)
@@ -191,7 +195,8 @@ def test_a_dead_governor_leaves_a_safe_plan(live: Live, tmp_path: Path) -> None:
 
 def test_a_pause_gives_back_what_the_users_said(live: Live, tmp_path: Path) -> None:
     with pool(live, tmp_path):
-        a, own = start(live, "a"), start(live, "own", "-m", "200m")
+        a = start(live, "a", does=CACHE % 112)
+        own = start(live, "own", "-m", "200m", does=CACHE % 112)
         until(lambda: a.limit + own.limit <= POOL, "memory is divided")
         assert json.loads(live.wirt("governor", "pause", "--json").stdout)["state"] == "paused"
         assert a.limit > 2**60
@@ -217,3 +222,19 @@ def test_a_pool_needs_room_and_bad_policies_are_refused(live: Live, tmp_path: Pa
         assert said in done.stderr
     live.wirt("governor", "policy", "set", "/nowhere", code=None)
     assert not status(live)["changed"]
+
+
+def test_system_calls_are_not_refused_memory(live: Live, tmp_path: Path) -> None:
+    """Who writes into a tmpfs cannot wait at a limit: it would fail, so there is none."""
+    read = "dd if=/dev/zero of=/f bs=1M count=300 2>/dev/null; while :; do cat /f >/dev/null; done"
+    write = "for i in 1 2 3 4 5 6 7 8; do dd if=/dev/zero of=/t/$i bs=1M count=16 2>&1; done"
+    with pool(live, tmp_path):
+        reader = start(live, "reader", does=read)
+        until(lambda: reader.limit < 2**60, "the cache is held", 60)
+        start(live, "writer", "--tmpfs", "/t", does=f"sleep 3; {write}; echo done; sleep 1000")
+        until(lambda: "done" in live.wirt("logs", "writer").stdout, "it has written", 60)
+        assert "error" not in live.wirt("logs", "writer").stdout
+        own = ["-m", "24m", "--memory-swap", "24m"]
+        live.wirt("run", "--name", "hog", *own, "busybox", "tail", "/dev/zero", code=137)
+        (hog,) = json.loads(live.wirt("inspect", "hog").stdout)
+        assert hog["status"]["oom_killed"] is True, "its own limit kills as ever"

@@ -18,11 +18,11 @@ from wirt.aio import Nursery
 from wirt.errors import Invalid
 from wirt.governor.emergency import Alarm
 from wirt.governor.journal import Act, Change, Frame
-from wirt.governor.movement import Reason
+from wirt.governor.movement import Reason, margin
 from wirt.governor.observe import Seen, Tick
 from wirt.governor.tree import Claim, Group, Resource
 from wirt.governor.tree import Member as Leaf
-from wirt.host.governing import disk, observe, policy, ring, safety, short, weigh
+from wirt.host.governing import cushion, disk, observe, policy, ring, safety, short, weigh
 from wirt.host.governing.emergency import Emergency
 from wirt.host.governing.member import Member
 from wirt.host.governing.memory import Goal, Mover
@@ -47,8 +47,9 @@ def member(name: str, *, own: int | None = None, **spec: Any) -> Member:
         created_at=0, status=GuestStatus(state=GuestState.RUNNING), image_id="x",
     )  # fmt: skip
     return Member(
-        guest=guest, live=cast(Any, None), readings=cast(Any, None), v2=False, watched=True
-    )
+        guest=guest, live=cast(Any, None), readings=cast(Any, None), v2=False, watched=True,
+        before=Reading(at=0, file=1 << 50),
+    )  # fmt: skip
 
 
 def goal(entitled: dict[str, int], capacity: int) -> Goal:
@@ -319,3 +320,35 @@ def test_who_follows_hears_of_each_tick_and_may_be_slow() -> None:
         assert f'"at":{3 + ring.QUEUE},'.encode() in await anext(lines), "the oldest are lost"
 
     asyncio.run(story())
+
+
+def test_only_who_has_a_cushion_of_caches_is_held_to_a_hard_limit() -> None:
+    capacity = 512 * MIB
+    least = margin(capacity)
+    assert least == 32 * MIB
+
+    def one(
+        name: str, use: int, file: int, limit: int | None = None, *, v2: bool = False
+    ) -> Member:
+        found = member(name)
+        found.v2 = v2
+        found.use, found.limit = use * MIB, None if limit is None else limit * MIB
+        found.before = Reading(at=1, memory=use * MIB, file=file * MIB)
+        return found
+
+    new = member("new")
+    new.before = None
+    members = {
+        "reader": one("reader", 100, 90),
+        "writer": one("writer", 100, 1),
+        "was held": one("was held", 50, 17, 60),
+        "no more": one("no more", 50, 15, 60),
+        "soft": one("soft", 50, 0, v2=True),
+        "new": new,
+    }
+    found = cushion.sort(members, capacity)
+    assert set(found.held) == {"reader", "was held", "soft"}
+    assert set(found.free) == {"writer", "no more", "new"}
+    assert found.capacity == capacity - (100 + 32 + 50 + 32 + 32) * MIB
+    assert cushion.sort({"writer": one("writer", 900, 1)}, capacity).capacity == 0
+    assert (margin(0), margin(1 << 40)) == (16 * MIB, 64 * MIB)

@@ -31,9 +31,17 @@ class Decision:
 
 
 def decide(
-    state: State, tick: Tick, root: Group, *, capacity: int, reserve: int, tuning: Tuning
+    state: State,
+    tick: Tick,
+    root: Group,
+    *,
+    capacity: int,
+    reserve: int,
+    tuning: Tuning,
+    slack: int = 0,
 ) -> Decision:
-    """Entitlements to ``capacity`` bytes of memory; ``reserve``: bytes that the host keeps free.
+    """Entitlements to ``capacity`` bytes of memory; ``reserve``: bytes that the host keeps free;
+    ``slack``: bytes that every guest must have above what cannot be taken from it.
 
     Guests that were not seen in this tick want nothing and are forgotten.
     """
@@ -48,9 +56,18 @@ def decide(
     estimates = cpu_wants(state.estimates, seen, tuning)
     estimates = memory_wants(estimates, seen, claims, capacity=capacity, tuning=tuning)
     wants = {name: want_of(estimates[name], claims[name], tuning) for name in claims}
+    kept = {
+        name: min((guest.anon or 0) + slack, claims[name].limit) for name, guest in seen.items()
+    }
+    wants = {
+        name: replace(want, amount=max(want.amount, kept[name]), kept=kept[name])
+        for name, want in wants.items()
+    }
     if state.alarm >= Alarm.HARD:
         wants = {
-            name: replace(want, amount=_least(seen[name], claims[name]), hungry=False)
+            name: replace(
+                want, amount=max(_least(seen[name], claims[name]), want.kept), hungry=False
+            )
             for name, want in wants.items()
         }
     entitled = entitle(root, Resource.MEMORY, capacity, wants)

@@ -153,7 +153,8 @@ def _move(old: Estimate, guest: Seen, *, tight: bool, tuning: Tuning) -> Estimat
     patience = tuning.patience << old.regret
     if calm > patience and tight:
         tax = tuning.tax / (1 << old.regret)
-        memory = int(min(old.memory, use) * (1 - tax))
+        kept = min(guest.anon or 0, use)
+        memory = max(int(min(old.memory, use) * (1 - tax)), kept)
         return replace(old, memory=memory, calm=calm, use=use, taxed=True)
     memory = min(max(old.memory, use), int(1.1 * use))
     regret = old.regret if calm <= FORGIVEN * patience else 0

@@ -67,6 +67,14 @@ class Pace:
 
 
 PACE = Pace()
+_MARGIN = (16 * _MIB, 64 * _MIB)
+
+
+def margin(capacity: int) -> int:
+    """Bytes that a hard limit stays above what cannot be taken back, where guests share so many:
+    what a guest may grow by before anybody can have raised its limit. Between 16 and 64 MiB."""
+    least, most = _MARGIN
+    return min(most, max(capacity // 16, least))
 
 
 def shrinks(
@@ -75,17 +83,20 @@ def shrinks(
     *,
     seconds: float,
     pace: Pace = PACE,
+    capacity: int | None = None,
 ) -> list[Move]:
-    """Whom to take from in this tick, the largest surplus first.
+    """Whom to take from in this tick, the largest surplus first. ``capacity``: bytes; while limits
+    add up to more, small differences count too.
 
     Nobody is taken from while blind or stuck, nor faster than it was ever given back.
     """
     moves = []
+    over = capacity is not None and sum(one.limit for one in holdings.values()) > capacity
     for name, holding in holdings.items():
         goal = entitled.get(name, holding.limit)
         if goal >= holding.limit or holding.blind or holding.stuck:
             continue
-        if not pace.worth(holding.limit, goal):
+        if not over and not pace.worth(holding.limit, goal):
             continue
         lowest = holding.limit - max(int(pace.most * holding.limit), pace.least)
         if holding.speed is not None and holding.use is not None:

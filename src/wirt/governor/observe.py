@@ -12,7 +12,7 @@ class Seen:
 
     ``cpu``: millicores used; ``cpu_wait``: millicores it waited for a processor (run delay or
     pressure). ``memory``: what it holds; ``memory_limit``: what it may hold now; ``anon``: what
-    cannot be taken back without swap. ``refaults``: pages that were read again shortly after they
+    cannot be taken from it here. ``refaults``: pages that were read again shortly after they
     had been taken, swap-ins included. ``under_oom``: it stands still for want of memory.
     ``disk``: bytes moved; ``net_in`` and ``net_out``: bits. ``quiet``: seconds without work.
     """

@@ -1,4 +1,4 @@
-"""What each guest and group is entitled to: needs first, then who still grows, then by shares."""
+"""What each guest and group is entitled to: what it must keep, needs, who still grows, shares."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ class Want:
     """What a guest wants of one resource now. ``hungry``: it would take more, at once.
 
     ``lendable``: what it does not use of its reservation may be lent, since it comes back fast.
+    ``kept``: of the amount, what cannot be taken from it.
     """
 
     amount: int = 0
+    kept: int = 0
     hungry: bool = False
     lendable: bool = False
 
@@ -38,6 +40,7 @@ class _Need:
 
     node: Group | Member
     floor: int
+    kept: int
     want: int
     limit: int
     shares: int
@@ -75,8 +78,9 @@ def _divide(need: _Need, amount: int, members: dict[str, int], groups: dict[str,
 
 
 def _rounds(capacity: int, needs: tuple[_Need, ...]) -> dict[str, int]:
-    """Three fills, each from where the one before left off."""
-    got = fill(capacity, [_slot(n, n.floor, n.want) for n in needs])
+    """Four fills, each from where the one before left off; the first gives what nobody can take."""
+    got = fill(capacity, [_slot(n, n.floor, max(n.floor, n.kept)) for n in needs])
+    got = fill(capacity, [_slot(n, got[n.key], max(n.want, got[n.key])) for n in needs])
     got = fill(
         capacity,
         [_slot(n, got[n.key], max(n.limit, got[n.key]) if n.hungry else got[n.key]) for n in needs],
@@ -97,6 +101,7 @@ def _need(node: Group | Member, resource: Resource, wants: Mapping[str, Want]) -
         return _Need(
             node=node,
             floor=claim.reservation if kept else min(claim.reservation, amount),
+            kept=min(want.kept, amount),
             want=amount,
             limit=claim.limit,
             shares=claim.shares,
@@ -111,6 +116,7 @@ def _need(node: Group | Member, resource: Resource, wants: Mapping[str, Want]) -
     return _Need(
         node=node,
         floor=floor,
+        kept=min(sum(child.kept for child in children), limit),
         want=min(max(sought, floor), limit),
         limit=limit,
         shares=claim.shares,

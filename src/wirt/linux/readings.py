@@ -121,7 +121,7 @@ class Readings:
             memory=_number(files.read("usage")),
             memory_limit=_bounded(_number(files.read("limit"))),
             anon=_sum(stat, b"total_rss", b"total_shmem"),
-            file=stat.get(b"total_cache"),
+            file=_sum(stat, b"total_inactive_file", b"total_active_file"),
             swap=stat.get(b"total_swap"),
             refaults=_sum(stat, b"total_workingset_refault_anon", b"total_workingset_refault_file"),
             failures=_number(files.read("failures")),
@@ -179,7 +179,7 @@ class Readings:
             memory=_number(files.read("usage")),
             memory_limit=min(limits, default=None),
             anon=_sum(stat, b"anon", b"shmem"),
-            file=stat.get(b"file"),
+            file=_sum(stat, b"inactive_file", b"active_file"),
             swap=_number(files.read("swap")),
             refaults=_sum(stat, b"workingset_refault_anon", b"workingset_refault_file"),
             failures=_sum(_pairs(files.read("events")), b"high", b"max"),
@@ -204,9 +204,11 @@ class Readings:
 
 
 class HostMemory:
-    """The host's own memory. ``proc``: where /proc is."""
+    """The host's own memory. ``proc``: where /proc is. ``swap``: bytes of swap that were free when
+    it was read last."""
 
     def __init__(self, *, proc: Path = procfs.PROC) -> None:
+        self.swap = 0
         self._files = Files({"meminfo": proc / "meminfo", "pressure": proc / "pressure/memory"})
 
     def read(self) -> tuple[int | None, float | None]:
@@ -214,6 +216,7 @@ class HostMemory:
         that could run stood still for want of memory."""
         found = parse_meminfo(self._files.read("meminfo").decode("ascii", "replace"))
         full = _FULL.search(self._files.read("pressure"))
+        self.swap = found.get("SwapFree", 0)
         pressure = None
         if full is not None:
             with contextlib.suppress(ValueError):

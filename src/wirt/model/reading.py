@@ -18,7 +18,8 @@ class Reading:
     its limit of memory was met; ``stalled_us`` in which a process stood still for want of memory;
     ``disk_read`` and ``disk_written`` bytes; ``disk_ops``; ``net_in`` and ``net_out`` bytes.
     Sizes in bytes: ``memory`` held, ``memory_limit`` in force (None: unlimited or unknown),
-    ``anon``, ``file``, ``swap``. ``under_oom``: it stands still until it is given memory.
+    ``anon``, ``file`` (caches, tmpfs not), ``swap``. ``under_oom``: it stands still until it is
+    given memory.
     """
 
     at: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from wirt.governor.decide import Decision, State
 from wirt.governor.demand import Tuning, want_of
@@ -13,22 +14,31 @@ from wirt.governor.tree import Group, Resource
 from wirt.host.governing import observe
 from wirt.host.governing.member import Member
 from wirt.linux.readings import HostMemory
+from wirt.model.reading import Reading
 
 
 def look(members: Mapping[str, Member], host: HostMemory, *, seconds: float, least: int) -> Tick:
     """Read all. ``least``: bytes; while the host has more left than that, standstill for want of
     memory is some guest's own, at its own limit, and no pressure on the host."""
+    free, pressure = host.read()
     guests: dict[str, Seen] = {}
     for name, member in members.items():
         now = member.readings.read()
-        guests[name] = observe.seen(member.before, now)
+        seen = observe.seen(member.before, now)
+        guests[name] = replace(seen, anon=_kept(now, host.swap))
         member.before = now
         member.use = now.memory
         member.limit = now.memory_limit
-    free, pressure = host.read()
     if free is None or free > least:
         pressure = None if pressure is None else 0.0
     return Tick(seconds=seconds, guests=guests, free=free, pressure=pressure)
+
+
+def _kept(now: Reading, swap: int) -> int | None:
+    """What cannot be taken from it: all but files' caches; nothing at all where there is swap."""
+    if now.memory is None:
+        return None
+    return 0 if swap else max(now.memory - (now.file or 0), 0)
 
 
 def shares(

@@ -18,7 +18,7 @@ from wirt.governor.admission import Host
 from wirt.governor.decide import Decision, State, decide
 from wirt.governor.emergency import Alarm
 from wirt.governor.journal import Act, Change, Frame
-from wirt.governor.movement import Reason
+from wirt.governor.movement import Reason, margin
 from wirt.governor.observe import Tick
 from wirt.governor.plan import Want, entitle
 from wirt.governor.tree import Group, Resource
@@ -177,7 +177,13 @@ class Governor:
         )  # fmt: skip
         inner = root if len(divided) == len(members) else prune(root, divided.__contains__)
         decision = decide(
-            self._state, tick, inner, capacity=capacity, reserve=self._keeps, tuning=policy.tuning
+            self._state,
+            tick,
+            inner,
+            capacity=capacity,
+            reserve=self._keeps,
+            tuning=policy.tuning,
+            slack=0 if self.roll.v2 else margin(capacity),
         )
         self._state = decision.state
         self._short.alarmed(decision.state.alarm)
@@ -318,13 +324,12 @@ class Governor:
                 member.starving = None
             elif member.starving is None:
                 member.starving = now
+        governed = {name: m for name, m in divided.items() if m.v2 or m.watched}
         goal = Goal(
             entitled=decision.memory.members, capacity=self._short.capacity,
-            reasons=decision.reasons,
-            hungry=look.hungry(decision.state),
+            reasons=decision.reasons, hungry=look.hungry(decision.state),
             inputs=look.inputs(tick, decision.state),
         )  # fmt: skip
-        governed = {name: m for name, m in divided.items() if m.v2 or m.watched}
         await self._mover.move(governed, goal, seconds=self.policy.tick)
         for member in governed.values():
             if member.waits and safety.hopeless(member, time.monotonic()):
@@ -348,7 +353,7 @@ class Governor:
 
     async def _feed(self, member: Member) -> None:
         with contextlib.suppress(WirtError):
-            await self._mover.feed(member, self.roll.containers(), self._short.capacity)
+            await self._mover.feed(member)
         self._urgent.set()
 
     async def _weigh(self, changed: list[Member], targets: dict[str, int]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from wirt.aio import Nursery
 from wirt.errors import WirtError
@@ -17,6 +17,7 @@ from wirt.governor.journal import Act, Change
 from wirt.governor.movement import PACE, Holding, Move, Reason, grows, shrinks
 from wirt.governor.tree import Resource
 from wirt.host.governing.actuate import Actuator
+from wirt.host.governing.cushion import sort
 from wirt.host.governing.member import MOST_BACKOFF, Member
 from wirt.privileged.holds import Held, Hold
 
@@ -47,6 +48,7 @@ class Mover:
         self._actuator = actuator
         self._nursery = nursery
         self._done: list[Change] = []
+        self._sorted = sort({}, 0)
         self.busy = False
         """Whether memory is being taken back."""
 
@@ -56,19 +58,24 @@ class Mover:
         return done
 
     async def move(self, members: Mapping[str, Member], goal: Goal, *, seconds: float) -> None:
-        """One tick's writes."""
+        """One tick's writes; who cannot be held to a limit is let go."""
+        self._sorted = sort(members, goal.capacity)
+        tough = [m for m in self._sorted.free.values() if m.limit is not None and m.bounded]
+        if tough:
+            await self.loosen(tough)
+        members, capacity = self._sorted.held, self._sorted.capacity
         now = time.monotonic()
         first = [self._first(m, goal) for m in members.values() if self._loose(m, goal)]
         holdings = {n: _holding(m) for n, m in members.items() if not self._loose(m, goal)}
         entitled = {n: _patient(members[n], goal.entitled.get(n, 0), now) for n in holdings}
-        wanted = shrinks(holdings, entitled, seconds=seconds)
+        wanted = shrinks(holdings, entitled, seconds=seconds, capacity=capacity)
         quick = [one for one in wanted if _quick(members[one.guest], one)]
         await self._write([*first, *quick], members, goal, Act.SHRINK)
         slow = [one for one in wanted if one not in quick and not members[one.guest].squeezing]
         if slow and not self.busy:
             self.busy = True
             self._nursery.start(self._squeeze(slow, members, goal), name="squeeze")
-        await self._grow(members, goal)
+        await self._grow(members, replace(goal, capacity=capacity))
 
     async def loosen(self, members: Sequence[Member]) -> None:
         """Give back what the user said to guests whose memory is not divided any more."""
@@ -83,8 +90,9 @@ class Mover:
                 failure=held.failure,
             )  # fmt: skip
 
-    async def feed(self, member: Member, members: Mapping[str, Member], capacity: int) -> None:
+    async def feed(self, member: Member) -> None:
         """Raise the limit of a guest that stands still, at once, from what is free."""
+        members, capacity = self._sorted.held, self._sorted.capacity
         if member.limit is None or not member.bounded:
             return
         free = capacity - sum(_counted(one, capacity) for one in members.values())
@@ -94,7 +102,8 @@ class Mover:
         if free >= LEAST and after > member.limit:
             move = Move(guest=member.guest.id, before=member.limit, after=after)
             goal = Goal(
-                entitled={}, capacity=capacity, reasons={member.guest.id: Reason.HUNGRY},
+                entitled={}, capacity=capacity,
+                reasons={member.guest.id: Reason.HUNGRY},
                 hungry=frozenset({member.guest.id}), inputs={},
             )  # fmt: skip
             await self._write([move], members, goal, Act.GROW)

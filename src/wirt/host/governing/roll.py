@@ -42,6 +42,11 @@ class Roll:
         self._tree: tuple[object, Group] | None = None
         self.members: dict[str, Member] = {}
 
+    @property
+    def v2(self) -> bool:
+        """Whether control groups have soft limits."""
+        return self._cgroups.mode is Mode.V2
+
     def anybody(self) -> bool:
         """Whether any guest is live."""
         return bool(self._running.ids())
