@@ -143,7 +143,7 @@ def _hungry(guest: Seen, rate: float, shares: int, urgent: float, tuning: Tuning
 
 
 def _move(old: Estimate, guest: Seen, *, tight: bool, tuning: Tuning) -> Estimate:
-    use = guest.memory or 0
+    use = (guest.memory or 0) + guest.margin
     grew = old.use > 0 and use > 1.02 * old.use and _near(guest, tuning)
     if old.hungry or grew:
         regret = min(old.regret + old.taxed, MOST_REGRET)

@@ -14,6 +14,7 @@ class Seen:
     pressure). ``memory``: what it holds; ``memory_limit``: what it may hold now; ``anon``: what
     cannot be taken from it here. ``refaults``: pages that were read again shortly after they
     had been taken, swap-ins included. ``under_oom``: it stands still for want of memory.
+    ``margin``: bytes beyond what it holds without which it would be short at once, of a machine.
     ``disk``: bytes moved; ``net_in`` and ``net_out``: bits. ``quiet``: seconds without work.
     """
 
@@ -24,6 +25,7 @@ class Seen:
     anon: int | None = None
     refaults: float | None = None
     under_oom: bool = False
+    margin: int = 0
     disk: int | None = None
     net_in: int | None = None
     net_out: int | None = None

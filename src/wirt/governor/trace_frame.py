@@ -18,7 +18,7 @@ Kind = TypeVar("Kind", bound=Enum)
 _SEEN = {
     "cpu": strict.whole, "cpu_wait": strict.whole, "memory": strict.whole,
     "memory_limit": strict.whole, "anon": strict.whole, "refaults": strict.real,
-    "under_oom": strict.truth, "disk": strict.whole, "net_in": strict.whole,
+    "under_oom": strict.truth, "margin": strict.whole, "disk": strict.whole, "net_in": strict.whole,
     "net_out": strict.whole, "quiet": strict.real,
 }  # fmt: skip
 _SHARE = ("use", "demand", "entitled", "limit")

@@ -82,9 +82,10 @@ def release(cgroups: Cgroups, path: str, safe: Safe, *, disks: Sequence[str] = (
     """Give a guest what it has without a governor. Nothing that fails stops the rest."""
     failures: list[str] = []
     memory = cgroups.directory("memory", path)
-    _try(memory, _limit(cgroups), _text(cgroups, safe.limit), failures)
-    if cgroups.mode is not Mode.V2:
-        _try(memory, "memory.oom_control", "0", failures)
+    if safe.limit is not None:
+        _try(memory, _limit(cgroups), _text(cgroups, safe.limit), failures)
+        if cgroups.mode is not Mode.V2:
+            _try(memory, "memory.oom_control", "0", failures)
     if safe.cpu is not None:
         name = "cpu.weight" if cgroups.mode is Mode.V2 else "cpu.shares"
         _try(cgroups.directory("cpu", path), name, str(safe.cpu), failures)

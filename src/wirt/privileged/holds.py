@@ -36,7 +36,7 @@ class Safe(msgspec.Struct, frozen=True, kw_only=True):
     the governor."""
 
     id: str
-    limit: int
+    limit: int | None = None
     cpu: int | None = None
     thaw: bool = False
     disk: int | None = None

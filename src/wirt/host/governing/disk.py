@@ -7,12 +7,17 @@ only while the disks are busy: a disk forgives a tick of delay.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 
+from wirt.governor.journal import Act, Change
+from wirt.governor.movement import Reason
 from wirt.governor.observe import Seen
 from wirt.governor.plan import Want, entitle
 from wirt.governor.tree import Group, Resource
+from wirt.host.governing.actuate import Actuator
 from wirt.host.governing.member import Member
+from wirt.privileged.holds import Hold
 
 BUSY, CALM = 0.7, 0.5
 """Parts of what the disks can do: limits begin above the first and end below the second."""
@@ -72,3 +77,29 @@ def _moved(before: float, use: int) -> float:
 
 def _bounded(own: int, rate: int) -> int:
     return min(own, rate) if own else rate
+
+
+async def slow(
+    actuator: Actuator, members: Sequence[Member], rates: Mapping[str, int]
+) -> list[Change]:
+    """Write how fast containers may read and write."""
+    if not members:
+        return []
+    holds = [Hold(id=m.guest.id, disk=rates[m.guest.id]) for m in members]
+    changes = []
+    for member, held in zip(members, await actuator.govern(holds), strict=True):
+        before, after = member.disk, rates[member.guest.id]
+        member.disk = member.disk if held.failure else after
+        changes.append(change(member, before, after, held.failure))
+    return changes
+
+
+def change(member: Member, before: int, after: int, failure: str) -> Change:
+    """What is remembered of a new rate; 0: no limit."""
+    grown = not after or 0 < before < after
+    return Change(
+        at=time.time_ns(), guest=member.guest.id, resource=Resource.DISK,
+        act=Act.GROW if grown else Act.SHRINK,
+        reason=Reason.HEADROOM if grown else Reason.LIMIT,
+        before=before if before > 0 else None, after=after or None, failure=failure,
+    )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ from wirt.governor.journal import Share
 from wirt.governor.movement import Reason
 from wirt.governor.observe import Seen, Tick
 from wirt.governor.tree import Group, Resource
-from wirt.host.governing import observe
+from wirt.host.governing import inside, observe
 from wirt.host.governing.member import Member
 from wirt.linux.readings import HostMemory
 from wirt.model.reading import Reading
@@ -26,6 +27,8 @@ def look(members: Mapping[str, Member], host: HostMemory, *, seconds: float, lea
         now = member.readings.read()
         seen = observe.seen(member.before, now)
         guests[name] = replace(seen, anon=_kept(now, host.swap))
+        if member.inside is not None and member.inside.memory is not None:
+            guests[name] = inside.seen(guests[name], member.inside, time.monotonic())
         member.before = now
         member.use = now.memory
         member.limit = now.memory_limit

@@ -11,21 +11,23 @@ import contextlib
 import logging
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 
 from wirt.aio import Nursery
 from wirt.errors import WirtError
 from wirt.governor.admission import Host
 from wirt.governor.decide import Decision, State, decide
 from wirt.governor.emergency import Alarm
-from wirt.governor.journal import Act, Change, Frame
-from wirt.governor.movement import Reason, margin
+from wirt.governor.journal import Change, Frame
+from wirt.governor.movement import margin
 from wirt.governor.observe import Tick
 from wirt.governor.plan import Want, entitle
-from wirt.governor.tree import Group, Resource
+from wirt.governor.tree import Claim, Group, Resource
 from wirt.host.capacity import with_reserve
 from wirt.host.governing import disk, look, safety, weigh
 from wirt.host.governing.actuate import Actuator
 from wirt.host.governing.emergency import Emergency
+from wirt.host.governing.machines import Machines, fitting
 from wirt.host.governing.member import Member
 from wirt.host.governing.memory import Goal, Mover
 from wirt.host.governing.policy import Mode, Policies, Policy, Pool, size_of
@@ -51,6 +53,8 @@ MOST_FAILURES = 2
 REST = 10.0
 """Seconds until the next try after that."""
 
+Claims = Mapping[str, Claim]
+
 
 class Governor:
     """Drives one instance's guests. ``wake`` is called when a guest appears."""
@@ -72,6 +76,7 @@ class Governor:
         self._facts = facts
         self._nursery = nursery
         self._mover = Mover(actuator, nursery)
+        self._machines = Machines(nursery)
         self._emergency = Emergency(actuator)
         self._host = HostMemory()
         self._short = Shortness()
@@ -169,29 +174,27 @@ class Governor:
         self._refresh(seconds, now)
         members, policy = self.roll.members, self.policy
         host = policy.host(cpus=len(self._facts.cpus), memory=self._facts.memory)
+        self._machines.ask(members.values(), short=self._short.now)
         tick = look.look(members, self._host, seconds=seconds, least=2 * self._keeps)
-        root, divided = self.steering.claims(self.roll.tree()), self.roll.containers()
+        root = self.steering.claims(self.roll.tree())
+        divided = {**self.roll.containers(), **self.roll.elastic()}
         capacity = self._short.judge(
             divided.values(), tick, policy=policy, reserve=self._keeps,
             pool=host.available(Resource.MEMORY) - fixed(root, members),
         )  # fmt: skip
         inner = root if len(divided) == len(members) else prune(root, divided.__contains__)
         decision = decide(
-            self._state,
-            tick,
-            inner,
-            capacity=capacity,
-            reserve=self._keeps,
-            tuning=policy.tuning,
-            slack=0 if self.roll.v2 else margin(capacity),
-        )
+            self._state, tick, inner, capacity=capacity, reserve=self._keeps,
+            tuning=policy.tuning, slack=0 if self.roll.v2 else margin(capacity),
+        )  # fmt: skip
         self._state = decision.state
         self._short.alarmed(decision.state.alarm)
         spent = time.thread_time() - begun
         if not self.paused:
             await self._act(root, tick, decision, host)
         begun = time.thread_time()
-        changes, self._changes = (*self._changes, *self._mover.take_done()), []
+        done = (*self._mover.take_done(), *self._machines.take_done())
+        changes, self._changes = (*self._changes, *done), []
         frame = Frame(
             at=time.time_ns(), tick=tick, alarm=decision.state.alarm,
             capacity={**host.capacity, Resource.MEMORY: capacity},
@@ -226,7 +229,8 @@ class Governor:
 
     async def release(self) -> None:
         """Write the safe plan now."""
-        members = [m for m in self.roll.members.values() if m.safe is not None]
+        everybody = self.roll.members.values()
+        members = [m for m in everybody if m.safe is not None]
         holds = [
             Hold(id=m.guest.id, cpu=m.safe_cpu) for m in members if m.cpu not in {None, m.safe_cpu}
         ]
@@ -240,7 +244,9 @@ class Governor:
         bounded = [m for m in members if m.container and (m.bounded or m.waits)]
         if bounded:
             await self._mover.loosen(bounded)
-        slowed = [m for m in members if m.throttled]
+        claims = {leaf.name: leaf.claim(Resource.MEMORY) for leaf in self.roll.tree().members()}
+        self._machines.loosen(self.roll.elastic(), claims)
+        slowed = [m for m in everybody if m.throttled]
         await self._slow(slowed, {m.guest.id: m.safe_disk for m in slowed})
         if self._plan:
             await self._keep_plan(())
@@ -307,15 +313,19 @@ class Governor:
         await self._weigh(changed, targets)
         await self._slow(slowed, rates)
         if self._short.now:
-            await self._divide(divided, tick, decision)
-        elif bounded := [m for m in divided.values() if m.limit is not None and m.bounded]:
-            await self._mover.loosen(bounded)
+            await self._divide(divided, tick, decision, claims)
+        else:
+            self._machines.loosen(self.roll.elastic(), claims)
+            if bounded := [m for m in divided.values() if m.limit is not None and m.bounded]:
+                await self._mover.loosen(bounded)
         self._changes += await self._emergency.act(
             decision.state.alarm, list(divided.values()), claims
         )
         fault("governor.ticked")
 
-    async def _divide(self, divided: Mapping[str, Member], tick: Tick, decision: Decision) -> None:
+    async def _divide(
+        self, divided: Mapping[str, Member], tick: Tick, decision: Decision, claims: Claims
+    ) -> None:
         now = time.monotonic()
         for member in divided.values():
             if not member.watched and not member.v2:
@@ -325,14 +335,19 @@ class Governor:
             elif member.starving is None:
                 member.starving = now
         governed = {name: m for name, m in divided.items() if m.v2 or m.watched}
+        elastic = self.roll.elastic()
+        taken = self._machines.committed(elastic.values(), claims)
         goal = Goal(
-            entitled=decision.memory.members, capacity=self._short.capacity,
+            entitled=decision.memory.members, capacity=max(self._short.capacity - taken, 0),
             reasons=decision.reasons, hungry=look.hungry(decision.state),
             inputs=look.inputs(tick, decision.state),
         )  # fmt: skip
-        await self._mover.move(governed, goal, seconds=self.policy.tick)
+        fits = fitting(goal.entitled, governed, goal.capacity, goal.hungry)
+        await self._mover.move(governed, replace(goal, entitled=fits), seconds=self.policy.tick)
+        self._machines.move(elastic, claims, goal, free=self._mover.free)
+        coming = self._machines.coming(elastic.values())
         for member in governed.values():
-            if member.waits and safety.hopeless(member, time.monotonic()):
+            if member.waits and safety.hopeless(member, time.monotonic(), coming=coming):
                 await self._mover.kill_again(member)
 
     async def _watch(self, member: Member) -> None:
@@ -364,31 +379,14 @@ class Governor:
             before, after = member.cpu, targets[member.guest.id]
             if not held.failure:
                 member.cpu = after
-            self._changes.append(
-                Change(
-                    at=time.time_ns(), guest=member.guest.id, resource=Resource.CPU,
-                    act=Act.WEIGH, reason=self.steering.why, before=before, after=after,
-                    effect=member.cpu, failure=held.failure,
-                )
-            )  # fmt: skip
+            why = self.steering.why
+            self._changes.append(weigh.change(member, before, after, why, held.failure))
 
     async def _slow(self, members: list[Member], rates: Mapping[str, int]) -> None:
         """Write how fast guests may read and write."""
-        if not members:
-            return
-        holds = [Hold(id=m.guest.id, disk=rates[m.guest.id]) for m in members]
-        for member, held in zip(members, await self._actuator.govern(holds), strict=True):
-            before, after = member.disk, rates[member.guest.id]
-            grown = not after or bool(before and after > before)
-            member.disk = member.disk if held.failure else after
-            self._changes.append(
-                Change(
-                    at=time.time_ns(), guest=member.guest.id, resource=Resource.DISK,
-                    act=Act.GROW if grown else Act.SHRINK,
-                    reason=Reason.HEADROOM if grown else Reason.LIMIT,
-                    before=before or None, after=after or None, failure=held.failure,
-                )
-            )  # fmt: skip
+        containers = [member for member in members if member.container]
+        self._changes += await disk.slow(self._actuator, containers, rates)
+        self._machines.slow((m for m in members if not m.container), rates)
 
     async def _keep_plan(self, plan: tuple[Safe, ...]) -> None:
         now = time.monotonic()

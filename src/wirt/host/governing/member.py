@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from wirt.host.governing.inside import Inside
 from wirt.host.running import Live
 from wirt.linux.cgroup import Cgroups, Mode, read_file
 from wirt.linux.limits import weight
@@ -29,7 +30,7 @@ class Member:
     stands still at its limit instead of being killed, None: not known. ``event``: tells when it
     does. ``starving``: monotonic seconds since when it stands still. ``stuck``: until when it is
     not squeezed, ``backoff`` seconds the next time. ``squeezing``: under way.
-    ``disk``: bytes a second that were written, 0 for no limit.
+    ``disk``: bytes a second that were written, 0 for no limit. ``inside``: what a machine says.
     """
 
     guest: Guest
@@ -49,6 +50,7 @@ class Member:
     frozen: bool = False
     disk: int = 0
     watched: bool = field(default=False)
+    inside: Inside | None = None
 
     @property
     def container(self) -> bool:
@@ -56,9 +58,17 @@ class Member:
         return self.guest.spec.isolation is Isolation.CONTAINER
 
     @property
-    def safe_limit(self) -> int:
+    def kept(self) -> int | None:
+        """Bytes of what it holds that the kernel cannot drop: of a machine all but QEMU's files."""
+        return None if self.before is None else self.before.anon
+
+    @property
+    def safe_limit(self) -> int | None:
         """Bytes that it may hold when nobody governs, -1: no limit. With version 2 what the
-        governor gives is another file than the user's limit."""
+        governor gives is another file than the user's limit. None of a machine: what QEMU may hold
+        is more than what its guest was given, and not the governor's."""
+        if not self.container:
+            return None
         return -1 if self.v2 else self.guest.spec.resources.memory or -1
 
     @property
@@ -77,7 +87,7 @@ class Member:
     @property
     def bounded(self) -> bool:
         """Whether it may hold less than its own limit says."""
-        if self.limit is None:
+        if self.limit is None or not self.container:
             return False
         own = self.guest.spec.resources.memory or -1
         return own < 0 or self.limit < own
@@ -89,9 +99,9 @@ class Member:
 
     @property
     def safe(self) -> Safe | None:
-        """What it gets when nobody governs; None when that is what it has."""
+        """What the helper gives it when nobody governs; None when that is what it has."""
         weighed = self.cpu is not None and self.cpu != self.safe_cpu
-        slowed = self.throttled
+        slowed = self.throttled and self.container
         if not (self.bounded or self.waits or weighed or self.frozen or slowed):
             return None
         return Safe(

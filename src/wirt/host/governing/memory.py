@@ -77,6 +77,12 @@ class Mover:
             self._nursery.start(self._squeeze(slow, members, goal), name="squeeze")
         await self._grow(members, replace(goal, capacity=capacity))
 
+    @property
+    def free(self) -> int:
+        """Bytes that nobody may hold, less than none where guests cannot be held."""
+        members, capacity = self._sorted.held, self._sorted.capacity
+        return capacity - sum(_counted(one, capacity) for one in members.values())
+
     async def loosen(self, members: Sequence[Member]) -> None:
         """Give back what the user said to guests whose memory is not divided any more."""
         holds = [Hold(id=m.guest.id, limit=m.safe_limit, waits=False) for m in members]
@@ -92,10 +98,9 @@ class Mover:
 
     async def feed(self, member: Member) -> None:
         """Raise the limit of a guest that stands still, at once, from what is free."""
-        members, capacity = self._sorted.held, self._sorted.capacity
+        free, capacity = self.free, self._sorted.capacity
         if member.limit is None or not member.bounded:
             return
-        free = capacity - sum(_counted(one, capacity) for one in members.values())
         own = member.guest.spec.resources.memory or capacity
         step = max(member.limit // 4, BITE)
         after = min(member.limit + min(step, free), own) // _PAGE * _PAGE
@@ -106,7 +111,7 @@ class Mover:
                 reasons={member.guest.id: Reason.HUNGRY},
                 hungry=frozenset({member.guest.id}), inputs={},
             )  # fmt: skip
-            await self._write([move], members, goal, Act.GROW)
+            await self._write([move], {member.guest.id: member}, goal, Act.GROW)
 
     async def kill_again(self, member: Member) -> None:
         """Let the kernel's killer decide about a guest that nobody can help."""

@@ -9,6 +9,8 @@ from wirt.errors import NotFound
 from wirt.governor.tree import Group, Resource
 from wirt.governor.tree import Member as Leaf
 from wirt.host.admit import UP, Admit
+from wirt.host.governing.inside import overhead
+from wirt.host.governing.machines import UNKNOWN
 from wirt.host.governing.member import Member, kernel_weight
 from wirt.host.groups import Groups
 from wirt.host.roster import Roster
@@ -75,6 +77,8 @@ class Roll:
                     cpu=kernel_weight(self._cgroups, path),
                     disk=guest.spec.resources.io_limit or 0,
                 )  # fmt: skip
+                if not self.members[guest_id].container:
+                    self.members[guest_id].disk = UNKNOWN
 
     def clear(self) -> None:
         """Let go of all."""
@@ -102,6 +106,14 @@ class Roll:
         """The members whose memory is divided by control groups."""
         return {name: member for name, member in self.members.items() if member.container}
 
+    def elastic(self) -> dict[str, Member]:
+        """The machines that tell how their memory goes."""
+        return {
+            name: member
+            for name, member in self.members.items()
+            if member.inside is not None and member.inside.memory is not None
+        }
+
 
 def prune(group: Group, wanted: Callable[[str], bool]) -> Group:
     """The same tree with only some of its guests; groups without any are left out."""
@@ -121,11 +133,16 @@ def prune(group: Group, wanted: Callable[[str], bool]) -> Group:
 
 
 def fixed(root: Group, members: Mapping[str, Member]) -> int:
-    """Bytes that members hold whose memory is not divided: a machine has its size."""
+    """Bytes that machines hold and that are not divided: of one that tells how its memory goes what
+    QEMU has beside it, of any other its size."""
     total = 0
     for leaf in root.members():
         member = members[leaf.name]
-        if not member.container:
-            limit = leaf.claim(Resource.MEMORY).limit
+        if member.container:
+            continue
+        limit, inside = leaf.claim(Resource.MEMORY).limit, member.inside
+        if inside is not None and inside.memory is not None:
+            total += overhead(limit, use=member.kept, left=inside.memory.size)
+        else:
             total += min(limit, max(member.use or 0, leaf.minimum))
     return total

@@ -31,19 +31,21 @@ def plan(
         if member is freezing or (safe is None and member.guest.id in touching):
             safe = Safe(
                 id=member.guest.id, limit=member.safe_limit, cpu=member.safe_cpu,
-                thaw=member.frozen or member is freezing, disk=member.safe_disk,
+                thaw=member.frozen or member is freezing,
+                disk=member.safe_disk if member.container else None,
             )  # fmt: skip
         if safe is not None:
             made.append(safe)
     return tuple(made)
 
 
-def hopeless(member: Member, now: float) -> bool:
+def hopeless(member: Member, now: float, *, coming: bool = False) -> bool:
     """Whether the kernel's killer should decide: the guest has met what its user allowed, or
-    nobody had anything to give."""
+    nobody had anything to give. ``coming``: a machine is giving back some."""
     if member.starving is None:
         return False
-    return not member.bounded or now - member.starving > STARVING
+    patience = HOPELESS if coming else STARVING
+    return not member.bounded or now - member.starving > patience
 
 
 def freezing_order(members: Iterable[Member], claims: Mapping[str, Claim]) -> list[Member]:

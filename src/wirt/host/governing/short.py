@@ -31,9 +31,9 @@ class Shortness:
     ) -> int:
         """The capacity after a look. ``pool``: bytes that guests may hold at most; ``reserve``:
         bytes that the host keeps."""
-        seen = [tick.guests[m.guest.id] for m in members if m.guest.id in tick.guests]
-        use = sum(one.memory or 0 for one in seen)
-        held = sum(one.anon or 0 for one in seen)
+        seen = [(m, tick.guests[m.guest.id]) for m in members if m.guest.id in tick.guests]
+        use = sum(_inside(m) if m.inside else one.memory or 0 for m, one in seen)
+        held = sum(_inside(m) if m.inside else one.anon or 0 for m, one in seen)
         capacity = max(pool, 0)
         near = tick.free is not None and tick.free < NEAR * reserve
         if near and tick.free is not None:
@@ -50,3 +50,10 @@ class Shortness:
     def alarmed(self, alarm: Alarm) -> None:
         """In an emergency it is short, whatever the figures of guests say."""
         self.now = self.now or alarm is not Alarm.NONE
+
+
+def _inside(member: Member) -> int:
+    """Bytes of the host that a machine's guest holds, whatever it needs of them."""
+    assert member.inside is not None
+    most = member.inside.memory.size if member.inside.memory is not None else 0
+    return min(member.kept or 0, most)

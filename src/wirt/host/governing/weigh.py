@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 
+from wirt.governor.journal import Act, Change
+from wirt.governor.movement import Reason
 from wirt.governor.tree import SHARES, Group, Member, Resource
 from wirt.governor.weights import cpu_weights
 from wirt.host.claims import shares_of
@@ -38,6 +41,16 @@ def targets(root: Group, members: Mapping[str, Governed], capacity: int) -> dict
 def differs(now: int | None, target: int) -> bool:
     """Whether a weight is worth a write."""
     return now is not None and abs(now - target) > BAND * now
+
+
+def change(
+    member: Governed, before: int | None, after: int, reason: Reason, failure: str
+) -> Change:
+    """What is remembered of a new weight."""
+    return Change(
+        at=time.time_ns(), guest=member.guest.id, resource=Resource.CPU, act=Act.WEIGH,
+        reason=reason, before=before, after=after, effect=member.cpu, failure=failure,
+    )  # fmt: skip
 
 
 def _plain(root: Group, members: Mapping[str, Governed]) -> bool:

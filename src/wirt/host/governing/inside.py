@@ -1,0 +1,131 @@
+"""A machine's memory as its own kernel tells it, and what follows from that. Pure.
+
+What a machine holds of the host, its control group says. How much of that its guest needs, only the
+guest knows; so it is asked, believed within bounds, and never made smaller than it says it needs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from wirt.governor.observe import Seen
+from wirt.model.reading import InnerMemory
+
+_MIB = 1 << 20
+LEAST_MARGIN = 128 * _MIB
+"""Bytes that a guest must have to spare at least before some are taken from it, or a tenth of what
+it has: its figures are two seconds old, and its kernel needs some at once."""
+OVERHEAD = 96 * _MIB
+"""Bytes that QEMU holds beside its guest's memory, with 1 % of that."""
+FRESH = 8.0
+"""Seconds after which what a machine said is not known any more."""
+_PAGE = 4096
+STUCK_AFTER = 6
+"""Answers in a row in which a balloon that is to grow has not moved."""
+MOVED = 1 * _MIB
+
+
+@dataclass(slots=True, kw_only=True)
+class Inside:
+    """What is known of one machine. ``at``: monotonic seconds of ``memory``. ``rate``: pages a
+    second that it read from its disks for want of memory. ``target``: bytes that its balloon was
+    last asked to leave it, None: not by this daemon. ``order``: to be asked for next, ``ordered``
+    when. ``asking``: under way. ``still``: answers in which it did not move."""
+
+    memory: InnerMemory | None = None
+    at: float = 0.0
+    rate: float | None = None
+    target: int | None = None
+    order: int | None = None
+    ordered: float = 0.0
+    asking: bool = False
+    still: int = 0
+
+    def told(self, memory: InnerMemory, now: float) -> None:
+        """It has answered."""
+        before, seconds = self.memory, now - self.at
+        self.rate = None if before is None else _rate(before, memory, seconds)
+        if self.target is None or memory.size <= self.target + 4 * MOVED:
+            self.still = 0
+        elif before is not None and memory.size > before.size - MOVED:
+            self.still += 1
+        else:
+            self.still = 0
+        self.memory, self.at = memory, now
+
+    def fresh(self, now: float) -> bool:
+        """Whether what it needs is known."""
+        known = self.memory is not None and self.memory.available is not None
+        return known and now - self.at < FRESH
+
+    @property
+    def shrinking(self) -> bool:
+        """Whether it gives back memory just now."""
+        left = None if self.memory is None else self.memory.size
+        return self.target is not None and left is not None and left > self.target + 4 * MOVED
+
+    @property
+    def giving(self) -> bool:
+        """Whether it gives back memory, or is just asked to."""
+        left = None if self.memory is None else self.memory.size
+        return self.shrinking or (self.order is not None and left is not None and self.order < left)
+
+    @property
+    def stuck(self) -> bool:
+        """Whether it does not do what it was asked."""
+        return self.still >= STUCK_AFTER
+
+    def committed(self, size: int) -> int:
+        """Bytes that the guest may hold without asking anybody, all of its ``size`` when nothing is
+        known."""
+        if self.memory is None:
+            return size
+        return max(self.memory.size, self.target or 0, self.order or 0)
+
+    def least(self, now: float) -> int | None:
+        """Bytes below which it must not get; None when that is not known."""
+        memory = self.memory
+        if memory is None or memory.available is None or not self.fresh(now):
+            return None
+        return min(memory.size - memory.available + margin(memory.size), memory.size)
+
+
+def margin(size: int) -> int:
+    """What a guest of that size must have to spare."""
+    return max(LEAST_MARGIN, size // 10)
+
+
+def overhead(size: int, *, use: int | None, left: int | None) -> int:
+    """Bytes that a machine with ``use`` bytes of the host holds beside what its guest is left. A
+    guest whose balloon only claims to be full has more of that."""
+    usual = OVERHEAD + size // 100
+    return usual if use is None or left is None else max(usual, use - left)
+
+
+def seen(outside: Seen, inside: Inside, now: float) -> Seen:
+    """What was seen of a machine: processor, disk and network from outside, memory as it says."""
+    memory = inside.memory
+    limit = None if memory is None else memory.size
+    if memory is None or memory.available is None or not inside.fresh(now):
+        return replace(outside, memory=None, memory_limit=limit, refaults=None, under_oom=False)
+    kept = margin(memory.size)
+    needed = max(memory.size - memory.available, 0)
+    cache = min(memory.cache or 0, memory.size // 4)
+    return replace(
+        outside,
+        memory=min(needed + cache, memory.size),
+        memory_limit=memory.size,
+        margin=kept,
+        anon=min(needed + kept, memory.size),
+        refaults=inside.rate or 0.0,
+        under_oom=memory.available < kept // 2,
+    )
+
+
+def _rate(before: InnerMemory, now: InnerMemory, seconds: float) -> float | None:
+    """Pages a second that came back from swap, or from files by major faults."""
+    pairs = ((before.swapped_in, now.swapped_in, _PAGE), (before.major, now.major, 1))
+    known = [(new - old) / unit for old, new, unit in pairs if old is not None and new is not None]
+    if not known or seconds <= 0 or any(part < 0 for part in known):
+        return None
+    return sum(known) / seconds
