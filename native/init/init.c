@@ -1,17 +1,23 @@
 /* wirt-init: process 1 of a container started with --init.
  *
  *     wirt-init [--] program [argument...]
+ *     wirt-init --env FILE program [argument...]
+ *
+ * The second form becomes the program itself, after it has taken further variables out of FILE,
+ * which it empties: `NAME=value`, each ended by NUL. So they stand in no configuration.
  *
  * Runs the program as its child in an own process group that has the terminal, passes on every
  * signal, reaps orphans, and ends as the program ended (128+n for a signal). What cannot be run
  * ends with 127 (not found) or 126, as a shell would say. The kernel kills all others of the
  * container when this process ends. */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -44,8 +50,41 @@ static int reap(pid_t child)
     return code;
 }
 
+/* The content is never given back: the variables stay in it. */
+static int take_variables(const char *path)
+{
+    struct stat status;
+    int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0 || fstat(fd, &status) != 0)
+        return -1;
+    char *text = malloc((size_t)status.st_size + 1), *end = text;
+    if (text == NULL)
+        return -1;
+    for (ssize_t count; (count = read(fd, end, (size_t)(text + status.st_size - end))) > 0;)
+        end += count;
+    *end = '\0';
+    if (ftruncate(fd, 0) != 0 || close(fd) != 0)
+        return -1;
+    for (char *at = text; at < end; at += strlen(at) + 1)
+        if (putenv(at) != 0)
+            return -1;
+    return 0;
+}
+
+static int become(char **argv)
+{
+    if (take_variables(argv[0]) != 0) {
+        fprintf(stderr, "wirt-init: cannot take the variables: %s\n", strerror(errno));
+        return 125;
+    }
+    execvp(argv[1], argv + 1);
+    return cannot_run(argv[1], errno);
+}
+
 int main(int argc, char **argv)
 {
+    if (argc > 3 && strcmp(argv[1], "--env") == 0)
+        return become(argv + 2);
     char **program = argv + (argc > 1 && strcmp(argv[1], "--") == 0 ? 2 : 1);
     if (argc < 2 || *program == NULL) {
         fputs("usage: wirt-init [--] program [argument...]\n", stderr);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 
@@ -102,3 +103,24 @@ def test_what_cannot_be_limited_is_refused(instance: Live) -> None:
     assert instance.wirt("ps", "-aq").stdout == ""
     instance.inside("ip", "link", "delete", name)
     instance.wirt("run", "--rm", "--net-limit", "8m", "busybox", "true")
+
+
+def test_a_pool_is_divided_by_reservations_and_shares(instance: Live, tmp_path: Path) -> None:
+    live = instance
+    refused = live.wirt("create", "--net-shares", "9", "busybox", code=125).stderr
+    assert "nobody has said how fast" in refused
+    (tmp_path / "policy.toml").write_text('[pool]\nnet = "16m"\n')
+    serve(live, "plain")
+    live.wirt("governor", "policy", "set", str(tmp_path / "policy.toml"))
+    until(lambda: len(classes(live)) == 2, "the link and the guest have classes")
+    assert fetch(live, "plain") > (SIZE - BEFORE) / (2 * RATE)
+    serve(live, "promised", "--net-reservation", "12m", "--net-shares", "5000")
+    refused = live.wirt("run", "-d", "--net-reservation", "8m", "busybox", code=None).stderr
+    assert "promised" in refused, "who could release most is named"
+    both = "wget -qO /dev/null http://promised/f & wget -qO /dev/null http://plain/f; wait"
+    began = time.monotonic()
+    live.wirt("run", "--rm", "busybox", "sh", "-c", both)
+    assert time.monotonic() - began > (2 * SIZE - BEFORE) / (2 * RATE)
+    live.wirt("governor", "policy", "unset")
+    until(lambda: classes(live) == [], "nothing is left")
+    live.wirt("rm", "-f", "plain", "promised")

@@ -7,7 +7,7 @@ import os
 import socket
 import stat
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -16,7 +16,7 @@ import pytest
 from helperlab import LAYER, Keeper, Lab, cards, lab, running, text_of, whole
 from needs import needs
 from wirt.engine.protocol import ResolvedMount
-from wirt.errors import Conflict, Invalid, WirtError
+from wirt.errors import Conflict, WirtError
 from wirt.linux import spawn
 from wirt.model.guest import GuestSpec
 from wirt.model.network import PortMap
@@ -211,62 +211,6 @@ def test_a_private_user_namespace(box: Lab) -> None:
         assert "in the volume" in text
 
     box.run(story)
-
-
-def _link_out(root: Path, name: str) -> None:
-    path = root / name
-    if path.is_dir():
-        path.rmdir()
-    path.symlink_to("/../../../../tmp")
-
-
-def _pipe(root: Path, name: str) -> None:
-    (root / name).unlink(missing_ok=True)
-    os.mkfifo(root / name)
-
-
-def _directory(root: Path, name: str) -> None:
-    (root / name).mkdir()
-
-
-def _device(root: Path, name: str) -> None:
-    os.mknod(root / name, 0o600 | stat.S_IFCHR, os.makedev(1, 3))
-
-
-HOSTILE: dict[str, tuple[Callable[[Path, str], None], str]] = {
-    "/dev is a symbolic link": (_link_out, "dev"),
-    "/proc is a symbolic link": (_link_out, "proc"),
-    "/sys is a symbolic link": (_link_out, "sys"),
-    "/etc/hosts is a pipe": (_pipe, "etc/hosts"),
-    "/etc/resolv.conf is a directory": (_directory, "etc/resolv.conf"),
-    "/etc/hostname is a device": (_device, "etc/hostname"),
-    "/etc/passwd is not a regular file": (_pipe, "etc/passwd"),
-}
-
-
-@pytest.mark.parametrize("message", HOSTILE)
-def test_hostile_roots_are_refused_and_undone(box: Lab, message: str) -> None:
-    make, name = HOSTILE[message]
-    make(box.layout.layers / LAYER.partition(":")[2] / "diff", name)
-
-    async def story(helper: Helper) -> None:
-        with pytest.raises(Invalid, match=message):
-            await helper.call(box.launch(cards=1))
-        assert box.settled() == []
-
-    box.run(story)
-
-
-def test_a_dangling_link_for_a_managed_file_stays_inside(box: Lab) -> None:
-    root = box.layout.layers / LAYER.partition(":")[2] / "diff"
-    (root / "etc/resolv.conf").symlink_to("../../../../../run/nothing/resolv.conf")
-
-    async def story(helper: Helper) -> None:
-        code, text = await whole(box, helper, box.launch("ls", "/etc"))
-        assert code == 0, text
-
-    box.run(story)
-    assert not Path("/run/nothing").exists()
 
 
 def test_failures_name_the_cause_and_leave_nothing(box: Lab) -> None:

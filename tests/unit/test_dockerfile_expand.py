@@ -92,6 +92,7 @@ def test_mounts_are_read_again_with_values() -> None:
         ("EXPOSE 70000", "2:8", "no port"),
         ("EXPOSE 0-65535", "2:8", "are 65536 ports"),
         ("EXPOSE 1-16000 20000-21000", "2:1", "17001 ports"),
+        ("EXPOSE" + " 1-16000" * 100_000, "2:1", "32000 ports"),
         ("EXPOSE 9-8", "2:8", "no port"),
         ("EXPOSE 80/icmp", "2:8", "no protocol"),
         ("EXPOSE a:80", "2:8", "no port"),

@@ -54,6 +54,8 @@ class GovernParts:
             facts=claims.facts, nursery=nursery,
         )  # fmt: skip
         running.on_joined = self.governor.wake
+        self._shaping = claims.shaping
+        self._policies.on_change = self._changed
         ring = self.governor.ring
         self.boosting = claims.boosting
         self.boosting.on_change = self.governor.wake
@@ -63,6 +65,11 @@ class GovernParts:
         )
         self.governor.steering.noted = self._chronicle.note
         self.insight = Insight(layout=layout, cgroups=cgroups, frame=lambda: ring.last)
+
+    def _changed(self) -> None:
+        """There is another policy: another pool to divide."""
+        self.governor.wake()
+        self._shaping.notice()
 
     def begin(self, nursery: Nursery) -> None:
         """Govern from now on."""

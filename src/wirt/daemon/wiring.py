@@ -314,7 +314,8 @@ class Daemon:
         self._life.adopt.go_on(self._ground.nursery)
         self._life.revive.all()
         shaping = self._ground.claims.shaping
-        self._ground.nursery.start(shaping.keep_up(self._ground.bus), name="shape traffic")
+        self._ground.nursery.start(shaping.keep_up(self._ground.bus), name="hear of traffic")
+        self._ground.nursery.start(shaping.keep_on(), name="shape traffic")
         self._files.parts.begin(self._ground.nursery, self._files.registry.uploads.expire)
         self._ground.governing.begin(self._ground.nursery)
         self._ground.bus.publish("daemon", "start", self._ground.layout.name)

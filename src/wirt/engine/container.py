@@ -241,7 +241,11 @@ class ContainerEngine:
         process.check_argv(own.argv)
         process.check_env(own.env)
         process.check_cwd(own.working_dir or "/")
-        argv = (mount.INIT_TARGET, "--", *own.argv) if start.guest.spec.init else own.argv
+        argv = own.argv
+        if start.variables:
+            argv = (mount.STARTER_TARGET, "--env", mount.VARIABLES_TARGET, *argv)
+        if start.guest.spec.init:
+            argv = (mount.INIT_TARGET, "--", *argv)
         wish = process.ProcessWish(
             argv=argv,
             env=own.env,
@@ -264,6 +268,9 @@ class ContainerEngine:
         wished = [_resolved(one) for one in start.mounts]
         if spec.init:
             wished.append(mount.program_mount(mount.INIT_TARGET, str(self._init)))
+        if start.variables:
+            wished.append(mount.program_mount(mount.STARTER_TARGET, str(self._init)))
+            wished.append(mount.file_mount(mount.VARIABLES_TARGET, start.variables))
         return mount.ordered(
             mount.kernel_mounts(shm_size=spec.shm_size or mount.DEFAULT_SHM), own, wished
         )

@@ -78,7 +78,9 @@ class Start:
     ``network``: ``private``, ``host`` or ``guest:<id>``. ``files``: ``hosts``, ``hostname``,
     ``resolv.conf``. ``guest.endpoints`` are its places on networks, ``bridges`` their interface
     names by network id, ``mtus`` likewise. ``idle``: the main process does nothing; for machines
-    that only lend themselves to further processes. ``given``: for such machines.
+    that only lend themselves to further processes. ``given``: for such machines. ``variables``: a
+    file with further variables of the main process, each ended by NUL, which is emptied when that
+    has them; for containers.
     """
 
     guest: Guest
@@ -91,6 +93,7 @@ class Start:
     files: dict[str, str] = field(default_factory=dict)
     idle: bool = False
     given: tuple[Given, ...] = ()
+    variables: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

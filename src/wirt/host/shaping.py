@@ -84,6 +84,7 @@ class Shaping:
         self._helper = helper
         self._tree = tree
         self._lock = asyncio.Lock()
+        self._noticed = asyncio.Event()
         self._last: tuple[TrafficClass, ...] | None = ()
 
     async def open(self) -> None:
@@ -111,15 +112,26 @@ class Shaping:
             if wanted != self._last:
                 await self._apply(wanted)
 
+    def notice(self) -> None:
+        """What there is to divide has changed."""
+        self._noticed.set()
+
     async def keep_up(self, bus: Bus) -> None:
         """Follow whatever happens to guests and groups, for ever."""
         with bus.listener() as events:
             async for event in events:
                 if isinstance(event, Lagged) or event.type in {"guest", "group"}:
-                    try:
-                        await self.follow()
-                    except WirtError as error:
-                        log.warning("traffic is not shaped as it should be: %s", error.message)
+                    self.notice()
+
+    async def keep_on(self) -> None:
+        """Follow whenever something is noticed, for ever."""
+        while True:
+            await self._noticed.wait()
+            self._noticed.clear()
+            try:
+                await self.follow()
+            except WirtError as error:
+                log.warning("traffic is not shaped as it should be: %s", error.message)
 
     async def _apply(self, wanted: tuple[TrafficClass, ...]) -> None:
         self._last = None

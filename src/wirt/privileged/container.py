@@ -51,6 +51,7 @@ def prepare(ctx: Context, verb: LaunchGuest, user: UserNamespace | None) -> Prog
         who = resolve(root, plan.user)
     finally:
         os.close(root)
+    sources.give(ctx, verb.id, plan.sources, uid=who.uid, gid=who.gid)
     fault("launch.config")
     config = with_user(plan.config, who)
     if user is not None:

@@ -94,6 +94,7 @@ class StepSource(msgspec.Struct, frozen=True, kw_only=True):
     is thrown away with the guest), ``cache`` (a name; ``key``: what the user calls it; filled
     from ``layers`` when new), ``secret`` and ``socket`` (its name among the daemon's uploads).
     ``mode``, ``uid``, ``gid``: of the secret, the socket, or the root of a new cache.
+    ``own``: the secret belongs to the step's user instead.
     """
 
     layers: tuple[str, ...] = ()
@@ -106,6 +107,7 @@ class StepSource(msgspec.Struct, frozen=True, kw_only=True):
     mode: int = 0o755
     uid: int = 0
     gid: int = 0
+    own: bool = False
 
 
 class ContainerPlan(msgspec.Struct, frozen=True, kw_only=True):

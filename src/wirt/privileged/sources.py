@@ -47,6 +47,15 @@ def prepare(ctx: Context, guest_id: str, wanted: tuple[StepSource, ...]) -> None
         fault("sources.one")
 
 
+def give(
+    ctx: Context, guest_id: str, wanted: tuple[StepSource, ...], *, uid: int, gid: int
+) -> None:
+    """Make the step's user, who is known by now, the owner of what is to be his."""
+    for number, one in enumerate(wanted):
+        if one.own:
+            os.chown(ctx.layout.step_source(guest_id, number), uid, gid)
+
+
 def _secret(one: StepSource, content: bytes, spot: Path) -> None:
     fd = os.open(spot, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with open(fd, "wb") as file:  # noqa: PTH123 - a descriptor

@@ -17,6 +17,9 @@ DEFAULT_SHM = 64 * 1024 * 1024
 """Bytes of ``/dev/shm``, as docker's."""
 
 INIT_TARGET = "/sbin/wirt-init"
+STARTER_TARGET = "/dev/.wirt-start"
+VARIABLES_TARGET = "/dev/.wirt-variables"
+"""Where a process that is given variables apart finds its starter, and them."""
 
 _PROPAGATION = frozenset({"private", "rprivate", "shared", "rshared", "slave", "rslave"})
 _TMPFS_FLAGS = frozenset(

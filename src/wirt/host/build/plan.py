@@ -114,8 +114,9 @@ def image_of(base: tuple[str, ...]) -> Image:
 
 
 def process_of(step: RunStep) -> Process:
-    """What is run. A machine is told secrets when it runs (:func:`inside`)."""
-    env = (*step.env, *(step.secret_env if step.isolation is Isolation.CONTAINER else ()))
+    """What is run. Secret variables are in no configuration: a container's starter takes them out
+    of memory (:func:`variables_of`), a machine is told them when it runs (:func:`inside`)."""
+    env = step.env
     agents = [mount for mount in step.mounts if isinstance(mount, SshMount)]
     if agents and not any(entry.startswith("SSH_AUTH_SOCK=") for entry in env):
         env = (*env, f"SSH_AUTH_SOCK={agents[0].target}")
@@ -153,6 +154,13 @@ def with_source(step: RunStep) -> tuple[StepMount, ...]:
     in_machine = step.isolation is not Isolation.CONTAINER
     apart = (TmpfsMount, SecretMount, SshMount) if in_machine else (TmpfsMount,)
     return tuple(mount for mount in step.mounts if not isinstance(mount, apart))
+
+
+def variables_of(layout: Layout, guest_id: str, step: RunStep) -> str:
+    """The source with a container's secret variables, the last of all; "" when there are none."""
+    if not step.secret_env or step.isolation is not Isolation.CONTAINER:
+        return ""
+    return str(layout.step_source(guest_id, len(with_source(step))))
 
 
 def _tmpfs(mount: TmpfsMount) -> ResolvedMount:
@@ -212,7 +220,12 @@ def given_of(step: RunStep) -> tuple[Given, ...]:
 def sources_of(step: RunStep, names: Names) -> tuple[StepSource, ...]:
     """What the helper shall make, in the order of :func:`mounts_of`."""
     in_machine = step.isolation is not Isolation.CONTAINER
-    return tuple(_source(mount, names, in_machine=in_machine) for mount in with_source(step))
+    found = tuple(_source(mount, names, in_machine=in_machine) for mount in with_source(step))
+    if in_machine or not step.secret_env:
+        return found
+    content = "".join(f"{entry}\0" for entry in step.secret_env)
+    secret = content.encode("utf-8", "surrogateescape")
+    return (*found, StepSource(secret=secret, mode=0o600, own=True))
 
 
 def _source(mount: StepMount, names: Names, *, in_machine: bool) -> StepSource:

@@ -261,6 +261,7 @@ class Steps:
             files=await ground.networks.files(guest, hostname=step.hostname),
             idle=step.isolation is not Isolation.CONTAINER,
             given=plan.given_of(step),
+            variables=plan.variables_of(ground.layout, guest.id, step),
         )
 
     async def _forget(self, guest_id: str) -> None:

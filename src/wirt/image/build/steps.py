@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from wirt.image.build.address import masked
 from wirt.image.build.dockerfile import ast
 from wirt.image.build.dockerfile.expand import expand
+from wirt.image.build.dockerfile.ports import MAX_OF_A_STAGE
+from wirt.image.build.dockerfile.problem import located
 from wirt.image.build.dockerfile.scope import PROXIES, Scope
 from wirt.image.build.said import history_text
 from wirt.image.build.settings import Settings
@@ -67,6 +69,7 @@ class _Walk:
         self.settings = settings
         self.scope = scope
         self._number = 0
+        self._ports = len(settings.node.get("ExposedPorts") or ())
 
     def step(self, instruction: ast.Instruction, where: str) -> Step:
         expanded = expand(
@@ -76,6 +79,8 @@ class _Walk:
             escape=self._file.directives.escape,
         ).instruction
         before = self.settings
+        if isinstance(expanded, ast.Expose):
+            self._count_ports(expanded)
         if isinstance(expanded, ast.Arg):
             self.scope, _ = self.scope.declare(self._file, expanded)
         else:
@@ -98,6 +103,17 @@ class _Walk:
         if isinstance(expanded, ast.Run):
             return self._with_env(step)
         return step
+
+    def _count_ports(self, instruction: ast.Expose) -> None:
+        """A range is short to write and long to take in, and the daemon does nothing else then."""
+        self._ports += len(instruction.ports)
+        if self._ports > MAX_OF_A_STAGE:
+            raise located(
+                self._file.name,
+                instruction.at.find(""),
+                f"up to here the stage exposes {self._ports} ports, {MAX_OF_A_STAGE} are allowed",
+                hint="it opens nothing, it only tells: name the ports that matter",
+            )
 
     def _count(self, instruction: ast.Instruction) -> int:
         if not isinstance(instruction, (ast.Run, ast.Copy, ast.Add, ast.Workdir)):

@@ -151,15 +151,18 @@ class _Expansion:
 
     def _ports(self, instruction: Expose) -> tuple[str, ...]:
         found: dict[str, None] = {}
+        spelled = 0
         for word in instruction.ports:
             words = shellword.expand_words(word, self._env, escape=self._escape, seen=self._seen)
             for each in words:
                 try:
-                    found.update(dict.fromkeys(ports.parse(each)))
+                    more = ports.parse(each)
                 except Wrong as error:
                     raise Wrong(error.message, word=word, hint=error.hint) from None
-        if len(found) > ports.MAX_PORTS:
-            raise Wrong(f"EXPOSE has {len(found)} ports, {ports.MAX_PORTS} are allowed")
+                spelled += len(more)  # each time: the same range again is work again
+                if spelled > ports.MAX_PORTS:
+                    raise Wrong(f"EXPOSE has {spelled} ports, {ports.MAX_PORTS} are allowed")
+                found.update(dict.fromkeys(more))
         return tuple(found)
 
     def _transfer(self, instruction: Copy | Add) -> Copy | Add:

@@ -11,6 +11,8 @@ _RANGE = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", re.ASCII)
 PROTOCOLS = ("tcp", "udp", "sctp")
 MAX_PORTS = 16_384
 """Ports of one EXPOSE; each becomes a line of the image's configuration."""
+MAX_OF_A_STAGE = 65_536
+"""Ports of all EXPOSE of a stage and what it is based on, each counted as often as it is named."""
 
 
 def parse(text: str) -> list[str]:
