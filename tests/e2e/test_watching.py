@@ -60,7 +60,8 @@ def seen(live: Live, guest_id: str) -> bool:
 
 def test_it_is_seen_live(live: Live, guests: dict[str, str]) -> None:
     until(lambda: all(seen(live, one) for one in guests.values()), "both have been looked at")
-    until(lambda: rows(live)["dc"]["resources"]["cpu"]["use"] > 100, "one is busy")
+    until(lambda: (rows(live)["dc"]["resources"]["cpu"]["use"] or 0) > 100, "one is busy")
+    until(lambda: rows(live)["dc"]["resources"]["memory"]["use"], "and its memory is known")
     dc = rows(live)["dc"]
     assert (dc["id"], dc["state"]) == (guests["dc"], "running")
     assert dc["resources"]["memory"]["use"] > 0

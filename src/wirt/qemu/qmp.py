@@ -13,12 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from qemu.qmp import QMPClient, QMPError
+from qemu.qmp import ConnectError, QMPClient, QMPError
+from qemu.qmp.qmp_client import NegotiationError
 
 from wirt.errors import Unavailable
 from wirt.qemu.device import balloon, disk, more
 
 SECONDS = 5.0
+_AGAIN = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,10 +152,9 @@ class Monitor:
 @contextlib.asynccontextmanager
 async def open_monitor(path: Path) -> AsyncIterator[Monitor]:
     """Connect to the socket ``qmp.sock`` of a guest. Raises Unavailable within 5 s."""
-    client = QMPClient("wirt")
     try:
         async with asyncio.timeout(SECONDS):
-            await client.connect(str(path))
+            client = await _connect(path)
     except (QMPError, OSError, TimeoutError, EOFError) as error:
         raise Unavailable("the machine's monitor does not answer") from error
     try:
@@ -162,6 +163,21 @@ async def open_monitor(path: Path) -> AsyncIterator[Monitor]:
         with contextlib.suppress(QMPError, OSError, TimeoutError, EOFError):
             async with asyncio.timeout(SECONDS):
                 await client.disconnect()
+
+
+async def _connect(path: Path) -> QMPClient:
+    """A client that has agreed with QEMU. An event that comes before QEMU's answer (the balloon
+    has moved) is taken for that by the library: then once more, as often as there is time."""
+    while True:
+        client = QMPClient("wirt")
+        try:
+            await client.connect(str(path))
+        except ConnectError as error:
+            if not isinstance(error.exc, NegotiationError):
+                raise
+            await asyncio.sleep(_AGAIN)
+            continue
+        return client
 
 
 def _number(answer: object, key: str) -> int:
