@@ -19,7 +19,7 @@ from needs import needs
 from netlab import Box, isolated, plug
 from wirt.errors import Conflict, Invalid
 from wirt.layout import Layout
-from wirt.privileged import links, netstate, shape, traffic
+from wirt.privileged import links, netstate, shape
 from wirt.privileged.netlink import Netlink
 from wirt.privileged.netstate import Card, NetState
 from wirt.privileged.protocol import LinkPlan, TrafficClass
@@ -200,6 +200,13 @@ def test_classes_come_change_move_and_go(base: Path) -> None:
     assert ("1:1", "20Mbit") in classes("wtd")
     lab.shape(group, guest(A, ceiling=20 * MBIT), guest(B, parent="group:x", ceiling=1 << 45))
     assert [parent for parent, _ in classes("wtu")] == ["1:1", "root", "root"]
+    # one leaves its group, and the group, later in the list, gets a parent
+    above = TrafficClass(name="group:above", ceiling=60 * MBIT)
+    below = TrafficClass(name="group:x", parent="group:above", ceiling=50 * MBIT)
+    lab.shape(guest(B, ceiling=9 * MBIT), above, below, guest(A, parent="group:x", ceiling=MBIT))
+    for device in ("wtd", "wtu"):
+        ceilings = sorted(ceiling for _, ceiling in classes(device))
+        assert ceilings == ["1Mbit", "50Mbit", "60Mbit", "9Mbit"]
     lab.shape(guest(A, ceiling=20 * MBIT))
     assert len(classes("wtu")) == 1
     assert tc("filter", "show", "dev", f"wtv{B[:8]}", "egress") == []
@@ -228,10 +235,11 @@ def test_a_card_that_went_is_forgotten_and_one_that_came_is_led(base: Path) -> N
 
 @root
 @isolated
-@pytest.mark.parametrize("where", ["shape.begun", "shape.half"])
+@pytest.mark.parametrize("where", ["shape.begun", "shape.half", "shape.device"])
 def test_whoever_was_killed_is_made_good(base: Path, where: str) -> None:
     lab = Lab(base)
-    lab.shape(guest(B, ceiling=30 * MBIT))
+    if where != "shape.device":
+        lab.shape(guest(B, ceiling=30 * MBIT))
     with cut(where), pytest.raises(Cut):
         lab.shape(guest(A, ceiling=8 * MBIT), TrafficClass(name="group:y", ceiling=MBIT))
     lab.shape(guest(A, ceiling=8 * MBIT))
@@ -257,7 +265,7 @@ def test_somebody_elses_interface_is_left_alone(base: Path) -> None:
 def test_the_devices_are_not_wirts_until_they_bear_its_mark(base: Path) -> None:
     lab = Lab(base)
     with Netlink() as netlink:
-        traffic.add_device(netlink, name="wtd", alias="another:shape")
+        links.add_intermediate(netlink, name="wtd", alias="another:shape")
     with pytest.raises(Conflict):
         lab.shape(guest(A, ceiling=MBIT))
 

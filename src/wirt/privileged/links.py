@@ -43,6 +43,7 @@ _IFLA_ADDRESS: Final = 1
 _IFLA_IFNAME: Final = 3
 _IFLA_MTU: Final = 4
 _IFLA_MASTER: Final = 10
+_IFLA_TXQLEN: Final = 13
 _IFLA_LINKINFO: Final = 18
 _IFLA_NET_NS_PID: Final = 19
 _IFLA_IFALIAS: Final = 20
@@ -67,6 +68,8 @@ _RT_SCOPE_UNIVERSE: Final = 0
 _RTN_UNICAST: Final = 1
 
 _IFNAMSIZ: Final = 16
+_INTERMEDIATE_QUEUE: Final = 1000
+"""Frames that wait in an intermediate device, as in a real card."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +102,18 @@ def add_bridge(netlink: Netlink, *, name: str, mac: str, mtu: int, alias: str) -
     body = _info() + attribute(_IFLA_IFNAME, check_name(name)) + attribute(_IFLA_ADDRESS, _mac(mac))
     body += attribute(_IFLA_MTU, mtu) + nested(_IFLA_LINKINFO, attribute(_INFO_KIND, "bridge"))
     _ask(netlink, _NEWLINK, body, f"add bridge {name}", NLM_F_CREATE | NLM_F_EXCL)
+    set_link(netlink, name=name, alias=alias)
+
+
+def add_intermediate(netlink: Netlink, *, name: str, alias: str) -> None:
+    """Make an intermediate device (``ifb``), up: others' frames are sent through its queues.
+
+    Raises FileExistsError when the name is taken, OSError (EOPNOTSUPP) when the kernel has none.
+    """
+    body = _info(flags=_IFF_UP) + attribute(_IFLA_IFNAME, check_name(name))
+    body += attribute(_IFLA_TXQLEN, _INTERMEDIATE_QUEUE)
+    body += nested(_IFLA_LINKINFO, attribute(_INFO_KIND, "ifb"))
+    _ask(netlink, _NEWLINK, body, f"add intermediate device {name}", NLM_F_CREATE | NLM_F_EXCL)
     set_link(netlink, name=name, alias=alias)
 
 

@@ -64,11 +64,14 @@ def set_classes(layout: Layout, wanted: Sequence[TrafficClass]) -> None:
         gone = {name: known.numbers[name] for name in set(known.numbers) - set(numbers)}
         for way, hook in _WAYS.items():
             device, anew = _device(layout, netlink, way, there)
-            anew = anew or _moved(netlink, device, wanted, numbers)
+            parents = traffic.classes(netlink, device=device)
+            tree = {numbers[o.name]: numbers[o.parent] if o.parent else 0 for o in wanted}
+            # a class cannot move: it is made anew
+            anew = anew or any(parents.get(one, above) != above for one, above in tree.items())
             for name, number in (known.numbers if anew else gone).items():
                 if name.startswith(_CARD):  # no class goes while a filter leads to it
                     traffic.delete_filter(netlink, device=device, priority=number)
-            _shape(netlink, device, wanted, numbers)
+            _shape(netlink, device, wanted, numbers, parents)
             for card, (link, owner) in cards.items():
                 if anew or card in fresh:
                     _lead(netlink, device, hook, link, numbers[owner], numbers[card])
@@ -79,21 +82,25 @@ def set_classes(layout: Layout, wanted: Sequence[TrafficClass]) -> None:
 
 
 def _shape(
-    netlink: Netlink, device: int, wanted: Sequence[TrafficClass], numbers: Mapping[str, int]
+    netlink: Netlink,
+    device: int,
+    wanted: Sequence[TrafficClass],
+    numbers: Mapping[str, int],
+    parents: dict[int, int],
 ) -> None:
-    """The classes of one device: new and changed ones, then away with the rest."""
-    parents = traffic.classes(netlink, device=device)
+    """The classes of one device: new and changed ones, then away with the rest. ``parents``: of
+    the classes that are there, kept up to date."""
     quanta = _quanta(wanted)
     for one in wanted:
         number, parent = numbers[one.name], numbers[one.parent] if one.parent else 0
-        if parents.get(number, parent) != parent:  # a class cannot move: it is made anew
+        if parents.get(number, parent) != parent:
             _drop(netlink, device, number, parents)
         wish = Class(
             number=number, parent=parent, rate=one.rate, ceiling=one.ceiling,
             quantum=quanta[one.name],
         )  # fmt: skip
         traffic.set_class(netlink, device=device, wish=wish)
-    parents = traffic.classes(netlink, device=device)
+        parents[number] = parent
     kept = {numbers[one.name] for one in wanted}
     for number in [number for number in parents if number not in kept]:
         if number in parents:
@@ -108,15 +115,6 @@ def _quanta(wanted: Sequence[TrafficClass]) -> dict[str, int]:
         quanta = traffic.quanta([one.shares for one in children])
         found.update(zip((one.name for one in children), quanta, strict=True))
     return found
-
-
-def _moved(
-    netlink: Netlink, device: int, wanted: Sequence[TrafficClass], numbers: Mapping[str, int]
-) -> bool:
-    """Whether a class that is there gets another parent."""
-    parents = traffic.classes(netlink, device=device)
-    ours = {numbers[one.name]: numbers[one.parent] if one.parent else 0 for one in wanted}
-    return any(parents.get(number, parent) != parent for number, parent in ours.items())
 
 
 def _drop(netlink: Netlink, device: int, number: int, parents: dict[int, int]) -> None:
@@ -140,11 +138,11 @@ def _lead(netlink: Netlink, device: int, hook: int, link: Link, number: int, pri
 def _device(
     layout: Layout, netlink: Netlink, way: str, there: Mapping[str, Link]
 ) -> tuple[int, bool]:
-    """The number of the device of one direction, and whether it was made just now."""
+    """The number of the device of one direction, and whether its queue was made just now."""
     name, alias = layout.shaping_device(way), layout.link_alias(_ALIAS)
     have = there.get(name)
     if have is not None and (have.kind, have.alias) == ("ifb", alias):
-        return have.index, False
+        return have.index, traffic.add_buckets(netlink, device=have.index)
     if have is not None and (have.kind, have.alias) != ("ifb", ""):
         raise Conflict(
             f"there is an interface {name} that is not wirt's",
@@ -154,7 +152,8 @@ def _device(
     if have is not None:  # we were killed before it had its alias
         links.delete_link(netlink, name=name)
     try:
-        traffic.add_device(netlink, name=name, alias=alias)
+        links.add_intermediate(netlink, name=name, alias=alias)
+        fault("shape.device")
         index = next(link.index for link in links.links(netlink) if link.name == name)
         traffic.add_buckets(netlink, device=index)
     except OSError as error:

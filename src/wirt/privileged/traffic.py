@@ -26,7 +26,6 @@ from wirt.privileged.netlink import (
     nested,
 )
 
-_NEWLINK: Final = 16
 _NEWQDISC: Final = 36
 _DELQDISC: Final = 37
 _NEWTCLASS: Final = 40
@@ -35,14 +34,7 @@ _GETTCLASS: Final = 42
 _NEWTFILTER: Final = 44
 _DELTFILTER: Final = 45
 
-_IFINFO: Final = struct.Struct("=BxHiII")
 _TC: Final = struct.Struct("=BxxxiIII")
-_IFLA_IFNAME: Final = 3
-_IFLA_LINKINFO: Final = 18
-_IFLA_TXQLEN: Final = 13
-_IFLA_IFALIAS: Final = 20
-_INFO_KIND: Final = 1
-_IFF_UP: Final = 0x1
 
 _KIND: Final = 1
 _OPTIONS: Final = 2
@@ -113,26 +105,17 @@ def quanta(shares: Sequence[int]) -> list[int]:
     return [max(round(unit * share), low) for share in shares]
 
 
-def add_device(netlink: Netlink, *, name: str, alias: str) -> None:
-    """Make an intermediate device (``ifb``), up. Raises FileExistsError when the name is taken,
-    OSError (EOPNOTSUPP) when the kernel has none."""
-    kind = nested(_IFLA_LINKINFO, attribute(_INFO_KIND, "ifb"))
-    body = _IFINFO.pack(socket.AF_UNSPEC, 0, 0, _IFF_UP, _IFF_UP)
-    body += attribute(_IFLA_IFNAME, check_name(name)) + attribute(_IFLA_TXQLEN, 1000) + kind
-    netlink.request(
-        _NEWLINK, body, asked=f"add intermediate device {name}", flags=NLM_F_CREATE | NLM_F_EXCL
-    )
-    body = _IFINFO.pack(socket.AF_UNSPEC, 0, 0, 0, 0) + attribute(_IFLA_IFNAME, name)
-    body += attribute(_IFLA_IFALIAS, alias.encode())
-    netlink.request(_NEWLINK, body, asked=f"name intermediate device {name}")
-
-
-def add_buckets(netlink: Netlink, *, device: int) -> None:
-    """Give a device the queue that classes hang in; what no filter names passes freely."""
+def add_buckets(netlink: Netlink, *, device: int) -> bool:
+    """Give a device the queue that classes hang in; what no filter names passes freely. False when
+    it has it already."""
     options = attribute(_HTB_INIT, _HTB_GLOBAL.pack(_HTB_VERSION, 10, 0, 0, 0))
     body = _message(device, MAJOR, _ROOT, 0, "htb", options)
     asked = f"add token buckets to interface {device}"
-    netlink.request(_NEWQDISC, body, asked=asked, flags=NLM_F_CREATE | NLM_F_EXCL)
+    try:
+        netlink.request(_NEWQDISC, body, asked=asked, flags=NLM_F_CREATE | NLM_F_EXCL)
+    except FileExistsError:
+        return False
+    return True
 
 
 def set_class(netlink: Netlink, *, device: int, wish: Class) -> None:
