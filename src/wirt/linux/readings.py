@@ -42,7 +42,6 @@ _V2: Final = {
     "stat": ("memory", "memory.stat"),
     "events": ("memory", "memory.events"),
     "swap": ("memory", "memory.swap.current"),
-    "pressure": ("memory", "memory.pressure"),
     "cpu": ("cpu", "cpu.stat"),
     "waits": ("cpu", "cpu.pressure"),
     "io": ("io", "io.stat"),
@@ -171,7 +170,6 @@ class Readings:
             limit for key in ("limit", "high") if (limit := _number(files.read(key))) is not None
         ]
         waits = _STALLED.search(files.read("waits"))
-        stalled = _STALLED.search(files.read("pressure"))
         return Reading(
             at=time.monotonic_ns(),
             cpu_ns=None if used is None else used * 1000,
@@ -183,7 +181,6 @@ class Readings:
             swap=_number(files.read("swap")),
             refaults=_sum(stat, b"workingset_refault_anon", b"workingset_refault_file"),
             failures=_sum(_pairs(files.read("events")), b"high", b"max"),
-            stalled_us=None if stalled is None else int(stalled[1]),
             disk_read=disk[0],
             disk_written=disk[1],
             net_in=net[0],

@@ -15,8 +15,7 @@ class Reading:
 
     Counters since the guest's start: ``cpu_ns`` used; ``wait_ns`` it waited for a processor;
     ``refaults`` pages read again after they had been taken, swap-ins included; ``failures`` times
-    its limit of memory was met; ``stalled_us`` in which a process stood still for want of memory;
-    ``disk_read`` and ``disk_written`` bytes; ``disk_ops``; ``net_in`` and ``net_out`` bytes.
+    its limit of memory was met; ``disk_read``, ``disk_written``, ``net_in`` and ``net_out`` bytes.
     Sizes in bytes: ``memory`` held, ``memory_limit`` in force (None: unlimited or unknown),
     ``anon``, ``file`` (caches, tmpfs not), ``swap``. ``under_oom``: it stands still until it is
     given memory.
@@ -32,11 +31,9 @@ class Reading:
     swap: int | None = None
     refaults: int | None = None
     failures: int | None = None
-    stalled_us: int | None = None
     under_oom: bool = False
     disk_read: int | None = None
     disk_written: int | None = None
-    disk_ops: int | None = None
     net_in: int | None = None
     net_out: int | None = None
 
