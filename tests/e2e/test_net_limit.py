@@ -124,3 +124,25 @@ def test_a_pool_is_divided_by_reservations_and_shares(instance: Live, tmp_path: 
     live.wirt("governor", "policy", "unset")
     until(lambda: classes(live) == [], "nothing is left")
     live.wirt("rm", "-f", "plain", "promised")
+
+
+def test_a_card_that_comes_later_is_limited_too(instance: Live) -> None:
+    live = instance
+    live.wirt("network", "create", "other")
+    serve(live, "server", "--net-limit", "8m")
+    live.wirt("network", "connect", "other", "server")
+    alias = live.inside("ip", "-o", "link", "show", "type", "veth").stdout
+    cards = [line.split()[1].partition("@")[0] for line in alias.splitlines()]
+    assert len(cards) == 2
+
+    def led(card: str) -> bool:
+        return "mirred" in live.inside("tc", "filter", "show", "dev", card, "ingress").stdout
+
+    until(lambda: all(map(led, cards)), "both cards' frames go through the bucket")
+    began = time.monotonic()
+    words = ["run", "--rm", "--network", "other", "busybox", "wget", "-qO", "/dev/null"]
+    live.wirt(*words, "http://server/f")
+    assert time.monotonic() - began > (SIZE - BEFORE) / RATE
+    live.wirt("rm", "-f", "server")
+    live.wirt("network", "rm", "other")
+    until(lambda: classes(live) == [], "nothing is left")

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from wirt.errors import Conflict, Unsupported, WirtError
 from wirt.governor.tree import UNLIMITED, Group, Member, Resource
 from wirt.host.events import Bus, Lagged
+from wirt.model.event import Event
 from wirt.model.guest import Guest
 from wirt.privileged.client import Helper
 from wirt.privileged.protocol import ShapeTraffic, TrafficClass
@@ -21,6 +22,11 @@ log = logging.getLogger("wirt.network")
 
 MOST_LEVELS = 7
 """How deep classes may be nested (``wirt.privileged.shape``); what is deeper hangs in the last."""
+_MOMENTS = {
+    "guest": {"start", "die", "update", "destroy"},
+    "group": {"create", "update", "destroy"},
+}
+"""Events after which guests or groups may have other classes."""
 _FASTEST = 10**12
 """Bits a second that stand for no limit."""
 
@@ -77,6 +83,10 @@ def _class(node: Group | Member, parent: TrafficClass | None) -> TrafficClass:
     )
 
 
+def _names(classes: Iterable[TrafficClass], guest_id: str) -> bool:
+    return any(one.name == f"guest:{guest_id}" for one in classes)
+
+
 class Shaping:
     """Makes the kernel follow. ``tree``: what is promised to whom now."""
 
@@ -102,7 +112,7 @@ class Shaping:
         """
         async with self._lock:
             wanted = traffic_classes(self._tree())
-            if wanted != self._last or any(one.name == f"guest:{guest.id}" for one in wanted):
+            if wanted != self._last or _names(wanted, guest.id):
                 await self._apply(wanted)
 
     async def follow(self) -> None:
@@ -117,11 +127,20 @@ class Shaping:
         self._noticed.set()
 
     async def keep_up(self, bus: Bus) -> None:
-        """Follow whatever happens to guests and groups, for ever."""
+        """Follow what happens to guests and groups, for ever."""
         with bus.listener() as events:
             async for event in events:
-                if isinstance(event, Lagged) or event.type in {"guest", "group"}:
+                if isinstance(event, Lagged) or self._matters(event):
                     self.notice()
+
+    def _matters(self, event: Event) -> bool:
+        """Whether the classes may be others afterwards, or have other cards."""
+        if event.type == "network" and event.action == "connect":
+            if not _names(self._last or (), event.attributes.get("guest", "")):
+                return False
+            self._last = None  # the same classes, and a card that has not been led yet
+            return True
+        return event.action in _MOMENTS.get(event.type, ())
 
     async def keep_on(self) -> None:
         """Follow whenever something is noticed, for ever."""
