@@ -15,6 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from container_values import HOST, PROCESS, start
 from machine_values import NOWHERE
 from needs import GUEST, NATIVE, program
@@ -330,3 +332,24 @@ def plan_of(
     begin = start(wish, process=process, mounts=tuple(mounts))
     begin = replace(begin, guest=replace(begin.guest, endpoints=()))
     return change(engine.plan(begin)), begin.guest, engine
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A disk with busybox."""
+    base = tmp_path_factory.mktemp("image")
+    make_erofs(make_root(base / "tree"), base / "image.erofs")
+    return base / "image.erofs"
+
+
+@pytest.fixture(scope="module")
+def facts(tmp_path_factory: pytest.TempPathFactory) -> MachineHost:
+    """What this host offers machines."""
+    return host(tmp_path_factory.mktemp("host"))
+
+
+@pytest.fixture
+def box(tmp_path: Path, instance_name: str, image: Path) -> Iterator[Box]:
+    """A box of one test alone."""
+    with boxed(tmp_path, instance_name, image) as made:
+        yield made

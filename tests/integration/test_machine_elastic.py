@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
 import pytest
 
-from machinebox import BOOT, Box, Session, boxed, host, make_erofs, make_root, plan_of
+from machinebox import BOOT, Box, Session, box, facts, image, plan_of
 from needs import needs
 from wirt.engine.protocol import Elastic, ResolvedMount
 from wirt.linux import usage
@@ -21,28 +21,11 @@ from wirt.model.volume import MountKind
 from wirt.qemu.host import MachineHost
 from wirt.qemu.qmp import open_monitor
 
+__all__ = ["box", "facts", "image"]
 pytestmark = needs("root", "mountns", "qemu", "erofs", "busybox", "keeper", "agent", "guest-kernel")
 
 MIB = 1 << 20
 KINDS = pytest.mark.parametrize("kind", [Isolation.MICROVM, Isolation.VM])
-
-
-@pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    base = tmp_path_factory.mktemp("image")
-    make_erofs(make_root(base / "tree"), base / "image.erofs")
-    return base / "image.erofs"
-
-
-@pytest.fixture(scope="module")
-def facts(tmp_path_factory: pytest.TempPathFactory) -> MachineHost:
-    return host(tmp_path_factory.mktemp("host"))
-
-
-@pytest.fixture
-def box(tmp_path: Path, instance_name: str, image: Path) -> Iterator[Box]:
-    with boxed(tmp_path, instance_name, image) as made:
-        yield made
 
 
 def _sized(memory: int) -> GuestSpec:

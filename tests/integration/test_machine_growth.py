@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from machinebox import BOOT, Box, Session, boxed, host, make_erofs, make_root, plan_of
+from machinebox import BOOT, Box, Session, box, facts, image, plan_of
 from needs import needs
 from wirt.engine.protocol import ResolvedMount
 from wirt.errors import Conflict, Unsupported
@@ -20,27 +19,10 @@ from wirt.model.volume import MountKind
 from wirt.qemu.host import MachineHost
 from wirt.qemu.qmp import open_monitor
 
+__all__ = ["box", "facts", "image"]
 pytestmark = needs("root", "mountns", "qemu", "erofs", "busybox", "keeper", "agent", "guest-kernel")
 
 MIB = 1 << 20
-
-
-@pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    base = tmp_path_factory.mktemp("image")
-    make_erofs(make_root(base / "tree"), base / "image.erofs")
-    return base / "image.erofs"
-
-
-@pytest.fixture(scope="module")
-def facts(tmp_path_factory: pytest.TempPathFactory) -> MachineHost:
-    return host(tmp_path_factory.mktemp("host"))
-
-
-@pytest.fixture
-def box(tmp_path: Path, instance_name: str, image: Path) -> Iterator[Box]:
-    with boxed(tmp_path, instance_name, image) as made:
-        yield made
 
 
 async def _total(session: Session) -> int:

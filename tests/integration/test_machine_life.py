@@ -6,14 +6,13 @@ import asyncio
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from machinebox import BOOT, Box, boxed, host, make_erofs, make_root, plan_of
+from machinebox import BOOT, Box, box, facts, image, make_root, plan_of
 from needs import needs
 from wirt.engine.protocol import Plan, ResolvedMount
 from wirt.errors import Invalid, WirtError
@@ -25,25 +24,8 @@ from wirt.privileged.machine import uid_of
 from wirt.qemu.host import MachineHost
 from wirt.qemu.qmp import open_monitor
 
+__all__ = ["box", "facts", "image"]
 pytestmark = needs("root", "mountns", "qemu", "erofs", "busybox", "keeper", "agent", "guest-kernel")
-
-
-@pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    base = tmp_path_factory.mktemp("image")
-    make_erofs(make_root(base / "tree"), base / "image.erofs")
-    return base / "image.erofs"
-
-
-@pytest.fixture(scope="module")
-def facts(tmp_path_factory: pytest.TempPathFactory) -> MachineHost:
-    return host(tmp_path_factory.mktemp("host"))
-
-
-@pytest.fixture
-def box(tmp_path: Path, instance_name: str, image: Path) -> Iterator[Box]:
-    with boxed(tmp_path, instance_name, image) as made:
-        yield made
 
 
 async def _run(box: Box) -> tuple[bytes, dict[str, list[str]]]:
