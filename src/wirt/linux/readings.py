@@ -7,7 +7,6 @@ the governor reads every guest in every tick.
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import re
 import time
@@ -18,6 +17,7 @@ from typing import Final
 from wirt.linux import procfs
 from wirt.linux.cgroup import Cgroups, Mode
 from wirt.linux.features import parse_meminfo
+from wirt.linux.usage import service_bytes
 from wirt.model.reading import Reading
 
 _NO_LIMIT: Final = 1 << 60
@@ -111,7 +111,7 @@ class Readings:
         files = self._files
         stat = _pairs(files.read("stat"))
         oom = _pairs(files.read("oom"))
-        disk = _service(files.read("io"))
+        disk = service_bytes(files.read("io").decode("ascii", "replace"))
         net = self._net()
         return Reading(
             at=time.monotonic_ns(),
@@ -247,15 +247,6 @@ def _pairs(text: bytes) -> dict[bytes, int]:
 def _sum(stat: Mapping[bytes, int], *keys: bytes) -> int | None:
     found = [stat[key] for key in keys if key in stat]
     return sum(found) if found else None
-
-
-def _service(text: bytes) -> tuple[int | None, int | None]:
-    """Sums over all devices of lines ``8:0 Read 4096``."""
-    if not text:
-        return None, None
-    words = text.split()
-    read = sum(int(n) for key, n in itertools.pairwise(words) if key == b"Read")
-    return read, sum(int(n) for key, n in itertools.pairwise(words) if key == b"Write")
 
 
 def _stat(text: bytes) -> tuple[int | None, int | None]:

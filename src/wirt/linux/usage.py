@@ -46,7 +46,7 @@ def _v1(cgroups: Cgroups, path: str) -> dict[str, int | None]:
     memory = cgroups.directory("memory", path) or nowhere
     pids = cgroups.directory("pids", path) or nowhere
     blkio = cgroups.directory("blkio", path) or nowhere
-    blocks = _io_service_bytes(read_file(blkio / "blkio.throttle.io_service_bytes"))
+    blocks = service_bytes(read_file(blkio / "blkio.throttle.io_service_bytes"))
     limit = _number(memory / "memory.limit_in_bytes")
     return {
         "cpu_ns": _number(cpuacct / "cpuacct.usage"),
@@ -82,7 +82,7 @@ def _io_stat(file: Path) -> tuple[int | None, int | None]:
     return read, sum(int(value) for key, _, value in fields if key == "wbytes")
 
 
-def _io_service_bytes(text: str) -> tuple[int | None, int | None]:
+def service_bytes(text: str) -> tuple[int | None, int | None]:
     """Sums over all devices of lines ``8:0 Read 4096``."""
     if not text:
         return None, None
