@@ -48,7 +48,8 @@ def member(name: str, *, own: int | None = None, **spec: Any) -> Member:
     )  # fmt: skip
     return Member(
         guest=guest, live=cast(Any, None), readings=cast(Any, None), v2=False, watched=True,
-        before=Reading(at=0, file=1 << 50),
+        before=Reading(at=0),
+        revocable=1 << 50,
     )  # fmt: skip
 
 
@@ -333,11 +334,10 @@ def test_only_who_has_a_cushion_of_caches_is_held_to_a_hard_limit() -> None:
         found = member(name)
         found.v2 = v2
         found.use, found.limit = use * MIB, None if limit is None else limit * MIB
-        found.before = Reading(at=1, memory=use * MIB, file=file * MIB)
+        found.revocable = file * MIB
         return found
 
     new = member("new")
-    new.before = None
     members = {
         "reader": one("reader", 100, 90),
         "writer": one("writer", 100, 1),

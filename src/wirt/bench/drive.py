@@ -42,7 +42,7 @@ def measure(plan: Plan, say: Say) -> Generator[Run, None, None]:
 
     Close it to end early. Raises what :func:`~wirt.bench.host.simulated` does.
     """
-    with simulated(plan.office, plan.name, swap=plan.swap and plan.office.swap) as host:
+    with simulated(plan.office, plan.name, swap=plan.office.swap if plan.swap else 0) as host:
         fleet = Fleet(host.daemon())
         fleet.bring_image(host.native / PROGRAM)
         kinds = sorted({one.kind for one in plan.office.services})

@@ -87,8 +87,8 @@ class Host:
 
 
 @contextmanager
-def simulated(plan: Office, name: str, *, swap: bool) -> Iterator[Host]:
-    """The host of a plan, running and empty; gone without a trace afterwards.
+def simulated(plan: Office, name: str, *, swap: int) -> Iterator[Host]:
+    """The host of a plan, running and empty; gone without a trace afterwards. ``swap``: bytes.
 
     Raises Forbidden without root, Exhausted with too few processors, Unsupported, CommandFailed.
     """
@@ -111,7 +111,7 @@ def simulated(plan: Office, name: str, *, swap: bool) -> Iterator[Host]:
         place.mkdir(parents=True)
         undo.callback(shutil.rmtree, place, ignore_errors=True)
         if swap:
-            undo.enter_context(disk.swap(place, plan.pool.memory // 2))
+            undo.enter_context(disk.swap(place, swap))
         size = round(16 * plan.pool.cpus + 1) << 30
         undo.enter_context(disk.disk(place, size=size, reads=plan.pool.reads, apart=apart))
         host.cgroups.create(host.group)

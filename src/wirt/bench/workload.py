@@ -86,7 +86,8 @@ class Office:
     guests: str
     services: tuple[Service, ...]
     pool: Pool
-    swap: bool = True
+    swap: int
+    """Bytes of compressed memory as swap."""
 
     @property
     def scored(self) -> tuple[Service, ...]:
@@ -105,6 +106,9 @@ _ANONYMOUS = {"dc": (25, True), "mail": (0, True), "print": (0, True), "erp": (1
 _OVERLAP = ((8.0, 10.0), 0.65)
 _OVERLAP_SHARES = {"dc": 2000}
 _ANTAGONIST_SHARES = 100
+_SWAP: Mapping[str, float] = {"oom": 0.0, "cold": 1.5}
+"""Parts of the host's memory, where it is not half of it. Of cold memory more is left in the
+evening than host and half a host hold, whoever divides it."""
 _FAILOVER = (9.0, 0.10, 60.0, 100.0)
 """Hour, load, and MiB of working set when the other host's guest comes here, and later on."""
 _STREAM_MIB = 1536.0
@@ -135,7 +139,7 @@ def office(variant: str, *, guests: str = "container", scale: float = 1.0) -> Of
             for one, kind in zip(services, chosen, strict=False)
         ),
         pool=Pool(cpus=scale, memory=round(memory * scale) << 20, reads=round(2000 * scale)),
-        swap=variant != "oom",
+        swap=round(memory * _SWAP.get(variant, 0.5) * scale) << 20,
     )
 
 

@@ -48,8 +48,9 @@ class Estimate:
 
     ``cpu``: millicores; ``memory``: bytes it needs; ``rate``: refaults a second, smoothed;
     ``calm``: ticks since it last was hungry; ``use``: bytes it held; ``hungry``: now.
-    ``taxed``: whether it was taxed since it last was hungry; ``regret``: how often in a row the
-    tax made it hungry, so that it was no idle memory that was taken.
+    ``taxed``: whether it was taxed since it last was hungry; ``lull``: ticks since it was taxed;
+    ``regret``: how often in a row the tax made it hungry, so that it was no idle memory that was
+    taken.
     """
 
     cpu: float = 0.0
@@ -59,6 +60,7 @@ class Estimate:
     use: int = 0
     hungry: bool = False
     taxed: bool = False
+    lull: int = 0
     regret: int = 0
 
 
@@ -146,7 +148,8 @@ def _move(old: Estimate, guest: Seen, *, tight: bool, tuning: Tuning) -> Estimat
     use = (guest.memory or 0) + guest.margin
     grew = old.use > 0 and use > 1.02 * old.use and _near(guest, tuning)
     if old.hungry or grew:
-        regret = min(old.regret + old.taxed, MOST_REGRET)
+        regretted = old.taxed and old.lull <= tuning.patience
+        regret = min(old.regret + regretted, MOST_REGRET)
         memory = int(use * tuning.ramp) + tuning.spare
         return replace(old, memory=memory, calm=0, use=use, taxed=False, regret=regret)
     calm = old.calm + 1
@@ -155,7 +158,7 @@ def _move(old: Estimate, guest: Seen, *, tight: bool, tuning: Tuning) -> Estimat
         tax = tuning.tax / (1 << old.regret)
         kept = min(guest.anon or 0, use)
         memory = max(int(min(old.memory, use) * (1 - tax)), kept)
-        return replace(old, memory=memory, calm=calm, use=use, taxed=True)
+        return replace(old, memory=memory, calm=calm, use=use, taxed=True, lull=0)
     memory = min(max(old.memory, use), int(1.1 * use))
     regret = old.regret if calm <= FORGIVEN * patience else 0
-    return replace(old, memory=memory, calm=calm, use=use, regret=regret)
+    return replace(old, memory=memory, calm=calm, use=use, lull=old.lull + 1, regret=regret)

@@ -2,9 +2,9 @@
 
 Who meets a hard limit in a page fault of its own can be made to wait. In a system call it cannot:
 it is refused memory (``write`` to a tmpfs fails with ENOMEM, ``read`` into new memory with EFAULT),
-or a process of it is killed. So only guests are held that have a cushion of files' caches: the
-kernel takes from that first, and until it is used up the limit is raised. All others are counted
-with what they hold and may grow by meanwhile.
+or a process of it is killed. So only guests are held that have a cushion of files' caches, or of
+what may be swapped: the kernel takes from that first, and until it is used up the limit is raised.
+All others are counted with what they hold and may grow by meanwhile.
 """
 
 from __future__ import annotations
@@ -37,5 +37,4 @@ def sort(members: Mapping[str, Member], capacity: int) -> Sorted:
 
 def _cushioned(member: Member, least: int) -> bool:
     """Held ones stay so down to half a cushion, others need a whole one."""
-    caches = None if member.before is None else member.before.file
-    return (caches or 0) >= (least // 2 if member.bounded else least)
+    return member.revocable >= (least // 2 if member.bounded else least)

@@ -23,10 +23,13 @@ def look(members: Mapping[str, Member], host: HostMemory, *, seconds: float, lea
     memory is some guest's own, at its own limit, and no pressure on the host."""
     free, pressure = host.read()
     guests: dict[str, Seen] = {}
+    swap = host.swap // max(len(members), 1)
     for name, member in members.items():
         now = member.readings.read()
         seen = observe.seen(member.before, now)
-        guests[name] = replace(seen, anon=_kept(now, host.swap))
+        member.revocable = _revocable(now, swap)
+        kept = None if now.memory is None else now.memory - member.revocable
+        guests[name] = replace(seen, anon=kept)
         if member.inside is not None and member.inside.memory is not None:
             guests[name] = inside.seen(guests[name], member.inside, time.monotonic())
         member.before = now
@@ -37,11 +40,9 @@ def look(members: Mapping[str, Member], host: HostMemory, *, seconds: float, lea
     return Tick(seconds=seconds, guests=guests, free=free, pressure=pressure)
 
 
-def _kept(now: Reading, swap: int) -> int | None:
-    """What cannot be taken from it: all but files' caches; nothing at all where there is swap."""
-    if now.memory is None:
-        return None
-    return 0 if swap else max(now.memory - (now.file or 0), 0)
+def _revocable(now: Reading, swap: int) -> int:
+    """Bytes that can be taken from it: files' caches, and what there is swap for."""
+    return min((now.file or 0) + swap, now.memory or 0)
 
 
 def shares(

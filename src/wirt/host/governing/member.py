@@ -30,6 +30,7 @@ class Member:
     stands still at its limit instead of being killed, None: not known. ``event``: tells when it
     does. ``starving``: monotonic seconds since when it stands still. ``stuck``: until when it is
     not squeezed, ``backoff`` seconds the next time. ``squeezing``: under way.
+    ``revocable``: bytes that the kernel can take from it.
     ``disk``: bytes a second that were written, 0 for no limit. ``inside``: what a machine says.
     """
 
@@ -40,6 +41,7 @@ class Member:
     before: Reading | None = None
     limit: int | None = None
     use: int | None = None
+    revocable: int = 0
     cpu: int | None = None
     waits: bool | None = None
     event: int | None = None
