@@ -338,6 +338,7 @@ def test_only_who_has_a_cushion_of_caches_is_held_to_a_hard_limit() -> None:
         return found
 
     new = member("new")
+    new.revocable = 0
     members = {
         "reader": one("reader", 100, 90),
         "writer": one("writer", 100, 1),
