@@ -54,7 +54,9 @@ def decide(
     claims = {m.name: m.claim(Resource.MEMORY) for m in root.members() if m.name in tick.guests}
     seen = {name: tick.guests[name] for name in claims}
     estimates = cpu_wants(state.estimates, seen, tuning)
-    estimates = memory_wants(estimates, seen, claims, capacity=capacity, tuning=tuning)
+    estimates = memory_wants(
+        estimates, seen, claims, capacity=capacity, seconds=tick.seconds, tuning=tuning
+    )
     wants = {name: want_of(estimates[name], claims[name], tuning) for name in claims}
     kept = {
         name: min((guest.anon or 0) + slack, claims[name].limit) for name, guest in seen.items()

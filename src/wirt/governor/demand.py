@@ -12,6 +12,11 @@ from wirt.governor.tree import Claim
 _MIB = 1 << 20
 MOST_REGRET = 4
 """How often the patience before the tax is doubled and the tax halved at most: 16 times."""
+FADE = 0.8
+"""Part of what was taken and asked back that is still remembered a tick later."""
+_PAGE = 4096
+PRESSING = 3
+"""Ticks for which somebody's hunger counts: a guest that was just fed is not sated yet."""
 FORGIVEN = 4
 """Patiences of calm after which an earlier regret no longer counts."""
 
@@ -23,10 +28,11 @@ class Tuning:
     ``cpu_up``, ``cpu_down``: part of the way that an estimate goes in a tick. ``ramp``: by what a
     hungry guest's estimate grows in a tick. ``near``: part of the limit from which on a guest may
     be hungry. ``refaults``: pages a second below which nobody is. ``ratio``: part of the most
-    urgent guest's refaults below which another's do not count. ``patience``: calm ticks before the
-    tax. ``tax``: part of the memory taken from an idle guest in a tick while another is hungry.
-    ``headroom``: part added to what is used, for growth. ``tight``: part of the capacity above
-    which memory is short.
+    urgent guest's refaults below which another's do not count. ``missed``: part of what was taken
+    from a guest of late that it must have asked back to be hungry. ``patience``: calm ticks before
+    the tax. ``tax``: part of the memory taken from an idle guest in a tick while another is hungry
+    or was a moment ago. ``headroom``: part added to what is used, for growth. ``tight``: part of
+    the capacity above which memory is short.
     """
 
     cpu_up: float = 0.7
@@ -35,6 +41,7 @@ class Tuning:
     near: float = 0.92
     refaults: float = 60.0
     ratio: float = 0.2
+    missed: float = 0.1
     patience: int = 5
     tax: float = 0.2
     headroom: float = 0.08
@@ -50,7 +57,9 @@ class Estimate:
     ``calm``: ticks since it last was hungry; ``use``: bytes it held; ``hungry``: now.
     ``taxed``: whether it was taxed since it last was hungry; ``lull``: ticks since it was taxed;
     ``regret``: how often in a row the tax made it hungry, so that it was no idle memory that was
-    taken.
+    taken. ``limit``: bytes that it might hold. ``taken``, ``missed``: pages taken from it and read
+    again of late, both fading alike: where little is missed it was idle memory. ``sated``: ticks
+    since it was hungry.
     """
 
     cpu: float = 0.0
@@ -62,6 +71,10 @@ class Estimate:
     taxed: bool = False
     lull: int = 0
     regret: int = 0
+    limit: int | None = None
+    taken: float = 0.0
+    missed: float = 0.0
+    sated: int = 1 << 10
 
 
 FRESH = Estimate()
@@ -92,30 +105,32 @@ def memory_wants(
     claims: Mapping[str, Claim],
     *,
     capacity: int,
+    seconds: float,
     tuning: Tuning,
 ) -> dict[str, Estimate]:
-    """The estimates with new memory demand.
+    """The estimates with new memory demand, ``seconds`` after those before.
 
     Who is near its limit and reads again what it lost is hungry, if its need is not a trickle
-    beside the most urgent one's; its estimate grows. While memory is short, the estimate of a
-    guest that has been calm falls: an idle tax, as ESX's, on a measured signal. Blind guests keep
-    their estimates.
+    beside the most urgent one's, nor beside what was just taken from it; its estimate grows. While
+    memory is short, the estimate of a guest that has been calm falls: an idle tax, as ESX's, on a
+    measured signal. Blind guests keep their estimates.
     """
-    rates = {name: _rate(before.get(name, FRESH), guest) for name, guest in seen.items()}
-    urgent = max((rates[n] * claims[n].shares for n in seen), default=0.0)
+    known = {n: _weighed(before.get(n, FRESH), guest, seconds) for n, guest in seen.items()}
+    urgent = max((known[n].rate * claims[n].shares for n in seen), default=0.0)
     hungry = {
-        name: _hungry(guest, rates[name], claims[name].shares, urgent, tuning)
+        name: _hungry(guest, known[name], claims[name].shares, urgent, tuning)
         for name, guest in seen.items()
     }
     wanted = sum(want_of(before.get(n, FRESH), claims[n], tuning).amount for n in seen)
-    tight = wanted > tuning.tight * capacity and any(hungry.values())
+    pressing = any(hungry[n] or known[n].sated < PRESSING for n in seen)
+    tight = wanted > tuning.tight * capacity and pressing
     after: dict[str, Estimate] = {}
     for name, guest in seen.items():
-        old = before.get(name, FRESH)
         if guest.blind:
-            after[name] = replace(old, hungry=False)
+            after[name] = replace(before.get(name, FRESH), hungry=False)
             continue
-        moved = replace(old, rate=rates[name], hungry=hungry[name])
+        sated = 0 if hungry[name] else known[name].sated + 1
+        moved = replace(known[name], hungry=hungry[name], sated=sated)
         after[name] = _move(moved, guest, tight=tight, tuning=tuning)
     return after
 
@@ -126,8 +141,19 @@ def want_of(estimate: Estimate, claim: Claim, tuning: Tuning) -> Want:
     return Want(amount=min(max(amount, claim.reservation), claim.limit), hungry=estimate.hungry)
 
 
-def _rate(old: Estimate, guest: Seen) -> float:
-    return old.rate if guest.refaults is None else (old.rate + guest.refaults) / 2
+def _weighed(old: Estimate, guest: Seen, seconds: float) -> Estimate:
+    """What it reads again, and how much of what was taken from it that is."""
+    if guest.refaults is None or guest.memory is None:
+        return replace(old, limit=guest.memory_limit)
+    lowered = max((old.limit or 0) - (guest.memory_limit or (1 << 62)), 0)
+    lost = max(old.use - guest.memory - guest.margin, 0)
+    return replace(
+        old,
+        rate=(old.rate + guest.refaults) / 2,
+        limit=guest.memory_limit,
+        taken=FADE * old.taken + min(lowered, lost) / _PAGE,
+        missed=FADE * old.missed + guest.refaults * seconds,
+    )
 
 
 def _near(guest: Seen, tuning: Tuning) -> bool:
@@ -136,12 +162,14 @@ def _near(guest: Seen, tuning: Tuning) -> bool:
     return guest.memory > tuning.near * guest.memory_limit
 
 
-def _hungry(guest: Seen, rate: float, shares: int, urgent: float, tuning: Tuning) -> bool:
+def _hungry(guest: Seen, now: Estimate, shares: int, urgent: float, tuning: Tuning) -> bool:
     if guest.under_oom:
         return True
     if guest.blind or not _near(guest, tuning):
         return False
-    return rate > tuning.refaults and rate * shares >= tuning.ratio * urgent
+    if now.rate <= tuning.refaults or now.rate * shares < tuning.ratio * urgent:
+        return False
+    return now.missed >= tuning.missed * now.taken
 
 
 def _move(old: Estimate, guest: Seen, *, tight: bool, tuning: Tuning) -> Estimate:
