@@ -12,7 +12,7 @@ from wirt.governor.tree import Claim
 _MIB = 1 << 20
 MOST_REGRET = 4
 """How often the patience before the tax is doubled and the tax halved at most: 16 times."""
-FADE = 0.8
+FADE = 0.95
 """Part of what was taken and asked back that is still remembered a tick later."""
 _PAGE = 4096
 PRESSING = 3
@@ -41,7 +41,7 @@ class Tuning:
     near: float = 0.92
     refaults: float = 60.0
     ratio: float = 0.2
-    missed: float = 0.1
+    missed: float = 0.3
     patience: int = 5
     tax: float = 0.2
     headroom: float = 0.08
