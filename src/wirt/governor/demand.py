@@ -147,12 +147,13 @@ def _weighed(old: Estimate, guest: Seen, seconds: float) -> Estimate:
         return replace(old, limit=guest.memory_limit)
     lowered = max((old.limit or 0) - (guest.memory_limit or (1 << 62)), 0)
     lost = max(old.use - guest.memory - guest.margin, 0)
+    taken = FADE * old.taken + min(lowered, lost) / _PAGE
     return replace(
         old,
         rate=(old.rate + guest.refaults) / 2,
         limit=guest.memory_limit,
-        taken=FADE * old.taken + min(lowered, lost) / _PAGE,
-        missed=FADE * old.missed + guest.refaults * seconds,
+        taken=taken,
+        missed=min(FADE * old.missed + guest.refaults * seconds, taken),
     )
 
 
