@@ -7,7 +7,10 @@ from collections.abc import Sequence
 
 import pytest
 
+from wirt.governor.decide import State, decide
+from wirt.governor.demand import Tuning
 from wirt.governor.movement import Reason
+from wirt.governor.observe import Seen, Tick
 from wirt.governor.simulate import Load, Moment, Profile, World
 from wirt.governor.tree import Claim, Group, Member, Resource
 
@@ -79,6 +82,54 @@ def test_a_trickle_does_not_keep_memory_from_a_peak() -> None:
     moments = world(dict.fromkeys("ab", 1000), {"a": trickle, "b": peak(60, 400)}).run(400)
     served = next(n for n, m in enumerate(moments[60:]) if m.uses["b"] >= 285 * MIB)
     assert served <= 2 * SERVED
+
+
+@pytest.mark.parametrize(("asked_back", "hungry"), [(0.1, False), (0.6, True)])
+def test_who_misses_little_of_what_was_taken_is_not_hungry(asked_back: float, hungry: bool) -> None:
+    """The kernel takes of an idle guest's memory also some that it still touches."""
+    taken = 34 * MIB
+    pages = asked_back * taken / 4096 / 5  # comes back within five ticks
+    root = world(dict.fromkeys("ab", 1000), {"a": always(1), "b": always(1)}).root
+    state, limit = State(), 281 * MIB
+    told = []
+    for number in range(30):
+        if number == 20:
+            limit -= taken
+        missed = pages / 0.2 if 20 <= number < 25 else 0.0
+        if number < 10:
+            missed = 20_000.0  # its own peak, which counts no more
+        guests = {
+            "a": Seen(memory=limit, memory_limit=limit, refaults=missed),
+            "b": Seen(memory=200 * MIB, memory_limit=201 * MIB, refaults=500.0),
+        }
+        decision = decide(
+            state, Tick(seconds=0.2, guests=guests), root, capacity=CAPACITY, reserve=0,
+            tuning=Tuning(),
+        )  # fmt: skip
+        state = decision.state
+        told.append(state.estimates["a"].hungry)
+    assert any(told[20:26]) is hungry
+    assert told[5], "in its peak it was"
+
+
+@pytest.mark.parametrize(("later", "regret"), [(1, 1), (20, 0)])
+def test_only_hunger_that_follows_the_tax_is_its_fault(later: int, regret: int) -> None:
+    """Else a guest that was idle before its first peak would keep its memory long after it."""
+    root = world(dict.fromkeys("ab", 1000), {"a": always(1), "b": always(1)}).root
+    state = State()
+    for number in range(31 + later):
+        b_hungry, a_hungry = 20 <= number < 30, number == 30 + later
+        guests = {
+            "a": Seen(memory=200 * MIB, memory_limit=210 * MIB, refaults=9_000.0 * a_hungry),
+            "b": Seen(memory=300 * MIB, memory_limit=301 * MIB, refaults=9_000.0 * b_hungry),
+        }
+        state = decide(
+            state, Tick(seconds=0.2, guests=guests), root, capacity=CAPACITY, reserve=0,
+            tuning=Tuning(),
+        ).state  # fmt: skip
+        assert state.estimates["a"].taxed or number != 29
+    assert state.estimates["a"].hungry
+    assert state.estimates["a"].regret == regret
 
 
 def test_constant_loads_come_to_rest() -> None:
