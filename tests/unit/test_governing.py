@@ -220,6 +220,20 @@ def test_counters_that_run_backwards_make_blind() -> None:
     assert observe.seen(before, Reading(at=SECOND)).memory is None, "gone"
 
 
+def test_a_guest_at_its_limit_stands_still_only_when_nothing_can_be_taken_from_it() -> None:
+    """Where there is swap every growth meets the limit, and goes on."""
+    before = Reading(at=0, refaults=0, failures=3)
+    now = Reading(
+        at=SECOND, refaults=0, failures=9, memory=100 * MIB, memory_limit=100 * MIB,
+        anon=99 * MIB, swap=50 * MIB,
+    )  # fmt: skip
+    assert observe.seen(before, now).under_oom
+    assert observe.seen(before, now, revocable=5 * MIB).under_oom
+    assert not observe.seen(before, now, revocable=40 * MIB).under_oom
+    assert not observe.seen(before, replace(now, failures=3)).under_oom
+    assert observe.seen(before, replace(now, under_oom=True), revocable=40 * MIB).under_oom
+
+
 def test_disks_are_divided_only_while_they_are_busy() -> None:
     disks = disk.Disks()
     members = {"a": member("a"), "b": member("b"), "own": member("own")}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 
 from wirt.governor.decide import Decision, State
 from wirt.governor.demand import Tuning, want_of
@@ -26,10 +25,8 @@ def look(members: Mapping[str, Member], host: HostMemory, *, seconds: float, lea
     swap = host.swap // max(len(members), 1)
     for name, member in members.items():
         now = member.readings.read()
-        seen = observe.seen(member.before, now)
         member.revocable = _revocable(now, swap)
-        kept = None if now.memory is None else now.memory - member.revocable
-        guests[name] = replace(seen, anon=kept)
+        guests[name] = observe.seen(member.before, now, revocable=member.revocable)
         if member.inside is not None and member.inside.memory is not None:
             guests[name] = inside.seen(guests[name], member.inside, time.monotonic())
         member.before = now

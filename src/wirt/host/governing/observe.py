@@ -13,22 +13,24 @@ _SECOND = 1_000_000_000
 PAGE = 4096
 
 
-def seen(before: Reading | None, now: Reading, *, cards: bool = True) -> Seen:
+def seen(before: Reading | None, now: Reading, *, revocable: int = 0, cards: bool = True) -> Seen:
     """What is known after ``now``; without a reading before it there are sizes but no rates.
 
-    ``cards``: whether its network cards are looked at.
+    ``revocable``: bytes that could be taken from it now. ``cards``: whether its network cards are
+    looked at.
     """
+    kept = None if now.memory is None else max(now.memory - revocable, 0)
     if before is None or now.at <= before.at:
-        return Seen(memory_limit=now.memory_limit, under_oom=now.under_oom)
+        return Seen(memory_limit=now.memory_limit, anon=kept, under_oom=now.under_oom)
     seconds = (now.at - before.at) / _SECOND
     refaults = _rate(before.refaults, now.refaults, seconds)
-    waits = now.under_oom or _throttled(before, now)
+    waits = now.under_oom or _stopped(before, now, revocable)
     return Seen(
         cpu=_scaled(_rate(before.cpu_ns, now.cpu_ns, seconds), 1000 / _SECOND),
         cpu_wait=_scaled(_rate(before.wait_ns, now.wait_ns, seconds), 1000 / _SECOND),
         memory=None if refaults is None else now.memory,
         memory_limit=now.memory_limit,
-        anon=now.anon,
+        anon=kept,
         refaults=refaults,
         under_oom=waits,
         disk=_scaled(_both(before, now, "disk_read", "disk_written", seconds), 1),
@@ -37,12 +39,12 @@ def seen(before: Reading | None, now: Reading, *, cards: bool = True) -> Seen:
     )
 
 
-def _throttled(before: Reading, now: Reading) -> bool:
+def _stopped(before: Reading, now: Reading, revocable: int) -> bool:
     """Whether it met its limit with nothing but what cannot be taken back: it cannot go on."""
-    if now.memory is None or now.memory_limit is None or now.anon is None:
+    if now.memory is None or now.memory_limit is None:
         return False
     failed = _rate(before.failures, now.failures, 1.0)
-    return bool(failed) and now.anon + (now.swap or 0) > 0.9 * now.memory_limit
+    return bool(failed) and now.memory - revocable > 0.9 * now.memory_limit
 
 
 def _both(before: Reading, now: Reading, one: str, other: str, seconds: float) -> float | None:
