@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from wirt.governor.decide import State, decide
-from wirt.governor.demand import Tuning
+from wirt.governor.demand import Estimate, Tuning
 from wirt.governor.movement import Reason
 from wirt.governor.observe import Seen, Tick
 from wirt.governor.simulate import Load, Moment, Profile, World
@@ -130,6 +130,24 @@ def test_only_hunger_that_follows_the_tax_is_its_fault(later: int, regret: int) 
         assert state.estimates["a"].taxed or number != 29
     assert state.estimates["a"].hungry
     assert state.estimates["a"].regret == regret
+
+
+def test_what_hurt_a_small_guest_does_not_protect_it_when_it_is_large() -> None:
+    """Of a morning at 35 MiB beside a greedy neighbour dc kept 200 MiB for hours after its peak."""
+    root = world(dict.fromkeys("ab", 1000), {"a": always(1), "b": always(1)}).root
+    state = State(estimates={"a": Estimate(regret=4, hurt=35 * MIB, use=200 * MIB)})
+    for number in range(12):
+        guests = {
+            "a": Seen(memory=200 * MIB, memory_limit=210 * MIB, refaults=0.0),
+            "b": Seen(memory=300 * MIB, memory_limit=301 * MIB, refaults=9_000.0),
+        }
+        state = decide(
+            state, Tick(seconds=0.2, guests=guests), root, capacity=CAPACITY, reserve=0,
+            tuning=Tuning(),
+        ).state  # fmt: skip
+        assert state.estimates["a"].taxed is (number >= 5)
+    assert state.estimates["a"].memory < 170 * MIB
+    assert state.estimates["a"].regret == 4, "and it is still sore at 35 MiB"
 
 
 def test_constant_loads_come_to_rest() -> None:

@@ -19,6 +19,8 @@ PRESSING = 3
 """Ticks for which somebody's hunger counts: a guest that was just fed is not sated yet."""
 FORGIVEN = 4
 """Patiences of calm after which an earlier regret no longer counts."""
+SORE = 1.25
+"""Times the size at which the tax hurt up to which that is regretted; what lies above is idle."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,9 +59,9 @@ class Estimate:
     ``calm``: ticks since it last was hungry; ``use``: bytes it held; ``hungry``: now.
     ``taxed``: whether it was taxed since it last was hungry; ``lull``: ticks since it was taxed;
     ``regret``: how often in a row the tax made it hungry, so that it was no idle memory that was
-    taken. ``limit``: bytes that it might hold. ``taken``, ``missed``: pages taken from it and read
-    again of late, both fading alike: where little is missed it was idle memory. ``sated``: ticks
-    since it was hungry.
+    taken; ``hurt``: what it held then. ``limit``: bytes that it might hold. ``taken``, ``missed``:
+    pages taken from it and read again of late, both fading alike: where little is missed it was
+    idle memory. ``sated``: ticks since it was hungry.
     """
 
     cpu: float = 0.0
@@ -71,6 +73,7 @@ class Estimate:
     taxed: bool = False
     lull: int = 0
     regret: int = 0
+    hurt: int = 0
     limit: int | None = None
     taken: float = 0.0
     missed: float = 0.0
@@ -177,17 +180,19 @@ def _move(old: Estimate, guest: Seen, *, tight: bool, tuning: Tuning) -> Estimat
     use = (guest.memory or 0) + guest.margin
     grew = old.use > 0 and use > 1.02 * old.use and _near(guest, tuning)
     if old.hungry or grew:
-        regretted = old.taxed and old.lull <= tuning.patience
-        regret = min(old.regret + regretted, MOST_REGRET)
         memory = int(use * tuning.ramp) + tuning.spare
-        return replace(old, memory=memory, calm=0, use=use, taxed=False, regret=regret)
+        moved = replace(old, memory=memory, calm=0, use=use, taxed=False)
+        if old.taxed and old.lull <= tuning.patience:
+            return replace(moved, regret=min(old.regret + 1, MOST_REGRET), hurt=use)
+        return moved
     calm = old.calm + 1
-    patience = tuning.patience << old.regret
+    regret = old.regret if use <= SORE * old.hurt else 0
+    patience = tuning.patience << regret
     if calm > patience and tight:
-        tax = tuning.tax / (1 << old.regret)
+        tax = tuning.tax / (1 << regret)
         kept = min(guest.anon or 0, use)
         memory = max(int(min(old.memory, use) * (1 - tax)), kept)
         return replace(old, memory=memory, calm=calm, use=use, taxed=True, lull=0)
     memory = min(max(old.memory, use), int(1.1 * use))
-    regret = old.regret if calm <= FORGIVEN * patience else 0
+    regret = old.regret if calm <= FORGIVEN * tuning.patience << old.regret else 0
     return replace(old, memory=memory, calm=calm, use=use, lull=old.lull + 1, regret=regret)
