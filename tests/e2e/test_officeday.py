@@ -17,6 +17,8 @@ from live import ROOT, apart
 from needs import needs
 from wirt.bench import report
 from wirt.bench.policies import Policy
+from wirt.governor.journal import Frame
+from wirt.governor.trace import Scene, decode
 
 pytestmark = [
     needs("root", "netns", "mountns", "overlay", "nft", "crun", "keeper", "load", "fuse-disk"),
@@ -34,12 +36,13 @@ def officeday(*words: str, name: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_short_day_is_served_and_told(instance_name: str, tmp_path: Path) -> None:
     done = officeday(
-        "--day", "8s", "--scale", "0.25", "--policy", "oracle,linux", "--no-swap",
-        "--json", f"{tmp_path}/day.json", "--plots", f"{tmp_path}/plots", name=instance_name,
+        "--day", "8s", "--scale", "0.25", "--policy", "oracle,governor", "--no-swap",
+        "--json", f"{tmp_path}/day.json", "--plots", f"{tmp_path}/plots",
+        "--traces", f"{tmp_path}/traces", name=instance_name,
     )  # fmt: skip
     assert done.returncode in {0, 1}, done.stdout + done.stderr  # 1: the machine was busy
     runs = report.load((tmp_path / "day.json").read_text(), "day.json")
-    assert [run.policy for run in runs] == ["oracle", "linux"]
+    assert [run.policy for run in runs] == ["oracle", "governor"]
     for run in runs:
         assert f"officeday polite container {run.policy}: done " in done.stdout
         assert [one.name for one in run.results] == ["dc", "mail", "print", "erp"]
@@ -48,7 +51,18 @@ def test_a_short_day_is_served_and_told(instance_name: str, tmp_path: Path) -> N
         assert run.total().done > 0
         assert all(len(rows) > 10 for rows in run.series.values())
     offered = {run.policy: [one.day.offered for one in run.results] for run in runs}
-    assert offered["oracle"] == offered["linux"]
+    assert offered["oracle"] == offered["governor"]
+    (kept,) = (tmp_path / "traces").iterdir()
+    records = list(decode(kept.read_bytes().splitlines(keepends=True)))
+    assert {
+        label.name for one in records if isinstance(one, Scene) for label in one.labels.values()
+    } >= {
+        "dc",
+        "mail",
+        "print",
+        "erp",
+    }
+    assert sum(isinstance(one, Frame) for one in records) > 20
     for file in (tmp_path / "plots").iterdir():
         ElementTree.fromstring(file.read_text())
     assert json.loads((tmp_path / "day.json").read_text())["machine"]["kernel"]

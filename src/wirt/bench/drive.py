@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from wirt.bench import governing, watch
 from wirt.bench.fleet import PROGRAM, Fleet, Order, pause_until
@@ -26,7 +27,8 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What is measured. ``scale`` is the office's; ``emulated``: machines run without KVM."""
+    """What is measured. ``scale`` is the office's. ``traces``: where the governor's days are kept
+    as traces, None: nowhere."""
 
     office: Office
     scale: float
@@ -35,6 +37,7 @@ class Plan:
     seeds: Sequence[int]
     name: str = "officeday"
     swap: bool = True
+    traces: Path | None = None
 
 
 def measure(plan: Plan, say: Say) -> Generator[Run, None, None]:
@@ -77,6 +80,7 @@ class _Session:
             acts = None
             if policy is Policy.GOVERNOR:
                 acts = self._acts(seen.looks, began, watch.grown(before.servants, after.servants))
+                self._keep_trace(began)
             run = Run(
                 variant=self._office.variant, guests=self._office.guests, policy=policy.value,
                 seed=self._day.seed, seconds=self._day.seconds, scale=self._plan.scale,
@@ -164,6 +168,13 @@ class _Session:
             violations=violations,
             disk=self._fleet.divides_disk,
         )
+
+    def _keep_trace(self, began: int) -> None:
+        if self._plan.traces is None:
+            return
+        day = f"{self._office.variant}-{self._office.guests}-{self._day.seed}"
+        with (self._plan.traces / f"{day}.trace").open("wb") as file:
+            file.writelines(governing.trace(self._host.daemon(), began))
 
     def _machine(self) -> watch.Machine:
         host = self._host

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,6 +70,12 @@ def moments(daemon: Daemon, since: int) -> dict[str, list[Moment]]:
         for guest, moment in _of_frame(json.loads(line), since).items():
             made.setdefault(guest, []).append(moment)
     return made
+
+
+def trace(daemon: Daemon, since: int) -> Iterator[bytes]:
+    """What it saw and did since Unix nanoseconds, as lines for ``wirt replay``."""
+    answer = daemon.request("GET", target("/v1/governor/trace", [("since", since)]))
+    return (line + b"\n" for line in answer.lines())
 
 
 def _of_frame(frame: Mapping[str, Any], since: int) -> dict[str, Moment]:

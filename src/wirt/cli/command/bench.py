@@ -7,6 +7,8 @@ from wirt.cli.output import out, warn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from wirt.bench.drive import Plan
     from wirt.bench.outcome import Run
     from wirt.bench.policies import Policy
@@ -33,9 +35,7 @@ def officeday(call: Call) -> int:
         out("\n" + report.table(runs) + "\n")
     if call.given("json"):
         Path(call.text("json")).write_text(report.document(runs))
-    if call.given("plots"):
-        place = Path(call.text("plots"))
-        place.mkdir(parents=True, exist_ok=True)
+    if place := _place(call, "plots"):
         for name, text in picture.all_of([r for r in runs if r.seed == plan.seeds[0]]).items():
             (place / name).write_text(text)
     if spoiled := [run for run in runs if run.invalid]:
@@ -57,8 +57,19 @@ def _plan(call: Call) -> Plan:
     return Plan(
         office=plan, scale=scale, seconds=seconds, policies=_policies(call.text("policy") or "all"),
         seeds=_seeds(call.text("seed") or "1"), name=call.text("name") or "officeday",
-        swap=not call.on("no-swap"),
+        swap=not call.on("no-swap"), traces=_place(call, "traces"),
     )  # fmt: skip
+
+
+def _place(call: Call, name: str) -> Path | None:
+    """The directory that a flag names, made if need be."""
+    from pathlib import Path
+
+    if not call.given(name):
+        return None
+    place = Path(call.text(name))
+    place.mkdir(parents=True, exist_ok=True)
+    return place
 
 
 def _scale(text: str) -> float:
@@ -114,6 +125,7 @@ COMMAND = Group(
                 ),
                 Flag("scale", value="NUMBER", help="Cores of the host; all else follows (1)"),
                 Flag("seed", value="N,...", help="What decides the arrivals (1)"),
+                Flag("traces", value="DIR", help="Keep the governor's days there, for wirt replay"),
                 Flag("variant", value="NAME", choices=_VARIANTS, help="Which office (polite)"),
             ),
             run=officeday,
