@@ -106,9 +106,9 @@ _ANONYMOUS = {"dc": (25, True), "mail": (0, True), "print": (0, True), "erp": (1
 _OVERLAP = ((8.0, 10.0), 0.65)
 _OVERLAP_SHARES = {"dc": 2000}
 _ANTAGONIST_SHARES = 100
-_SWAP: Mapping[str, float] = {"oom": 0.0, "cold": 1.5}
-"""Parts of the host's memory, where it is not half of it. Of cold memory more is left in the
-evening than host and half a host hold, whoever divides it."""
+_SWAP: Mapping[str, float] = {"oom": 0.0, "cold": 2.0}
+"""Parts of the host's memory, where it is not half of it: cold memory has to fit somewhere in the
+evening, whoever divides it."""
 _FAILOVER = (9.0, 0.10, 60.0, 100.0)
 """Hour, load, and MiB of working set when the other host's guest comes here, and later on."""
 _STREAM_MIB = 1536.0

@@ -41,7 +41,8 @@ def decide(
     slack: int = 0,
 ) -> Decision:
     """Entitlements to ``capacity`` bytes of memory; ``reserve``: bytes that the host keeps free;
-    ``slack``: bytes that every guest must have above what cannot be taken from it.
+    ``slack``: bytes that a guest must have above what cannot be taken from it; machines tell their
+    own.
 
     Guests that were not seen in this tick want nothing and are forgotten.
     """
@@ -58,9 +59,7 @@ def decide(
         estimates, seen, claims, capacity=capacity, seconds=tick.seconds, tuning=tuning
     )
     wants = {name: want_of(estimates[name], claims[name], tuning) for name in claims}
-    kept = {
-        name: min((guest.anon or 0) + slack, claims[name].limit) for name, guest in seen.items()
-    }
+    kept = {name: min(_kept(guest, slack), claims[name].limit) for name, guest in seen.items()}
     wants = {
         name: replace(want, amount=max(want.amount, kept[name]), kept=kept[name])
         for name, want in wants.items()
@@ -78,6 +77,11 @@ def decide(
         for name in claims
     }
     return Decision(state=replace(state, estimates=estimates), memory=entitled, reasons=reasons)
+
+
+def _kept(guest: Seen, slack: int) -> int:
+    """What it cannot do without: what cannot be taken from it, and room to move."""
+    return (guest.anon or 0) + (0 if guest.margin else slack)
 
 
 def _least(guest: Seen, claim: Claim) -> int:

@@ -16,13 +16,16 @@ from wirt.host.governing.member import Member
 from wirt.linux.readings import HostMemory
 from wirt.model.reading import Reading
 
+SWAP_KEPT = 8 << 20
+"""Bytes of swap that are left for each guest to grow by, and not counted on."""
+
 
 def look(members: Mapping[str, Member], host: HostMemory, *, seconds: float, least: int) -> Tick:
     """Read all. ``least``: bytes; while the host has more left than that, standstill for want of
     memory is some guest's own, at its own limit, and no pressure on the host."""
     free, pressure = host.read()
     guests: dict[str, Seen] = {}
-    swap = host.swap // max(len(members), 1)
+    swap = max(host.swap - SWAP_KEPT * len(members), 0)
     for name, member in members.items():
         now = member.readings.read()
         member.revocable = _revocable(now, swap)

@@ -22,7 +22,7 @@ from wirt.model.guest import GuestState
 from wirt.model.resources import Resources
 from wirt.qemu.device.disk import LEAST_RATE
 
-ASKED = 2.0
+ASKED = 1.0
 """Seconds between two questions while memory is short; the guest's figures are as old at most."""
 CALM = 10.0
 """And while it is not."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from wirt.qemu.bus import Board
 
 PATH = "/machine/peripheral/balloon"
-INTERVAL = 2
+INTERVAL = 1
 """Seconds after which the guest is asked anew what it does with its memory."""
 
 
