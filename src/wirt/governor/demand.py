@@ -183,7 +183,8 @@ def _move(old: Estimate, guest: Seen, *, tight: bool, tuning: Tuning) -> Estimat
         memory = int(use * tuning.ramp) + tuning.spare
         moved = replace(old, memory=memory, calm=0, use=use, taxed=False)
         if old.taxed and old.lull <= tuning.patience:
-            return replace(moved, regret=min(old.regret + 1, MOST_REGRET), hurt=use)
+            again = old.regret if use <= SORE * old.hurt else 0
+            return replace(moved, regret=min(again + 1, MOST_REGRET), hurt=use)
         return moved
     calm = old.calm + 1
     regret = old.regret if use <= SORE * old.hurt else 0
