@@ -72,6 +72,18 @@ def _before(file: Path, value: str) -> str:
     return lines[0] if lines else f"{disk} {_rates(0) if file.name == 'io.max' else 0}"
 
 
+def count_disks(cgroups: Cgroups, path: str, disks: Iterable[str]) -> None:
+    """Let the kernel count what groups read and write on these disks. With version 1 it begins when
+    the first limit of a disk is written, whoever it is for, even if it says none (Linux 6.9 on:
+    ``blk_throtl_init`` runs no earlier). A disk that refuses is not counted."""
+    directory = None if cgroups.mode is Mode.V2 else cgroups.directory("blkio", path)
+    if directory is None:
+        return
+    for disk in disks:
+        with contextlib.suppress(OSError):
+            write_file(directory / _V1_RATES[0], f"{disk} 0")
+
+
 def _disk_writes(cgroups: Cgroups, disks: Iterable[str], rate: int) -> list[tuple[str, str, str]]:
     if cgroups.mode is Mode.V2:
         return [("io", "io.max", f"{disk} {_rates(rate)}") for disk in disks]

@@ -19,6 +19,7 @@ from typing import NoReturn
 
 from wirt.errors import Invalid, WirtError
 from wirt.layout import Layout
+from wirt.linux import disks, limits
 from wirt.linux.cgroup import Cgroups
 from wirt.privileged import faults, registry, view
 from wirt.privileged.calls import filter_program
@@ -166,7 +167,7 @@ def main(argv: list[str]) -> NoReturn:
             guest_dir=options.guest_dir and options.guest_dir.resolve(),
             deadman=(deadman := Deadman(layout, cgroups)),
         )
-        context.cgroups.create(layout.keeper_cgroup)
+        limits.count_disks(cgroups, layout.keeper_cgroup, disks.under(layout.on_disks))
         faults.arm()
         filter_program()  # once, for all children
         ears = watches(layout, deadman)
