@@ -55,8 +55,9 @@ class Tuning:
 class Estimate:
     """What is remembered of a guest from tick to tick.
 
-    ``cpu``: millicores; ``memory``: bytes it needs; ``rate``: refaults a second, smoothed;
-    ``calm``: ticks since it last was hungry; ``use``: bytes it held; ``hungry``: now.
+    ``cpu``: millicores; ``memory``: bytes it needs; ``rate``: pages a second that it read again or
+    grew by at its limit, smoothed; ``calm``: ticks since it last was hungry; ``use``: bytes it
+    held; ``hungry``: now.
     ``taxed``: whether it was taxed since it last was hungry; ``lull``: ticks since it was taxed;
     ``regret``: how often in a row the tax made it hungry, so that it was no idle memory that was
     taken; ``hurt``: what it held then. ``limit``: bytes that it might hold. ``taken``, ``missed``:
@@ -113,12 +114,12 @@ def memory_wants(
 ) -> dict[str, Estimate]:
     """The estimates with new memory demand, ``seconds`` after those before.
 
-    Who is near its limit and reads again what it lost is hungry, if its need is not a trickle
-    beside the most urgent one's, nor beside what was just taken from it; its estimate grows. While
-    memory is short, the estimate of a guest that has been calm falls: an idle tax, as ESX's, on a
-    measured signal. Blind guests keep their estimates.
+    Who is near its limit and grows, or reads again what it lost, is hungry, if its need is not a
+    trickle beside the most urgent one's, nor beside what was just taken from it; its estimate
+    grows. While memory is short, the estimate of a guest that has been calm falls: an idle tax, as
+    ESX's, on a measured signal. Blind guests keep their estimates.
     """
-    known = {n: _weighed(before.get(n, FRESH), guest, seconds) for n, guest in seen.items()}
+    known = {n: _weighed(before.get(n, FRESH), guest, seconds, tuning) for n, guest in seen.items()}
     urgent = max((known[n].rate * claims[n].shares for n in seen), default=0.0)
     hungry = {
         name: _hungry(guest, known[name], claims[name].shares, urgent, tuning)
@@ -144,16 +145,20 @@ def want_of(estimate: Estimate, claim: Claim, tuning: Tuning) -> Want:
     return Want(amount=min(max(amount, claim.reservation), claim.limit), hungry=estimate.hungry)
 
 
-def _weighed(old: Estimate, guest: Seen, seconds: float) -> Estimate:
-    """What it reads again, and how much of what was taken from it that is."""
+def _weighed(old: Estimate, guest: Seen, seconds: float, tuning: Tuning) -> Estimate:
+    """How urgently it needs memory, and how much of what was taken from it it asks back.
+
+    Who grows towards its limit needs it as much as who reads again what it lost.
+    """
     if guest.refaults is None or guest.memory is None:
         return replace(old, limit=guest.memory_limit)
     lowered = max((old.limit or 0) - (guest.memory_limit or (1 << 62)), 0)
     lost = max(old.use - guest.memory - guest.margin, 0)
     taken = FADE * old.taken + min(lowered, lost) / _PAGE
+    grown = (guest.memory + guest.margin - old.use) / _PAGE if _grew(old, guest, tuning) else 0.0
     return replace(
         old,
-        rate=(old.rate + guest.refaults) / 2,
+        rate=(old.rate + guest.refaults + grown / max(seconds, 0.01)) / 2,
         limit=guest.memory_limit,
         taken=taken,
         missed=min(FADE * old.missed + guest.refaults * seconds, taken),
@@ -164,6 +169,11 @@ def _near(guest: Seen, tuning: Tuning) -> bool:
     if guest.memory is None or guest.memory_limit is None:
         return False
     return guest.memory > tuning.near * guest.memory_limit
+
+
+def _grew(old: Estimate, guest: Seen, tuning: Tuning) -> bool:
+    use = (guest.memory or 0) + guest.margin
+    return old.use > 0 and use > 1.02 * old.use and _near(guest, tuning)
 
 
 def _hungry(guest: Seen, now: Estimate, shares: int, urgent: float, tuning: Tuning) -> bool:
@@ -178,8 +188,7 @@ def _hungry(guest: Seen, now: Estimate, shares: int, urgent: float, tuning: Tuni
 
 def _move(old: Estimate, guest: Seen, *, tight: bool, tuning: Tuning) -> Estimate:
     use = (guest.memory or 0) + guest.margin
-    grew = old.use > 0 and use > 1.02 * old.use and _near(guest, tuning)
-    if old.hungry or grew:
+    if old.hungry or _grew(old, guest, tuning):
         memory = int(use * tuning.ramp) + tuning.spare
         moved = replace(old, memory=memory, calm=0, use=use, taxed=False)
         if old.taxed and old.lull <= tuning.patience:
