@@ -234,6 +234,32 @@ def test_a_guest_at_its_limit_stands_still_only_when_nothing_can_be_taken_from_i
     assert observe.seen(before, replace(now, under_oom=True), revocable=40 * MIB).under_oom
 
 
+def test_who_was_idle_does_not_begin_at_the_limit_of_its_idle_time() -> None:
+    """A mail server at 2 MiB/s beside a backup needed five ticks for what was due to it at once."""
+    disks = disk.Disks()
+    members = {"backup": member("backup"), "mail": member("mail")}
+    claims = {"backup": Claim(shares=100), "mail": Claim(shares=1000)}
+    root = Group(
+        name="",
+        children=tuple(
+            Leaf(name=name, claims={Resource.DISK: claim}) for name, claim in claims.items()
+        ),
+    )
+    seen = {"backup": Seen(disk=110 * MIB), "mail": Seen(disk=MIB)}
+    for _ in range(3):
+        made = disks.targets(root, seen, members, 110 * MIB)
+        for name, rate in made.items():
+            members[name].disk = rate
+    assert made["mail"] == 2 * 100 * MIB
+    seen = {"backup": Seen(disk=10 * MIB), "mail": Seen(disk=100 * MIB)}
+    for _ in range(30):
+        made = disks.targets(root, seen, members, 110 * MIB)
+        for name, rate in made.items():
+            members[name].disk = rate
+    assert 9 * MIB <= made["backup"] <= 20 * MIB
+    assert made["mail"] >= 90 * MIB
+
+
 def test_disks_are_divided_only_while_they_are_busy() -> None:
     disks = disk.Disks()
     members = {"a": member("a"), "b": member("b"), "own": member("own")}

@@ -2,7 +2,9 @@
 
 There is nothing in version 1 of control groups, and with most schedulers nothing in version 2, that
 shares a disk by weight. So entitlements become limits, anew in each tick, with some headroom, and
-only while the disks are busy: a disk forgives a tick of delay.
+only while the disks are busy: a disk forgives a tick of delay. Nobody is held below what is his
+when all want all, and whoever uses less than that may begin with twice as much: a guest whose peak
+begins would else wait for some ticks at the limit of its idle time.
 """
 
 from __future__ import annotations
@@ -29,6 +31,8 @@ NEAR = 0.85
 LEAST = 1 << 20
 """Bytes a second that every guest may move; with less it cannot even start a program."""
 BAND = 0.05
+BURST = 2
+"""Times what is due to it that a guest may begin with that uses less."""
 
 
 class Disks:
@@ -51,9 +55,14 @@ class Disks:
             return {name: members[name].safe_disk for name in used}
         wants = {name: self._want(members[name], used[name]) for name in used}
         entitled = entitle(root, Resource.DISK, capacity, wants).members
+        everything = {n: Want(amount=capacity, hungry=True, lendable=True) for n in used}
+        due = entitle(root, Resource.DISK, capacity, everything).members
         return {
-            name: _bounded(members[name].safe_disk, max(entitled.get(name, 0), LEAST))
-            for name in used
+            name: _bounded(
+                members[name].safe_disk,
+                max(entitled.get(name, 0), _free(use, due.get(name, 0)), LEAST),
+            )
+            for name, use in used.items()
         }
 
     def _want(self, member: Member, use: int) -> Want:
@@ -62,6 +71,11 @@ class Disks:
         if hungry:
             demand = max(demand, round(2 * member.disk))
         return Want(amount=max(demand, LEAST), hungry=hungry, lendable=True)
+
+
+def _free(use: int, due: int) -> int:
+    """What a guest may take without having shown that it wants it."""
+    return BURST * due if use < due else due
 
 
 def differs(now: int, target: int) -> bool:
