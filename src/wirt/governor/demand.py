@@ -56,13 +56,12 @@ class Estimate:
     """What is remembered of a guest from tick to tick.
 
     ``cpu``: millicores; ``memory``: bytes it needs; ``rate``: pages a second that it read again or
-    grew by at its limit, smoothed; ``calm``: ticks since it last was hungry; ``use``: bytes it
-    held; ``hungry``: now.
-    ``taxed``: whether it was taxed since it last was hungry; ``lull``: ticks since it was taxed;
-    ``regret``: how often in a row the tax made it hungry, so that it was no idle memory that was
-    taken; ``hurt``: what it held then. ``limit``: bytes that it might hold. ``taken``, ``missed``:
-    pages taken from it and read again of late, both fading alike: where little is missed it was
-    idle memory. ``sated``: ticks since it was hungry.
+    grew by at its limit, smoothed; ``calm``: ticks since it last was hungry or grew; ``use``: bytes
+    it held; ``hungry``: now. ``taxed``: whether it was taxed since it last was hungry; ``lull``:
+    ticks since it was taxed; ``regret``: how often in a row the tax made it hungry, so that it was
+    no idle memory that was taken; ``hurt``: what it held then. ``limit``: bytes that it might hold.
+    ``taken``, ``missed``: pages taken from it and read again of late, both fading alike: where
+    little is missed it was idle memory.
     """
 
     cpu: float = 0.0
@@ -78,7 +77,6 @@ class Estimate:
     limit: int | None = None
     taken: float = 0.0
     missed: float = 0.0
-    sated: int = 1 << 10
 
 
 FRESH = Estimate()
@@ -126,15 +124,14 @@ def memory_wants(
         for name, guest in seen.items()
     }
     wanted = sum(want_of(before.get(n, FRESH), claims[n], tuning).amount for n in seen)
-    pressing = any(hungry[n] or known[n].sated < PRESSING for n in seen)
+    pressing = any(hungry[n] or known[n].calm < PRESSING for n in seen)
     tight = wanted > tuning.tight * capacity and pressing
     after: dict[str, Estimate] = {}
     for name, guest in seen.items():
         if guest.blind:
             after[name] = replace(before.get(name, FRESH), hungry=False)
             continue
-        sated = 0 if hungry[name] else known[name].sated + 1
-        moved = replace(known[name], hungry=hungry[name], sated=sated)
+        moved = replace(known[name], hungry=hungry[name])
         after[name] = _move(moved, guest, tight=tight, tuning=tuning)
     return after
 
