@@ -20,7 +20,8 @@ PRESSING = 3
 FORGIVEN = 4
 """Patiences of calm after which an earlier regret no longer counts."""
 SORE = 1.25
-"""Times the size at which the tax hurt up to which that is regretted; what lies above is idle."""
+"""Times the size at which the tax hurt up to which, and down to which, that is regretted: what lies
+above is idle, and who came to be calm far below needs less than then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,11 +190,11 @@ def _move(old: Estimate, guest: Seen, *, tight: bool, tuning: Tuning) -> Estimat
         memory = int(use * tuning.ramp) + tuning.spare
         moved = replace(old, memory=memory, calm=0, use=use, taxed=False)
         if old.taxed and old.lull <= tuning.patience:
-            again = old.regret if use <= SORE * old.hurt else 0
+            again = old.regret if _sore(old, use) else 0
             return replace(moved, regret=min(again + 1, MOST_REGRET), hurt=use)
         return moved
     calm = old.calm + 1
-    regret = old.regret if use <= SORE * old.hurt else 0
+    regret = old.regret if _sore(old, use) else 0
     patience = tuning.patience << regret
     if calm > patience and tight:
         tax = tuning.tax / (1 << regret)
@@ -203,3 +204,8 @@ def _move(old: Estimate, guest: Seen, *, tight: bool, tuning: Tuning) -> Estimat
     memory = min(max(old.memory, use), int(1.1 * use))
     regret = old.regret if calm <= FORGIVEN * tuning.patience << old.regret else 0
     return replace(old, memory=memory, calm=calm, use=use, lull=old.lull + 1, regret=regret)
+
+
+def _sore(old: Estimate, use: int) -> bool:
+    """Whether it holds about as much as when the tax hurt."""
+    return old.hurt / SORE <= use <= old.hurt * SORE
