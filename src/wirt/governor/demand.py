@@ -151,9 +151,9 @@ def _weighed(old: Estimate, guest: Seen, seconds: float, tuning: Tuning) -> Esti
     if guest.refaults is None or guest.memory is None:
         return replace(old, limit=guest.memory_limit)
     lowered = max((old.limit or 0) - (guest.memory_limit or (1 << 62)), 0)
-    lost = max(old.use - guest.memory - guest.margin, 0)
+    lost = max(old.use - _use(guest), 0)
     taken = FADE * old.taken + min(lowered, lost) / _PAGE
-    grown = (guest.memory + guest.margin - old.use) / _PAGE if _grew(old, guest, tuning) else 0.0
+    grown = (_use(guest) - old.use) / _PAGE if _grew(old, guest, tuning) else 0.0
     return replace(
         old,
         rate=(old.rate + guest.refaults + grown / max(seconds, 0.01)) / 2,
@@ -163,15 +163,19 @@ def _weighed(old: Estimate, guest: Seen, seconds: float, tuning: Tuning) -> Esti
     )
 
 
+def _use(guest: Seen) -> int:
+    """What it holds and cannot do without: a machine also needs room to move."""
+    return (guest.memory or 0) + guest.margin
+
+
 def _near(guest: Seen, tuning: Tuning) -> bool:
     if guest.memory is None or guest.memory_limit is None:
         return False
-    return guest.memory > tuning.near * guest.memory_limit
+    return _use(guest) > tuning.near * guest.memory_limit
 
 
 def _grew(old: Estimate, guest: Seen, tuning: Tuning) -> bool:
-    use = (guest.memory or 0) + guest.margin
-    return old.use > 0 and use > 1.02 * old.use and _near(guest, tuning)
+    return old.use > 0 and _use(guest) > 1.02 * old.use and _near(guest, tuning)
 
 
 def _hungry(guest: Seen, now: Estimate, shares: int, urgent: float, tuning: Tuning) -> bool:
@@ -185,7 +189,7 @@ def _hungry(guest: Seen, now: Estimate, shares: int, urgent: float, tuning: Tuni
 
 
 def _move(old: Estimate, guest: Seen, *, tight: bool, tuning: Tuning) -> Estimate:
-    use = (guest.memory or 0) + guest.margin
+    use = _use(guest)
     if old.hungry or _grew(old, guest, tuning):
         memory = int(use * tuning.ramp) + tuning.spare
         moved = replace(old, memory=memory, calm=0, use=use, taxed=False)
