@@ -156,6 +156,26 @@ def test_a_bomb_harms_only_itself(live: Live, tmp_path: Path) -> None:
         live.wirt("exec", "calm", "true")
 
 
+def test_a_bomb_dies_before_a_larger_neighbour(live: Live, tmp_path: Path) -> None:
+    """Left to the pool's limit, the kernel ends whoever is largest, and that is the neighbour."""
+    with pool(live, tmp_path):
+        calm = start(live, "calm", does=HOLD % 150)
+        until(lambda: calm.use > 150 * MIB, "calm has what it needs")
+        forks = "f() { f | f & }; f & "
+        bomb = start(live, "bomb", "--pids-limit", "64", does=f"sleep 2; {forks} {HOLD % 900}")
+        until(lambda: bomb.ended or bomb.oom("oom_kill"), "the kernel ends it")
+        shared = "dd if=/dev/zero of=/dev/shm/x bs=1M count=900; sleep 1000"
+        files = start(live, "files", "--shm-size", "1g", does=f"sleep 2; {shared}")
+        until(lambda: "fence" in {c["reason"] for c in changes(live, "files")}, "it is fenced")
+        until(lambda: files.ended or files.use > 40 * MIB, "it fills its memory")
+        live.wirt("exec", "calm", "true")
+        time.sleep(2)
+        assert calm.oom("oom_kill") == 0
+        assert calm.use > 150 * MIB
+        told = live.wirt("why", "bomb").stdout
+        assert "all that others are not promised" in told
+
+
 def test_its_own_limit_kills_as_ever(live: Live, tmp_path: Path) -> None:
     with pool(live, tmp_path):
         live.wirt("run", "--name", "own", "-m", "32m", "busybox", "sh", "-c",

@@ -6,58 +6,33 @@ import asyncio
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fakes.governing import FakeKernel
+from member_values import goal, member
 from waiting import eventually
 from wirt.aio import Nursery
 from wirt.errors import Invalid
 from wirt.governor.emergency import Alarm
 from wirt.governor.journal import Act, Change, Frame
-from wirt.governor.movement import Reason, margin
+from wirt.governor.movement import Reason
 from wirt.governor.observe import Seen, Tick
 from wirt.governor.tree import Claim, Group, Resource
 from wirt.governor.tree import Member as Leaf
-from wirt.host.governing import cushion, disk, observe, policy, ring, safety, short, weigh
+from wirt.host.governing import disk, observe, policy, ring, safety, short, weigh
 from wirt.host.governing.emergency import Emergency
-from wirt.host.governing.member import Member
-from wirt.host.governing.memory import Goal, Mover
+from wirt.host.governing.memory import Mover
 from wirt.model.guest import (
-    Guest,
     GuestClass,
-    GuestSpec,
-    GuestState,
-    GuestStatus,
 )
 from wirt.model.reading import Reading
 from wirt.model.resources import Resources
 
 MIB = 1 << 20
 SECOND = 10**9
-
-
-def member(name: str, *, own: int | None = None, **spec: Any) -> Member:
-    resources = Resources(memory=own)
-    guest = Guest(
-        id=name, name=name, spec=GuestSpec(image="x", resources=resources, **spec),
-        created_at=0, status=GuestStatus(state=GuestState.RUNNING), image_id="x",
-    )  # fmt: skip
-    return Member(
-        guest=guest, live=cast(Any, None), readings=cast(Any, None), v2=False, watched=True,
-        before=Reading(at=0),
-        revocable=1 << 50,
-    )  # fmt: skip
-
-
-def goal(entitled: dict[str, int], capacity: int) -> Goal:
-    reasons = dict.fromkeys(entitled, Reason.HEADROOM)
-    return Goal(
-        entitled=entitled, capacity=capacity, reasons=reasons, hungry=frozenset(), inputs={}
-    )
 
 
 amounts = st.integers(0, 400 * MIB)
@@ -220,20 +195,6 @@ def test_counters_that_run_backwards_make_blind() -> None:
     assert observe.seen(before, Reading(at=SECOND)).memory is None, "gone"
 
 
-def test_a_guest_at_its_limit_stands_still_only_when_nothing_can_be_taken_from_it() -> None:
-    """Where there is swap every growth meets the limit, and goes on."""
-    before = Reading(at=0, refaults=0, failures=3)
-    now = Reading(
-        at=SECOND, refaults=0, failures=9, memory=100 * MIB, memory_limit=100 * MIB,
-        anon=99 * MIB, swap=50 * MIB,
-    )  # fmt: skip
-    assert observe.seen(before, now).under_oom
-    assert observe.seen(before, now, revocable=5 * MIB).under_oom
-    assert not observe.seen(before, now, revocable=40 * MIB).under_oom
-    assert not observe.seen(before, replace(now, failures=3)).under_oom
-    assert observe.seen(before, replace(now, under_oom=True), revocable=40 * MIB).under_oom
-
-
 def test_who_was_idle_does_not_begin_at_the_limit_of_its_idle_time() -> None:
     """A mail server at 2 MiB/s beside a backup needed five ticks for what was due to it at once."""
     disks = disk.Disks()
@@ -361,35 +322,3 @@ def test_who_follows_hears_of_each_tick_and_may_be_slow() -> None:
         assert f'"at":{3 + ring.QUEUE},'.encode() in await anext(lines), "the oldest are lost"
 
     asyncio.run(story())
-
-
-def test_only_who_has_a_cushion_of_caches_is_held_to_a_hard_limit() -> None:
-    capacity = 512 * MIB
-    least = margin(capacity)
-    assert least == 32 * MIB
-
-    def one(
-        name: str, use: int, file: int, limit: int | None = None, *, v2: bool = False
-    ) -> Member:
-        found = member(name)
-        found.v2 = v2
-        found.use, found.limit = use * MIB, None if limit is None else limit * MIB
-        found.revocable = file * MIB
-        return found
-
-    new = member("new")
-    new.revocable = 0
-    members = {
-        "reader": one("reader", 100, 90),
-        "writer": one("writer", 100, 1),
-        "was held": one("was held", 50, 17, 60),
-        "no more": one("no more", 50, 15, 60),
-        "soft": one("soft", 50, 0, v2=True),
-        "new": new,
-    }
-    found = cushion.sort(members, capacity)
-    assert set(found.held) == {"reader", "was held", "soft"}
-    assert set(found.free) == {"writer", "no more", "new"}
-    assert found.capacity == capacity - (100 + 32 + 50 + 32 + 32) * MIB
-    assert cushion.sort({"writer": one("writer", 900, 1)}, capacity).capacity == 0
-    assert (margin(0), margin(1 << 40)) == (16 * MIB, 64 * MIB)

@@ -18,6 +18,7 @@ RULES = {
     "emergency": "the host itself is short of memory",
     "boost": "a boost began, ended or counts",
     "stuck": "it does not give back what was asked for, so it is left alone for a while",
+    "fence": "it may have all that others are not promised and do not need, but no more of theirs",
     "blind": "nothing is known about it, so it keeps what it has",
 }
 RESOURCES = {"cpu": "CPU", "memory": "memory", "disk": "disk", "net": "network"}

@@ -25,6 +25,7 @@ class Reason(Enum):
     BOOST = "boost"
     STUCK = "stuck"
     BLIND = "blind"
+    FENCE = "fence"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

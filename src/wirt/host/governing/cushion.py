@@ -4,7 +4,7 @@ Who meets a hard limit in a page fault of its own can be made to wait. In a syst
 it is refused memory (``write`` to a tmpfs fails with ENOMEM, ``read`` into new memory with EFAULT),
 or a process of it is killed. So only guests are held that have a cushion of files' caches, or of
 what may be swapped: the kernel takes from that first, and until it is used up the limit is raised.
-All others are counted with what they hold and may grow by meanwhile.
+All others are counted with what they hold and may grow by meanwhile, and fenced.
 """
 
 from __future__ import annotations
@@ -37,4 +37,5 @@ def sort(members: Mapping[str, Member], capacity: int) -> Sorted:
 
 def _cushioned(member: Member, least: int) -> bool:
     """Held ones stay so down to half a cushion, others need a whole one."""
-    return member.revocable >= (least // 2 if member.bounded else least)
+    held = member.bounded and not member.fenced
+    return member.revocable >= (least // 2 if held else least)

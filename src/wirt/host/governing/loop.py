@@ -24,7 +24,7 @@ from wirt.governor.observe import Tick
 from wirt.governor.plan import Want, entitle
 from wirt.governor.tree import Claim, Group, Resource
 from wirt.host.capacity import with_reserve
-from wirt.host.governing import disk, look, safety, weigh
+from wirt.host.governing import disk, fence, look, safety, weigh
 from wirt.host.governing.actuate import Actuator
 from wirt.host.governing.emergency import Emergency
 from wirt.host.governing.machines import Machines, fitting
@@ -341,6 +341,7 @@ class Governor:
             entitled=decision.memory.members, capacity=max(self._short.capacity - taken, 0),
             reasons=decision.reasons, hungry=look.hungry(decision.state),
             inputs=look.inputs(tick, decision.state),
+            keeps={n: fence.kept(m, claims[n].reservation) for n, m in governed.items()},
         )  # fmt: skip
         fits = fitting(goal.entitled, governed, goal.capacity, goal.hungry)
         await self._mover.move(governed, replace(goal, entitled=fits), seconds=self.policy.tick)

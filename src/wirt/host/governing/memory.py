@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from wirt.aio import Nursery
 from wirt.errors import WirtError
 from wirt.governor.journal import Act, Change
-from wirt.governor.movement import PACE, Holding, Move, Reason, grows, shrinks
+from wirt.governor.movement import PACE, Holding, Move, Reason, grows, margin, shrinks
 from wirt.governor.tree import Resource
 from wirt.host.governing.actuate import Actuator
 from wirt.host.governing.cushion import sort
+from wirt.host.governing.fence import fences
 from wirt.host.governing.member import MOST_BACKOFF, Member
 from wirt.privileged.holds import Held, Hold
 
@@ -32,13 +33,15 @@ _PAGE = 4096
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Goal:
-    """What all guests are to hold: ``entitled`` bytes of ``capacity``, and why."""
+    """What all guests are to hold: ``entitled`` bytes of ``capacity``, and why. ``keeps``: bytes
+    of each that nobody else can have."""
 
     entitled: Mapping[str, int]
     capacity: int
     reasons: Mapping[str, Reason]
     hungry: frozenset[str]
     inputs: Mapping[str, Mapping[str, float]]
+    keeps: Mapping[str, int] = field(default_factory=dict)
 
 
 class Mover:
@@ -58,11 +61,9 @@ class Mover:
         return done
 
     async def move(self, members: Mapping[str, Member], goal: Goal, *, seconds: float) -> None:
-        """One tick's writes; who cannot be held to a limit is let go."""
+        """One tick's writes; who cannot be held to a limit is let go, up to a fence."""
         self._sorted = sort(members, goal.capacity)
-        tough = [m for m in self._sorted.free.values() if m.limit is not None and m.bounded]
-        if tough:
-            await self.loosen(tough)
+        await self._fence(goal)
         members, capacity = self._sorted.held, self._sorted.capacity
         now = time.monotonic()
         first = [self._first(m, goal) for m in members.values() if self._loose(m, goal)]
@@ -90,6 +91,7 @@ class Mover:
             before = member.limit
             _read_back(member, held)
             member.waits = False
+            member.fenced = False
             member.starving = None
             self._note(
                 member, Act.GROW, Reason.LIMIT, before=before, after=member.limit,
@@ -99,7 +101,7 @@ class Mover:
     async def feed(self, member: Member) -> None:
         """Raise the limit of a guest that stands still, at once, from what is free."""
         free, capacity = self.free, self._sorted.capacity
-        if member.limit is None or not member.bounded:
+        if member.limit is None or not member.bounded or member.fenced:
             return
         own = member.guest.spec.resources.memory or capacity
         step = max(member.limit // 4, BITE)
@@ -124,6 +126,29 @@ class Mover:
         )  # fmt: skip
 
     # --- inside
+
+    async def _fence(self, goal: Goal) -> None:
+        """Let everybody who cannot be held have what the others do not keep, and no more."""
+        free, least = self._sorted.free, margin(goal.capacity)
+        wanted = fences(free, goal.keeps, capacity=goal.capacity, least=least)
+        moved = [m for n, m in free.items() if not m.fenced or _astray(m, wanted[n], least)]
+        if not moved:
+            return
+        holds = [
+            Hold(id=m.guest.id, limit=wanted[m.guest.id] // _PAGE * _PAGE, waits=False)
+            for m in moved
+        ]
+        for member, held in zip(moved, await self._actuator.govern(holds), strict=True):
+            before, first = member.limit, not member.fenced
+            _read_back(member, held)
+            member.waits, member.starving = False, None
+            member.fenced = not held.failure
+            if first and member.bounded:
+                self._note(
+                    member, Act.LIMIT, Reason.FENCE, before=before, after=wanted[member.guest.id],
+                    effect=held.limit, failure=held.failure,
+                    inputs=goal.inputs.get(member.guest.id),
+                )  # fmt: skip
 
     def _loose(self, member: Member, goal: Goal) -> bool:
         """Whether it has no limit that the governor could have written."""
@@ -159,6 +184,7 @@ class Mover:
         """Whoever may hold less than its user allowed waits there; else the killer is on."""
         own = member.guest.spec.resources.memory
         below = own is None or after < own
+        member.fenced = False
         waits = below if member.watched else None
         written = None if waits is member.waits else waits
         member.waits = waits
@@ -224,6 +250,14 @@ class Mover:
                 inputs=inputs or {},
             )
         )  # fmt: skip
+
+
+def _astray(member: Member, wanted: int, least: int) -> bool:
+    """Whether a fence is far enough from where it should be; the nearer it is, the less it may be
+    wrong."""
+    now = member.limit if member.limit is not None else 1 << 62
+    room = max(min(now, wanted) - (member.use or 0), 0)
+    return abs(now - wanted) > max(room // 8, least // 8)
 
 
 def _quick(member: Member, move: Move) -> bool:

@@ -1,0 +1,37 @@
+"""How much a guest may hold that no limit can be chased for (version 1 of control groups). Pure.
+
+Whoever has no cushion (see :mod:`wirt.host.governing.cushion`) is not held to what he is entitled
+to. But he is fenced: he may have all that is not promised to the others and can be taken from them,
+and when he wants more, the kernel's killer decides inside his own group, not among his neighbours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from wirt.host.governing.member import Member
+
+
+def kept(member: Member, reservation: int) -> int:
+    """Bytes of what it holds that are not to be taken for others: what is promised to it, and what
+    the kernel could not drop."""
+    use = member.use or 0
+    return max(use - member.revocable, min(reservation, use), 0)
+
+
+def fences(
+    free: Mapping[str, Member], keeps: Mapping[str, int], *, capacity: int, least: int
+) -> dict[str, int]:
+    """The most that each of ``free`` may hold, in bytes.
+
+    ``keeps``: what each of all guests keeps; ``capacity``: bytes that all share; ``least``: bytes
+    that everybody may grow by before anybody looks again. A guest's own limit stays one.
+    """
+    everything = sum(keeps.values())
+    made = {}
+    for name, member in free.items():
+        others = everything - keeps.get(name, 0)
+        own = member.guest.spec.resources.memory or capacity
+        room = max(capacity - others, (member.use or 0) + least)
+        made[name] = min(own, room)
+    return made
