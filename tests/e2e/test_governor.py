@@ -137,7 +137,8 @@ def test_memory_goes_where_it_is_needed_and_comes_back(live: Live, tmp_path: Pat
         assert time.monotonic() - began < 60
         assert a.oom("oom_kill") == b.oom("oom_kill") == 0
         acts = {change["act"] for change in changes(live, "b")}
-        assert {"grow", "shrink"} <= acts
+        assert "shrink" in acts
+        assert acts & {"grow", "limit"}
         frames = live.wirt("governor", "status", "--json").stdout
         assert json.loads(frames)["dividing"]
     until(lambda: not status(live)["dividing"], "without the pool nothing is short")

@@ -25,13 +25,14 @@ def fences(
     """The most that each of ``free`` may hold, in bytes.
 
     ``keeps``: what each of all guests keeps; ``capacity``: bytes that all share; ``least``: bytes
-    that everybody may grow by before anybody looks again. A guest's own limit stays one.
+    of it that are left for the others to grow by. Nobody's fence is below what he holds already,
+    and a guest's own limit stays one.
     """
     everything = sum(keeps.values())
     made = {}
     for name, member in free.items():
         others = everything - keeps.get(name, 0)
         own = member.guest.spec.resources.memory or capacity
-        room = max(capacity - others, (member.use or 0) + least)
+        room = max(capacity - others - least, member.use or 0)
         made[name] = min(own, room)
     return made
