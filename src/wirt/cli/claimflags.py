@@ -72,10 +72,23 @@ OF_GUESTS = (
     ),
     Flag("group", value="PATH", help="Group that it belongs to, as tenant/department"),
     Flag(
+        "idle",
+        choices=("never", "minimal", "pause"),
+        value="ACTION",
+        help="When it has nothing to do: never (do anything), minimal or pause",
+    ),
+    Flag("idle-after", kind="duration", value="TIME", help="How long it must be idle, as 10m"),
+    Flag(
         "oom-rank",
         kind="int",
         value="N",
         help="0 (stopped first) to 1000, when the host runs out of memory; 500 is normal",
+    ),
+    Flag(
+        "wake-every",
+        kind="duration",
+        value="TIME",
+        help="Longest time that it is paused for being idle, as 1h; 0: any",
     ),
 )
 

@@ -79,11 +79,23 @@ def guest_spec(call: Call) -> dict[str, Any]:
         "log": log_options(call.many("log-opt")),
         "userns": "" if call.text("userns") == "host" else call.text("userns"),
         "health": health(call),
+        "idle": idle(call),
         "restart": restart(call.text("restart"), removes=call.on("rm")),
     }
     spec.update((name, value) for name, value in parts.items() if value)
     _plugs(call, spec)
     return spec
+
+
+def idle(call: Call) -> dict[str, Any]:
+    """What becomes of it when it has nothing to do, as far as it was typed."""
+    made: dict[str, Any] = {}
+    if call.text("idle"):
+        made["action"] = call.text("idle")
+    for flag, name in (("idle-after", "after"), ("wake-every", "wake_every")):
+        if call.given(flag):
+            made[name] = call.number(flag)
+    return made
 
 
 def _plugs(call: Call, spec: dict[str, Any]) -> None:

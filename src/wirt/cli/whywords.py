@@ -20,6 +20,11 @@ RULES = {
     "stuck": "it does not give back what was asked for, so it is left alone for a while",
     "fence": "it may have all that others are not promised and do not need, but no more of theirs",
     "blind": "nothing is known about it, so it keeps what it has",
+    "idle": "it had nothing to do",
+    "traffic": "something came for it over the network",
+    "asked": "somebody wants something of it",
+    "timer": "its time to wake had come",
+    "unwatched": "nobody would have heard what comes for it",
 }
 RESOURCES = {"cpu": "CPU", "memory": "memory", "disk": "disk", "net": "network"}
 INPUTS = {
@@ -27,6 +32,14 @@ INPUTS = {
     "memory_limit": "of at most {}",
     "anon": "{} of it cannot be taken without swap",
     "need": "needs about {}",
+}
+FIGURES = {
+    "refaults": "read {:g} pages a second again",
+    "calm": "had been calm for {:g} ticks",
+    "idle": "had been idle for {:g} s",
+    "cpu": "used {:g} thousandths of a core",
+    "slept": "had slept for {:g} s",
+    "woken_after_us": "went on {:g} µs after the first frame",
 }
 
 
@@ -82,11 +95,8 @@ def _amount(change: dict[str, Any], key: str) -> str:
 def _inputs(inputs: dict[str, float]) -> str:
     told = [words.format(amount("memory", inputs[key])) for key, words in INPUTS.items()
             if key in inputs]  # fmt: skip
-    if "refaults" in inputs:
-        told.append(f"read {inputs['refaults']:g} pages a second again")
-    if "calm" in inputs:
-        told.append(f"had been calm for {inputs['calm']:g} ticks")
-    rest = set(inputs) - INPUTS.keys() - {"refaults", "calm"}
+    told += [words.format(inputs[key]) for key, words in FIGURES.items() if key in inputs]
+    rest = set(inputs) - INPUTS.keys() - FIGURES.keys()
     told += [f"{key} {inputs[key]:g}" for key in sorted(rest)]
     return ", ".join(told)
 

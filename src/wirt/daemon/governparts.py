@@ -13,11 +13,16 @@ from wirt.api.native.governor import GovernorRoutes
 from wirt.api.native.watching import WatchRoutes
 from wirt.daemon.claimparts import ClaimParts
 from wirt.errors import NotFound
+from wirt.governor.journal import Frame
 from wirt.governor.trace import Label
+from wirt.governor.tree import Group
+from wirt.host.events import Bus
 from wirt.host.governing.actuate import HelperActuator
 from wirt.host.governing.chronicle import Chronicle
-from wirt.host.governing.loop import Governor
+from wirt.host.governing.dozing import Dozing, Says
+from wirt.host.governing.loop import MOST_FAILURES, Governor
 from wirt.host.governing.metrics import Figures
+from wirt.host.governing.policy import Mode
 from wirt.host.governing.ring import Ring
 from wirt.host.governing.roll import Roll
 from wirt.host.governing.status import status
@@ -41,6 +46,7 @@ class GovernParts:
         running: Running,
         helper: Helper,
         nursery: Nursery,
+        bus: Bus,
     ) -> None:
         self._roster = roster
         self._policies = claims.policies
@@ -63,7 +69,15 @@ class GovernParts:
         self._chronicle = Chronicle(
             ring, labels=self._labels, boosted=self._boosted, reserve=self.governor.keeps
         )
-        self.governor.steering.noted = self._chronicle.note
+        self.governor.steering.noted = self._noted
+        self.dozing = Dozing(
+            roster=roster, running=running, helper=helper, bus=bus, nursery=nursery,
+            says=Says(
+                defaults=lambda: self._policies.now.idle, boosted=self._boosted, acts=self._acts,
+                frozen=lambda guest_id: cgroups.frozen(layout.cgroup(guest_id)),
+            ),
+        )  # fmt: skip
+        self.governor.steering.done = self.dozing.take_done
         self.insight = Insight(layout=layout, cgroups=cgroups, frame=lambda: ring.last)
 
     def _changed(self) -> None:
@@ -74,6 +88,7 @@ class GovernParts:
     def begin(self, nursery: Nursery) -> None:
         """Govern from now on."""
         nursery.start(self.governor.run(), name="governor")
+        nursery.start(self.dozing.run(), name="doze")
 
     def routes(self) -> tuple[Noun, ...]:
         """The nouns of the API."""
@@ -83,13 +98,30 @@ class GovernParts:
             BoostRoutes(self.boosting),
         )
 
+    async def wake(self, name: str) -> None:
+        """Wake a guest, by name or id, of which somebody wants something."""
+        await self.dozing.wake(self._roster.find(name).id)
+
+    def _noted(self, root: Group, frame: Frame) -> None:
+        """A tick was decided."""
+        self._chronicle.note(root, frame)
+        self.dozing.note(frame)
+
+    def _acts(self) -> bool:
+        """Whether anybody would put a guest to sleep, or wake it."""
+        governor = self.governor
+        stopped = governor.paused or governor.failures >= MOST_FAILURES
+        return governor.policy.mode is Mode.ON and not stopped
+
     def _labels(self) -> dict[str, Label]:
         """Names and states of those who are governed."""
         found = {}
         for guest_id in self.governor.roll.members:
             with contextlib.suppress(NotFound):  # just removed
                 guest = self._roster.get(guest_id)
-                found[guest_id] = Label(name=guest.name, state=guest.status.state.value)
+                minimal = self.dozing.is_minimal(guest)
+                state = "minimal" if minimal else guest.status.state.value
+                found[guest_id] = Label(name=guest.name, state=state)
         return found
 
     def _boosted(self) -> dict[str, int]:

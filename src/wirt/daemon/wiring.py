@@ -116,7 +116,7 @@ class Ground:
         self.running = Running(config.layout, self.engines)
         self.governing = GovernParts(
             layout=config.layout, claims=self.claims, roster=self.roster, running=self.running,
-            helper=self.helper, nursery=self.nursery,
+            helper=self.helper, nursery=self.nursery, bus=self.bus,
         )  # fmt: skip
         self.waits = Waits()
         self.attach = Attach(self.roster, self.running)
@@ -322,7 +322,7 @@ class Daemon:
 
     def application(self) -> web.Application:
         """The HTTP application over all use cases."""
-        return application(self._nouns())
+        return application(self._nouns(), wake=self._ground.governing.wake)
 
     def _nouns(self) -> tuple[Noun, ...]:
         g, files, life = self._ground, self._files, self._life

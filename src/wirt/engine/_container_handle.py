@@ -26,6 +26,7 @@ from wirt.privileged.protocol import (
     ListProcesses,
     ResolvedUser,
     ResolveUser,
+    WatchTraffic,
 )
 
 
@@ -190,6 +191,7 @@ class ContainerHandle:
 
     async def freeze(self, frozen: bool) -> None:
         """Stop or continue all processes."""
+        await self._place.helper.call(WatchTraffic(id=self._guest.id, on=False))
         await self._place.helper.call(FreezeGuest(id=self._guest.id, frozen=frozen))
 
 

@@ -18,7 +18,7 @@ from wirt.model.reading import InnerMemory
 from wirt.model.resources import Resources, Usage
 from wirt.model.terminal import parse_detach_keys
 from wirt.privileged.client import Helper
-from wirt.privileged.protocol import FreezeGuest, LimitGuest, TreeStat
+from wirt.privileged.protocol import FreezeGuest, LimitGuest, TreeStat, WatchTraffic
 from wirt.qemu.qmp import Monitor, open_monitor
 
 AGENT_SECONDS = 10.0
@@ -169,6 +169,7 @@ class MachineHandle:
 
     async def freeze(self, frozen: bool) -> None:
         """Freeze QEMU with all its threads; the guest's clock is put right when it goes on."""
+        await self._helper.call(WatchTraffic(id=self._guest.id, on=False))
         await self._helper.call(FreezeGuest(id=self._guest.id, frozen=frozen))
         if not frozen:
             # It goes on in any case; a guest that is too busy to hear it keeps its clock.

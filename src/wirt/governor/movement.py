@@ -26,6 +26,11 @@ class Reason(Enum):
     STUCK = "stuck"
     BLIND = "blind"
     FENCE = "fence"
+    IDLE = "idle"
+    TRAFFIC = "traffic"
+    ASKED = "asked"
+    TIMER = "timer"
+    UNWATCHED = "unwatched"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

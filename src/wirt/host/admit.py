@@ -19,6 +19,7 @@ from wirt.governor.admission import Host, Shortage, promised, shortages
 from wirt.governor.tree import Claim, Group, Member, Resource
 from wirt.host.capacity import Capacity
 from wirt.host.claims import HOST, Lodger, check_divided, check_rank, claims_of, told, tree
+from wirt.host.governing import idling
 from wirt.host.groups import Groups
 from wirt.host.roster import Roster
 from wirt.model.group import GuestGroup
@@ -80,6 +81,7 @@ class Admit:
         claims_of(spec.resources, self.size(spec))
         self._check_divided(spec.resources, limited=self._capacity.limited)
         check_rank(spec.oom_rank)
+        idling.check(spec)
         if spec.resources.net_limit and spec.network_mode:
             raise Unsupported(
                 f"--net-limit needs network cards of the guest's own, not --network "

@@ -165,7 +165,7 @@ class Adopt:
                 )
                 guest = replace(guest, status=status, boot_id=boot_id())
                 await self._roster.save(guest)
-            elif guest.status.state is GuestState.PAUSED:
+            elif guest.status.state is GuestState.PAUSED and not guest.status.asleep:
                 await self._freeze_again(guest, live)
         self._health.watch(guest)
         log.info("guest %s is running, adopted", guest.name)

@@ -66,7 +66,7 @@ def status_text(guest: Guest, now: int) -> str:
         case GuestState.RUNNING | GuestState.PAUSED:
             text = f"Up {lasting(now - status.started_at)}"
             if status.state is GuestState.PAUSED:
-                return f"{text} (Paused)"
+                return f"{text} (Paused, idle)" if status.asleep else f"{text} (Paused)"
             return f"{text}{_health_text(status.health)}"
         case GuestState.EXITED:
             return f"Exited ({status.exit_code}) {lasting(now - status.finished_at)} ago"

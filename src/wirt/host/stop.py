@@ -51,24 +51,26 @@ class Signals:
         self._publish(guest, "kill", signal=str(number))
 
     async def pause(self, guest: Guest, paused: bool) -> None:
-        """Freeze or thaw. Raises Conflict when there is nothing to change."""
+        """Freeze or thaw; of a guest that sleeps a pause is its user's from now on. Raises Conflict
+        when there is nothing to change."""
         async with self._roster.locks.hold(guest.id):
             guest = self._roster.get(guest.id)
             if not paused and guest.status.state is not GuestState.PAUSED:
                 require_running(guest)
                 raise Conflict(f"guest {guest.name!r} is not paused", code="guest.not-paused")
-            live = self._running.require(guest, paused_too=not paused)
+            live = self._running.require(guest, paused_too=not paused or guest.status.asleep)
             if paused:
                 await self._freeze(guest, live)
             else:
                 await live.handle.freeze(False)
-                running = replace(guest.status, state=GuestState.RUNNING)
+                running = replace(guest.status, state=GuestState.RUNNING, idle_since=0)
                 await self._roster.move(guest.id, running)
         self._publish(guest, "pause" if paused else "unpause")
 
     async def _freeze(self, guest: Guest, live: Live) -> None:
         """Note it, then do it: a frozen guest that counts as running could not be thawed."""
-        await self._roster.move(guest.id, replace(guest.status, state=GuestState.PAUSED))
+        noted = replace(guest.status, state=GuestState.PAUSED, idle_since=0)
+        await self._roster.move(guest.id, noted)
         try:
             await live.handle.freeze(True)
         except WirtError:

@@ -13,6 +13,8 @@ from wirt.host.events import Bus
 from wirt.host.roster import Roster
 from wirt.host.running import Running
 from wirt.model.guest import Guest, GuestClass, GuestSpec, GuestState, Isolation, RestartPolicy
+from wirt.model.idle import IdleWish
+from wirt.model.idle import merge as merge_idle
 from wirt.model.names import check_name
 from wirt.model.resources import Resources, merge
 
@@ -26,6 +28,7 @@ class Wish:
     group: str | None = None
     guest_class: GuestClass | None = None
     oom_rank: int | None = None
+    idle: IdleWish = IdleWish()
 
     def applied(self, spec: GuestSpec) -> GuestSpec:
         """The spec with what changes."""
@@ -34,7 +37,10 @@ class Wish:
             for name in ("restart", "group", "guest_class", "oom_rank")
             if (value := getattr(self, name)) is not None
         }
-        return replace(spec, resources=merge(spec.resources, self.resources), **changes)
+        return replace(
+            spec, resources=merge(spec.resources, self.resources),
+            idle=merge_idle(spec.idle, self.idle), **changes,
+        )  # fmt: skip
 
 
 class Update:

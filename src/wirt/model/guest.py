@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
+from wirt.model.idle import IdleWish
 from wirt.model.network import Attachment, Endpoint, PortMap
 from wirt.model.resources import Resources
 from wirt.model.volume import Mount
@@ -112,7 +113,8 @@ class GuestSpec:
     ``name:address``; the address may be ``host-gateway``. ``disk_size``: bytes of a machine's
     writable layer. ``platform``: ``os/architecture`` that the image must be for. ``group``: path
     of the group it belongs to, ``tenant/department``; empty: to the host itself. ``oom_rank``:
-    0..1000; when the host runs out of memory those with a low one are stopped first.
+    0..1000; when the host runs out of memory those with a low one are stopped first. ``idle``:
+    what becomes of it when it has nothing to do.
     """
 
     image: str
@@ -138,6 +140,7 @@ class GuestSpec:
     group: str = ""
     guest_class: GuestClass = GuestClass.NORMAL
     oom_rank: int = 500
+    idle: IdleWish = field(default_factory=IdleWish)
     mounts: tuple[Mount, ...] = ()
     network_mode: str = ""
     attachments: tuple[Attachment, ...] = ()
@@ -174,6 +177,8 @@ class GuestStatus:
 
     ``accelerator`` is ``kvm`` or ``tcg`` for machines, empty for containers. ``pid`` is the host
     pid of the guest's first process (container) or of QEMU (machine), 0 when it does not run.
+    ``idle_since``: when the governor paused it because it was idle, 0 when it did not; who asks
+    something of it wakes it then, which a pause of its user's own does not allow.
     """
 
     state: GuestState = GuestState.CREATED
@@ -187,6 +192,12 @@ class GuestStatus:
     stopped_by_user: bool = False
     health: HealthStatus | None = None
     accelerator: str = ""
+    idle_since: int = 0
+
+    @property
+    def asleep(self) -> bool:
+        """Whether it is paused until somebody wants something of it."""
+        return self.state is GuestState.PAUSED and self.idle_since > 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,6 +28,7 @@ from wirt.privileged.context import Context
 from wirt.privileged.deadman import Deadman
 from wirt.privileged.rulewatch import RuleWatch
 from wirt.privileged.server import Server
+from wirt.privileged.sleepers import Sleepers
 
 log = logging.getLogger("wirt.privileged")
 
@@ -166,11 +167,12 @@ def main(argv: list[str]) -> NoReturn:
             keeper=options.keeper.resolve(),
             guest_dir=options.guest_dir and options.guest_dir.resolve(),
             deadman=(deadman := Deadman(layout, cgroups)),
+            sleepers=(sleepers := Sleepers(layout, cgroups)),
         )
         limits.count_disks(cgroups, layout.keeper_cgroup, disks.under(layout.on_disks))
         faults.arm()
         filter_program()  # once, for all children
-        ears = watches(layout, deadman)
+        ears = (sleepers, *watches(layout, deadman))
         server = Server(context, listen(layout.helper_socket, uid, gid), registry.routes(), ears)
     except WirtError as error:
         sys.exit(f"wirt-helper: {error.message}\nhint: {error.hint or 'see the log'}")

@@ -11,6 +11,7 @@ from wirt.layout import Layout
 from wirt.linux.cgroup import Cgroups
 from wirt.privileged.deadman import Deadman
 from wirt.privileged.protocol import Failure, Sweep, Verb
+from wirt.privileged.sleepers import Sleepers
 
 A = TypeVar("A")
 V = TypeVar("V", bound=Verb[Any])
@@ -22,7 +23,7 @@ class Context:
 
     ``uid``/``gid``: the daemon's user, who may connect. ``keeper``: the keeper's program.
     ``guest_dir``: kernel, initramfs and agent for machines, or None when there is none.
-    ``deadman``: who writes the safe plan when the governor is gone.
+    ``deadman``: who writes the safe plan when the governor is gone. ``sleepers``: who wakes guests.
     """
 
     layout: Layout
@@ -32,6 +33,7 @@ class Context:
     keeper: Path
     guest_dir: Path | None = None
     deadman: Deadman | None = None
+    sleepers: Sleepers | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,3 +40,13 @@ class Safe(msgspec.Struct, frozen=True, kw_only=True):
     cpu: int | None = None
     thaw: bool = False
     disk: int | None = None
+
+
+class Woken(msgspec.Struct, frozen=True, kw_only=True):
+    """A guest was put to sleep and has been thawed. ``why``: ``traffic``, or ``unwatched``: nobody
+    would have heard any. ``at``: Unix nanoseconds when the frame came, 0 when not known;
+    ``micros``: microseconds from then until it was thawed."""
+
+    why: str
+    at: int = 0
+    micros: int = 0

@@ -201,11 +201,13 @@ class KillGuest(Verb["Done"], frozen=True, kw_only=True, tag="kill"):
 
 
 class FreezeGuest(Verb["Done"], frozen=True, kw_only=True, tag="freeze"):
-    """Freeze or thaw all processes of a guest (cgroup freezer)."""
+    """Freeze or thaw all processes of a guest (cgroup freezer). ``asleep``: it stays frozen only
+    if it is watched, see :class:`WatchTraffic`."""
 
     slow: ClassVar[bool] = True
     id: str
     frozen: bool
+    asleep: bool = False
 
 
 class LimitGuest(Verb["Done"], frozen=True, kw_only=True, tag="limit"):
@@ -323,6 +325,14 @@ class WatchMemory(Verb["Done"], frozen=True, kw_only=True, tag="watch-memory"):
     and when its group is gone. Version 1 of control groups only."""
 
     id: str
+
+
+class WatchTraffic(Verb["Done"], frozen=True, kw_only=True, tag="watch-traffic"):
+    """Thaw a guest when a frame for it comes (see ``sleepers.py``); ``on`` False: no more. Answer:
+    one descriptor, out of which a :class:`~wirt.privileged.holds.Woken` comes."""
+
+    id: str
+    on: bool = True
 
 
 class SetPool(Verb["Done"], frozen=True, kw_only=True, tag="set-pool"):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 from typing import Protocol
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from wirt.api.http.body import answer
-from wirt.api.http.operation import openapi
+from wirt.api.http.operation import openapi, operation_of
 from wirt.api.http.problem import problems
 from wirt.errors import Forbidden
 
@@ -35,11 +36,15 @@ async def no_browsers(request: web.Request, handler: Handler) -> web.StreamRespo
     return await handler(request)
 
 
-def application(nouns: Iterable[Noun]) -> web.Application:
+Wake = Callable[[str], Awaitable[object]]
+"""Wakes the guest of this name or id, if it sleeps. Raises NotFound."""
+
+
+def application(nouns: Iterable[Noun], *, wake: Wake | None = None) -> web.Application:
     """The application that answers these nouns. Bodies of streams are not limited here."""
     app = web.Application(middlewares=[problems, no_browsers], client_max_size=0)
     routes = [route for noun in nouns for route in noun.routes()]
-    app.add_routes(routes)
+    app.add_routes(routes if wake is None else [_waking(route, wake) for route in routes])
 
     async def document(request: web.Request) -> web.StreamResponse:
         """The OpenAPI document of this very application."""
@@ -47,3 +52,17 @@ def application(nouns: Iterable[Noun]) -> web.Application:
 
     app.router.add_get("/v1/openapi.json", document)
     return app
+
+
+def _waking(route: web.RouteDef, wake: Wake) -> web.RouteDef:
+    """The same route; what cannot be done to a guest that sleeps is done once it is awake."""
+    said = operation_of(route)
+    if said is None or not said.wakes:
+        return route
+    inner: Handler = route.handler  # type: ignore[assignment]
+
+    async def awake(request: web.Request) -> web.StreamResponse:
+        await wake(request.match_info["guest"])
+        return await inner(request)
+
+    return replace(route, handler=awake)

@@ -21,6 +21,7 @@ class Operation:
     """``body`` and ``answer``: a type, or a media type as text (``"application/x-tar"``), or None.
 
     ``query``: names of query parameters. ``lines``: the answer is a stream of JSON lines.
+    ``wakes``: the guest that the path names is woken first, if it sleeps.
     """
 
     summary: str
@@ -29,6 +30,7 @@ class Operation:
     answer: Any = None
     status: int = 200
     lines: bool = False
+    wakes: bool = False
 
 
 def operation(
@@ -39,6 +41,7 @@ def operation(
     answer: Any = None,
     status: int = 200,
     lines: bool = False,
+    wakes: bool = False,
 ) -> Callable[[F], F]:
     """Mark a handler with what it takes and gives."""
 
@@ -50,6 +53,7 @@ def operation(
             answer=answer,
             status=status,
             lines=lines,
+            wakes=wakes,
         )
         setattr(handler, _MARK, made)
         return handler

@@ -44,13 +44,15 @@ class ArchiveRoutes:
             web.put(place, self.put),
         ]
 
-    @operation("lstat of a path, in the header Wirt-Stat", query=("path",))
+    @operation("lstat of a path, in the header Wirt-Stat", query=("path",), wakes=True)
     async def stat(self, request: web.Request) -> web.StreamResponse:
         """What is at ``path``, in the header."""
         guest, path = self._meant(request)
         return web.Response(headers=await self._stat_header(guest, path))
 
-    @operation("Read a path as a tar stream", query=("path",), answer="application/x-tar")
+    @operation(
+        "Read a path as a tar stream", query=("path",), answer="application/x-tar", wakes=True
+    )
     async def get(self, request: web.Request) -> web.StreamResponse:
         """``path`` as a tar stream. An error after the first bytes breaks the connection off, so
         that nobody takes a part for the whole."""
@@ -63,6 +65,7 @@ class ArchiveRoutes:
         "Unpack a tar stream into a directory",
         query=("path", "no_overwrite_dir_non_dir", "copy_uid_gid"),
         body="application/x-tar",
+        wakes=True,
     )
     async def put(self, request: web.Request) -> web.StreamResponse:
         """Unpack the body into the directory ``path``."""

@@ -36,7 +36,7 @@ class ChangeRoutes:
             web.get("/v1/images/{name:.+}/changes", self.of_images),
         ]
 
-    @operation("What a guest changed", answer=Change, lines=True)
+    @operation("What a guest changed", answer=Change, lines=True, wakes=True)
     async def of_guest(self, request: web.Request) -> web.StreamResponse:
         """One change a line, by path."""
         guest = self._guests.find(request.match_info["guest"])
@@ -51,7 +51,7 @@ class ChangeRoutes:
         stream = self._changes.of_images(since, request.match_info["name"])
         return await streamed(request, stream, _LINES)
 
-    @operation("The root file system of a guest", answer="application/x-tar")
+    @operation("The root file system of a guest", answer="application/x-tar", wakes=True)
     async def export(self, request: web.Request) -> web.StreamResponse:
         """A tar stream, without volumes and other mounts."""
         guest = self._guests.find(request.match_info["guest"])
@@ -63,6 +63,7 @@ class ChangeRoutes:
         query=("reference", "author", "message", "change", "pause", "timestamp"),
         answer=dict[str, Any],
         lines=True,
+        wakes=True,
     )
     async def commit(self, request: web.Request) -> web.StreamResponse:
         """The last line is the image's id; ``pause=0`` lets it run meanwhile. ``timestamp``: Unix

@@ -20,6 +20,7 @@ from wirt.host.remove import Remove
 from wirt.host.roster import Roster
 from wirt.host.update import Update, Wish
 from wirt.model.guest import GuestClass, GuestSpec, RestartPolicy
+from wirt.model.idle import IdleWish
 from wirt.model.network import PortMap
 from wirt.model.resources import Resources
 
@@ -43,6 +44,7 @@ class UpdateBody(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     group: str | None = None
     guest_class: GuestClass | None = None
     oom_rank: int | None = None
+    idle: IdleWish = IdleWish()
 
 
 class Warned(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,7 +120,9 @@ class GuestRoutes:
         await shielded(work, deadline=DEADLINE)
         return web.Response(status=204)
 
-    @operation("Change limits, group and restart policy", body=UpdateBody, answer=Warned)
+    @operation(
+        "Change limits, group and restart policy", body=UpdateBody, answer=Warned, wakes=True
+    )
     async def update(self, request: web.Request) -> web.StreamResponse:
         guest = self._roster.find(request.match_info["guest"])
         body = await read(request, UpdateBody)
@@ -128,6 +132,7 @@ class GuestRoutes:
             group=body.group,
             guest_class=body.guest_class,
             oom_rank=body.oom_rank,
+            idle=body.idle,
         )
         work = self._update.update(guest, wish)
         return answer(Warned(warnings=await shielded(work, deadline=DEADLINE)))

@@ -51,7 +51,7 @@ class LifeRoutes:
             web.post(f"{at}/wait", self.wait),
         ]
 
-    @operation("Start a guest; 304 when it runs already", status=204)
+    @operation("Start a guest; 304 when it runs already", status=204, wakes=True)
     async def start(self, request: web.Request) -> web.StreamResponse:
         guest = self._roster.find(request.match_info["guest"])
         try:
@@ -62,21 +62,21 @@ class LifeRoutes:
             return web.Response(status=304)
         return web.Response(status=204)
 
-    @operation("Stop a guest; 304 when it does not run", query=("timeout",), status=204)
+    @operation("Stop a guest; 304 when it does not run", query=("timeout",), status=204, wakes=True)
     async def stop(self, request: web.Request) -> web.StreamResponse:
         guest = self._roster.find(request.match_info["guest"])
         timeout = _timeout(request)
         stopped = await shielded(self._stop.stop(guest, timeout), deadline=LONGEST_STOP + 120)
         return web.Response(status=204 if stopped else 304)
 
-    @operation("Stop and start a guest", query=("timeout",), status=204)
+    @operation("Stop and start a guest", query=("timeout",), status=204, wakes=True)
     async def restart(self, request: web.Request) -> web.StreamResponse:
         guest = self._roster.find(request.match_info["guest"])
         timeout = _timeout(request)
         await shielded(self._stop.restart(guest, timeout), deadline=LONGEST_STOP + 120)
         return web.Response(status=204)
 
-    @operation("Send a signal", query=("signal",), status=204)
+    @operation("Send a signal", query=("signal",), status=204, wakes=True)
     async def kill(self, request: web.Request) -> web.StreamResponse:
         guest = self._roster.find(request.match_info["guest"])
         signal = parse_signal(request.query.get("signal") or "KILL")

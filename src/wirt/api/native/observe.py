@@ -70,7 +70,7 @@ class ObserveRoutes:
             return answer(await self._stats.pair(None))
         return await send_lines(request, self._stats.stream(None))
 
-    @operation("The processes of a guest", query=("ps_args",), answer=TopTable)
+    @operation("The processes of a guest", query=("ps_args",), answer=TopTable, wakes=True)
     async def top(self, request: web.Request) -> web.StreamResponse:
         guest = self._roster.find(request.match_info["guest"])
         titles, rows = await self._stats.top(guest, request.query.get("ps_args", ""))

@@ -71,6 +71,7 @@ class StreamRoutes:
         query=("stdin", "stdout", "stderr", "detach_keys"),
         answer="application/vnd.docker.raw-stream",
         status=101,
+        wakes=True,
     )
     async def attach(self, request: web.Request) -> web.StreamResponse:
         guest = self._roster.find(request.match_info["guest"])
@@ -129,7 +130,7 @@ class ExecRoutes:
             web.get("/v1/exec/{exec}", self.inspect, allow_head=False),
         ]
 
-    @operation("Make a further process", body=ExecSpec, answer=ExecCreated, status=201)
+    @operation("Make a further process", body=ExecSpec, answer=ExecCreated, status=201, wakes=True)
     async def create(self, request: web.Request) -> web.StreamResponse:
         guest = self._roster.find(request.match_info["guest"])
         process = self._execute.create(guest, await read(request, ExecSpec))

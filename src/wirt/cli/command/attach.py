@@ -12,7 +12,8 @@ def run(call: Call) -> int:
     """Attach standard input, output and error to a running guest."""
     told = call.daemon.call("GET", f"/v1/guests/{quote(call.args[0])}")
     state = state_of(told)
-    if state not in {"running", "restarting"}:
+    asleep = state == "paused" and bool(told["status"].get("idle_since"))
+    if state not in {"running", "restarting"} and not asleep:
         from wirt.errors import Conflict
 
         raise Conflict(

@@ -7,7 +7,7 @@ from wirt.cli.each import each
 from wirt.cli.flags import Call, Command, misuse
 from wirt.cli.guestflags import GUEST_FLAGS
 from wirt.cli.output import warn
-from wirt.cli.spec import resources, restart
+from wirt.cli.spec import idle, resources, restart
 from wirt.client.wire import quote
 
 CHANGEABLE = frozenset({
@@ -27,6 +27,8 @@ def run(call: Call) -> int:
         body["guest_class"] = call.text("class")
     if call.given("oom-rank"):
         body["oom_rank"] = call.number("oom-rank")
+    if wish := idle(call):
+        body["idle"] = wish
     if body == {"resources": {}}:
         raise misuse("nothing to change", hint="see 'wirt update --help' for what can be changed")
 

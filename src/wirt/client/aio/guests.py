@@ -90,6 +90,7 @@ class Guests:
         group: str | None = None,
         guest_class: GuestClass | None = None,
         oom_rank: int | None = None,
+        idle: IdleWish | None = None,
     ) -> tuple[str, ...]:
         """Change what is not None, running or not; the answer are warnings."""
         wish = {
@@ -98,6 +99,7 @@ class Guests:
             "group": group,
             "guest_class": guest_class,
             "oom_rank": oom_rank,
+            "idle": idle,
         }
         body = {name: value for name, value in wish.items() if value is not None}
         done = await self._transport.call("POST", _at(guest, "/update"), Warned, body=body)

@@ -193,7 +193,7 @@ class Governor:
         if not self.paused:
             await self._act(root, tick, decision, host)
         begun = time.thread_time()
-        done = (*self._mover.take_done(), *self._machines.take_done())
+        done = (*self._mover.take_done(), *self._machines.take_done(), *self.steering.done())
         changes, self._changes = (*self._changes, *done), []
         frame = Frame(
             at=time.time_ns(), tick=tick, alarm=decision.state.alarm,

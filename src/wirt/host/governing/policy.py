@@ -21,7 +21,9 @@ from wirt.governor.admission import Host
 from wirt.governor.demand import Tuning
 from wirt.governor.tree import UNLIMITED, Resource
 from wirt.host.capacity import WholeHost, with_reserve
+from wirt.host.governing.idling import check_defaults as check_idle
 from wirt.linux.features import HostFacts
+from wirt.model.idle import IdleDefaults
 from wirt.model.units import parse_rate, parse_size
 
 HINT = "see 'wirt governor policy --help'"
@@ -69,7 +71,8 @@ class Reserve:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """``tick``: seconds between two looks. ``overcommit``: by how much what guests need at least
-    may exceed the memory; above 1 only with swap. ``tuning``: see
+    may exceed the memory; above 1 only with swap. ``idle``: what becomes of guests that have
+    nothing to do. ``tuning``: see
     :class:`~wirt.governor.demand.Tuning`."""
 
     mode: Mode = Mode.ON
@@ -78,6 +81,7 @@ class Policy:
     pool: Pool = field(default_factory=Pool)
     reserve: Reserve = field(default_factory=Reserve)
     overcommit: float = 1.0
+    idle: IdleDefaults = field(default_factory=IdleDefaults)
     tuning: Tuning = field(default_factory=Tuning)
 
     @property
@@ -163,6 +167,7 @@ def check(policy: Policy) -> Policy:
                 hint=f"write {low:g} to {high:g}",
                 code="governor.policy",
             )
+    check_idle(policy.idle)
     if policy.tuning.ramp < 1:
         raise Invalid(
             f"tuning.ramp = {policy.tuning.ramp:g} of the governor's policy is out of range",
@@ -180,7 +185,7 @@ def _unknown(table: object, like: Any, where: str = "") -> str | None:
         if key not in known:
             return f"{where}{str(key)[:80]}"
         inner = getattr(like, key)
-        if isinstance(inner, Pool | Reserve | Tuning):
+        if isinstance(inner, Pool | Reserve | Tuning | IdleDefaults):
             found = _unknown(value, inner, f"{where}{key}.")
             if found is not None:
                 return found

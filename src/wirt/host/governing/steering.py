@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from wirt.governor.journal import Frame
+from wirt.governor.journal import Change, Frame
 from wirt.governor.movement import Reason
 from wirt.governor.tree import Group
 
@@ -13,11 +13,12 @@ from wirt.governor.tree import Group
 class Steering:
     """``boosted``: the claims as they count at a time (Unix nanoseconds); ``noted``: hears of each
     frame, and over which claims it was decided, before anybody else. ``why``: the reason for
-    weights that change in this tick."""
+    weights that change in this tick; ``done``: what others did to guests since this was asked."""
 
     def __init__(self) -> None:
         self.boosted: Callable[[Group, int], Group] = _as_it_is
         self.noted: Callable[[Group, Frame], None] = _nobody_notes
+        self.done: Callable[[], Sequence[Change]] = tuple
         self.why = Reason.RESERVATION
         self._before = False
 

@@ -5,13 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from wirt.errors import Conflict
+from wirt.errors import Conflict, Unsupported
 from wirt.linux import disks
 from wirt.privileged import check, governing
 from wirt.privileged.context import Context, Outcome, Sent, on
 from wirt.privileged.faults import fault
 from wirt.privileged.holds import Held
-from wirt.privileged.protocol import Done, Govern, Governed, SetPool, Squeeze, WatchMemory
+from wirt.privileged.protocol import (
+    Done,
+    Govern,
+    Governed,
+    SetPool,
+    Squeeze,
+    WatchMemory,
+    WatchTraffic,
+)
 
 Fds = Sequence[int]
 
@@ -49,6 +57,17 @@ def watch_memory(ctx: Context, verb: WatchMemory, _fds: Fds) -> Outcome[Done]:
     return Sent(answer=Done(), fds=(event,))
 
 
+def watch_traffic(ctx: Context, verb: WatchTraffic, _fds: Fds) -> Outcome[Done]:
+    """Wake a guest that will sleep, or has been woken."""
+    guest_id = check.guest_id(verb.id)
+    if ctx.sleepers is None:
+        raise Unsupported("this helper listens to no traffic")
+    if not verb.on:
+        ctx.sleepers.ignore(guest_id)
+        return Done()
+    return Sent(answer=Done(), fds=(ctx.sleepers.watch(guest_id),))
+
+
 def set_pool(ctx: Context, verb: SetPool, _fds: Fds) -> Done:
     """Limit the instance's own group."""
     path = f"/{ctx.layout.name}"
@@ -67,5 +86,6 @@ HANDLERS = (
     on(Govern, govern),
     on(Squeeze, squeeze),
     on(WatchMemory, watch_memory),
+    on(WatchTraffic, watch_traffic),
     on(SetPool, set_pool),
 )

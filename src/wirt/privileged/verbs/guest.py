@@ -16,7 +16,7 @@ from wirt.linux import disks, libc, limits, usage
 from wirt.model.names import is_id, short
 from wirt.privileged import bridges, check, facts, links, netstate, release
 from wirt.privileged import launch as launching
-from wirt.privileged.context import Context, Early, Outcome, on
+from wirt.privileged.context import Context, Early, Ended, Outcome, on
 from wirt.privileged.facts import Facts
 from wirt.privileged.netlink import Netlink
 from wirt.privileged.netstate import Card
@@ -61,6 +61,13 @@ def freeze(ctx: Context, verb: FreezeGuest, _fds: Fds) -> Done:
             code="guest.stuck",
         ) from error
     return Done()
+
+
+def frozen(ctx: Context, verb: FreezeGuest, ended: Ended[Done]) -> Ended[Done]:
+    """Whatever became of the child: nobody sleeps whom nobody would wake."""
+    if verb.frozen and verb.asleep and ctx.sleepers is not None:
+        ctx.sleepers.frozen(verb.id)
+    return ended
 
 
 def limit(ctx: Context, verb: LimitGuest, _fds: Fds) -> Done:
@@ -175,6 +182,13 @@ def disconnect(ctx: Context, verb: DisconnectGuest, _fds: Fds) -> Done:
     return Done()
 
 
+def rewired(ctx: Context, verb: ConnectGuest | DisconnectGuest, ended: Ended[Done]) -> Ended[Done]:
+    """A guest that sleeps must hear its new cards, too."""
+    if ctx.sleepers is not None:
+        ctx.sleepers.rewired(verb.id)
+    return ended
+
+
 def _container(ctx: Context, guest_id: str) -> Facts:
     """The facts of a running container with a network of its own."""
     about = facts.read(ctx.layout, check.guest_id(guest_id))
@@ -271,12 +285,12 @@ def _ids(directory: Path) -> list[Path]:
 HANDLERS = (
     on(LaunchGuest, launching.launch, then=launching.launched),
     on(KillGuest, kill),
-    on(FreezeGuest, freeze),
+    on(FreezeGuest, freeze, then=frozen),
     on(LimitGuest, limit),
     on(ReleaseGuest, release_guest),
     on(ForgetGuest, forget),
-    on(ConnectGuest, connect),
-    on(DisconnectGuest, disconnect),
+    on(ConnectGuest, connect, then=rewired),
+    on(DisconnectGuest, disconnect, then=rewired),
     on(UpdateFiles, update_files),
     on(ListProcesses, processes),
     on(ResolveUser, resolve_user),

@@ -1,0 +1,91 @@
+"""Which rule holds for a guest that has nothing to do, and whom it must not pause. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from wirt.errors import Invalid, Unsupported
+from wirt.model.guest import GuestSpec
+from wirt.model.idle import (
+    LONGEST,
+    SECOND,
+    IdleAction,
+    IdleDefaults,
+    IdleRule,
+    IdleWish,
+)
+from wirt.model.units import parse_duration
+
+GLANCE = 30.0
+"""Seconds that a guest stays awake at least when its time to wake has come."""
+LEAST_AFTER = SECOND
+LEAST_SLEEP = 10 * SECOND
+
+
+def rule_of(spec: GuestSpec, defaults: IdleDefaults) -> IdleRule:
+    """What holds for this guest: its own wish, its group's, its class's."""
+    wish = spec.idle
+    action = wish.action
+    for path in above(spec.group):
+        action = action or defaults.groups.get(path)
+    every = parse_duration(defaults.wake_every) if wish.wake_every is None else wish.wake_every
+    return IdleRule(
+        action=action or getattr(defaults, spec.guest_class.value),
+        after=parse_duration(defaults.after) if wish.after is None else wish.after,
+        wake_every=every,
+    )
+
+
+def above(path: str) -> Iterator[str]:
+    """The group itself and all above it, the nearest first."""
+    while path:
+        yield path
+        path = path.rpartition("/")[0]
+
+
+def may_pause(spec: GuestSpec) -> bool:
+    """Whether what somebody wants of it would be heard: not on another's network cards, and not
+    what is typed into it."""
+    return not spec.stdin_open and spec.network_mode in {"", "none"}
+
+
+def check(spec: GuestSpec) -> None:
+    """Raise Invalid or Unsupported for a wish that cannot be fulfilled."""
+    check_times(spec.idle)
+    if spec.idle.action is not IdleAction.PAUSE or may_pause(spec):
+        return
+    if spec.stdin_open:
+        raise Unsupported(
+            "--idle pause and --interactive exclude each other: what is typed would wake nobody",
+            hint="use --idle minimal, or leave out -i",
+            code="idle.not-heard",
+        )
+    raise Unsupported(
+        f"--idle pause needs network cards of the guest's own, or none, not --network "
+        f"{spec.network_mode.replace('guest:', 'container:')[:80]}: traffic would wake nobody",
+        hint="use --idle minimal, or another network",
+        code="idle.not-heard",
+    )
+
+
+def check_times(wish: IdleWish) -> None:
+    """Raise Invalid for times that make no sense."""
+    for flag, time, least in (
+        ("--idle-after", wish.after, LEAST_AFTER),
+        ("--wake-every", wish.wake_every, LEAST_SLEEP),
+    ):
+        if time is None or (flag == "--wake-every" and time == 0):
+            continue
+        if not least <= time <= LONGEST:
+            raise Invalid(
+                f"{flag} {time / SECOND:g}s is out of range",
+                hint=f"write {least // SECOND}s to {LONGEST // SECOND // 3600}h"
+                + (", or 0 for never" if flag == "--wake-every" else ""),
+                code="idle.out-of-range",
+            )
+
+
+def check_defaults(defaults: IdleDefaults) -> None:
+    """Raise Invalid for times that make no sense."""
+    after, every = parse_duration(defaults.after), parse_duration(defaults.wake_every)
+    check_times(IdleWish(after=after, wake_every=every))
