@@ -28,7 +28,7 @@ class Wish:
     group: str | None = None
     guest_class: GuestClass | None = None
     oom_rank: int | None = None
-    idle: IdleWish = IdleWish()
+    idle: IdleWish = field(default_factory=IdleWish)
 
     def applied(self, spec: GuestSpec) -> GuestSpec:
         """The spec with what changes."""

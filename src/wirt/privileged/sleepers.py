@@ -98,7 +98,7 @@ class Sleepers:
         return theirs
 
     def frozen(self, guest_id: str) -> None:
-        """It was frozen, to sleep: thaw it when something came before, and it is watched no more."""
+        """It was frozen, to sleep: thaw it if it is not watched, since something came before."""
         if guest_id not in self._sleeping:
             self._thaw(guest_id)
 

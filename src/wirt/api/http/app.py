@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import replace
 from typing import Protocol
 
 from aiohttp import web
@@ -59,10 +58,10 @@ def _waking(route: web.RouteDef, wake: Wake) -> web.RouteDef:
     said = operation_of(route)
     if said is None or not said.wakes:
         return route
-    inner: Handler = route.handler  # type: ignore[assignment]
+    inner: Handler = route.handler
 
     async def awake(request: web.Request) -> web.StreamResponse:
         await wake(request.match_info["guest"])
         return await inner(request)
 
-    return replace(route, handler=awake)
+    return web.RouteDef(route.method, route.path, awake, route.kwargs)

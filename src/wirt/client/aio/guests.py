@@ -26,6 +26,7 @@ from wirt.client.aio.transport import Query, Transport
 from wirt.client.wire import quote
 from wirt.errors import WirtError
 from wirt.model.guest import ExecSpec, GuestClass, GuestSpec, Isolation, RestartPolicy
+from wirt.model.idle import IdleWish
 from wirt.model.network import PortMap
 from wirt.model.resources import Resources
 

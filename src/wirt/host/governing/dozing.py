@@ -83,7 +83,7 @@ class Dozing:
     # --- the governor's ticks
 
     def note(self, frame: Frame) -> None:
-        """A tick is over: whoever is idle for long enough falls asleep, whose time has come wakes."""
+        """A tick is over: who is idle for long enough falls asleep, whose time has come wakes."""
         self._calm = {key: kept for key, kept in self._calm.items() if key in frame.tick.guests}
         boosted = self._says.boosted() if frame.tick.guests else {}
         for guest_id in frame.tick.guests:
@@ -266,7 +266,7 @@ class Dozing:
                 reason=why,
                 inputs=dict(inputs),
                 failure=failure,
-            )  # fmt: skip
+            )
         )
 
     def _publish(self, guest: Guest, action: str, why: Reason) -> None:
