@@ -13,9 +13,8 @@ from wirt.api.native.governor import GovernorRoutes
 from wirt.api.native.watching import WatchRoutes
 from wirt.daemon.claimparts import ClaimParts
 from wirt.errors import NotFound
-from wirt.governor.journal import Frame
+from wirt.governor.observe import Tick
 from wirt.governor.trace import Label
-from wirt.governor.tree import Group
 from wirt.host.events import Bus
 from wirt.host.governing.actuate import HelperActuator
 from wirt.host.governing.chronicle import Chronicle
@@ -69,7 +68,8 @@ class GovernParts:
         self._chronicle = Chronicle(
             ring, labels=self._labels, boosted=self._boosted, reserve=self.governor.keeps
         )
-        self.governor.steering.noted = self._noted
+        self.governor.steering.noted = self._chronicle.note
+        self.governor.steering.seen = self._seen
         self.dozing = Dozing(
             roster=roster, running=running, helper=helper, bus=bus, nursery=nursery,
             says=Says(
@@ -102,10 +102,11 @@ class GovernParts:
         """Wake a guest, by name or id, of which somebody wants something."""
         await self.dozing.wake(self._roster.find(name).id)
 
-    def _noted(self, root: Group, frame: Frame) -> None:
-        """A tick was decided."""
-        self._chronicle.note(root, frame)
-        self.dozing.note(frame)
+    def _seen(self, tick: Tick) -> None:
+        """A tick has looked at everybody."""
+        self.dozing.note(tick)
+        for member in self.governor.roll.members.values():
+            member.minimal = self.dozing.is_minimal(member.guest)
 
     def _acts(self) -> bool:
         """Whether anybody would put a guest to sleep, or wake it."""
@@ -116,11 +117,10 @@ class GovernParts:
     def _labels(self) -> dict[str, Label]:
         """Names and states of those who are governed."""
         found = {}
-        for guest_id in self.governor.roll.members:
+        for guest_id, member in self.governor.roll.members.items():
             with contextlib.suppress(NotFound):  # just removed
                 guest = self._roster.get(guest_id)
-                minimal = self.dozing.is_minimal(guest)
-                state = "minimal" if minimal else guest.status.state.value
+                state = "minimal" if member.minimal else guest.status.state.value
                 found[guest_id] = Label(name=guest.name, state=state)
         return found
 

@@ -20,8 +20,9 @@ import msgspec
 from wirt.aio import Nursery
 from wirt.errors import NotFound, WirtError
 from wirt.governor.idle import Calm, look
-from wirt.governor.journal import Act, Change, Frame
+from wirt.governor.journal import Act, Change
 from wirt.governor.movement import Reason
+from wirt.governor.observe import Tick
 from wirt.governor.tree import Resource
 from wirt.host.events import Bus
 from wirt.host.governing.idling import GLANCE, above, may_pause, rule_of
@@ -82,18 +83,18 @@ class Dozing:
 
     # --- the governor's ticks
 
-    def note(self, frame: Frame) -> None:
-        """A tick is over: who is idle for long enough falls asleep, whose time has come wakes."""
-        self._calm = {key: kept for key, kept in self._calm.items() if key in frame.tick.guests}
-        boosted = self._says.boosted() if frame.tick.guests else {}
-        for guest_id in frame.tick.guests:
+    def note(self, tick: Tick) -> None:
+        """Who is idle for long enough falls asleep, whose time has come wakes."""
+        self._calm = {key: kept for key, kept in self._calm.items() if key in tick.guests}
+        boosted = self._says.boosted() if tick.guests else {}
+        for guest_id in tick.guests:
             with contextlib.suppress(NotFound):  # just removed
                 guest = self._roster.get(guest_id)
                 live = self._running.get(guest_id)
                 if live is not None and guest_id not in self._moving:
-                    self._judge(guest, live, frame, _is_boosted(guest, boosted))
+                    self._judge(guest, live, tick, _is_boosted(guest, boosted))
 
-    def _judge(self, guest: Guest, live: Live, frame: Frame, boosted: bool) -> None:
+    def _judge(self, guest: Guest, live: Live, tick: Tick, boosted: bool) -> None:
         rule = rule_of(guest.spec, self._says.defaults())
         if guest.status.asleep:
             why = _due(guest, rule, boosted)
@@ -108,10 +109,10 @@ class Dozing:
         was = self._calm.get(guest.id)
         calm = Calm() if was is None or was[0] is not live else was[1]
         machine = guest.spec.isolation is not Isolation.CONTAINER
-        seen = frame.tick.guests[guest.id]
+        seen = tick.guests[guest.id]
         if guest.endpoints and seen.net_in is None:
             seen = replace(seen, cpu=None)  # its traffic is not known
-        calm = look(calm, seen, frame.tick.seconds, emulated=EMULATED if machine else 1.0)
+        calm = look(calm, seen, tick.seconds, emulated=EMULATED if machine else 1.0)
         if boosted or self._busy(guest.id):
             calm = replace(calm, seconds=0.0)
         self._calm[guest.id] = (live, calm)

@@ -19,7 +19,7 @@ from wirt.governor.admission import Host
 from wirt.governor.decide import Decision, State, decide
 from wirt.governor.emergency import Alarm
 from wirt.governor.journal import Change, Frame
-from wirt.governor.movement import margin
+from wirt.governor.movement import Reason, margin
 from wirt.governor.observe import Tick
 from wirt.governor.plan import Want, entitle
 from wirt.governor.tree import Claim, Group, Resource
@@ -176,6 +176,7 @@ class Governor:
         host = policy.host(cpus=len(self._facts.cpus), memory=self._facts.memory)
         self._machines.ask(members.values(), short=self._short.now)
         tick = look.look(members, self._host, seconds=seconds, least=2 * self._keeps)
+        self.steering.seen(tick)
         root = self.steering.claims(self.roll.tree())
         divided = {**self.roll.containers(), **self.roll.elastic()}
         capacity = self._short.judge(
@@ -380,7 +381,7 @@ class Governor:
             before, after = member.cpu, targets[member.guest.id]
             if not held.failure:
                 member.cpu = after
-            why = self.steering.why
+            why = Reason.IDLE if member.minimal else self.steering.why
             self._changes.append(weigh.change(member, before, after, why, held.failure))
 
     async def _slow(self, members: list[Member], rates: Mapping[str, int]) -> None:

@@ -99,7 +99,7 @@ class Machines:
         first = sorted(members, key=lambda name: (name not in goal.hungry, name))
         for name in first:
             member, inside = members[name], members[name].inside
-            if inside is None or inside.memory is None:
+            if inside is None or inside.memory is None or member.guest.status.asleep:
                 continue
             if inside.stuck:
                 self._give_up(member, inside, now)

@@ -33,6 +33,7 @@ class Member:
     ``fenced``: its limit is one that kills (see :mod:`wirt.host.governing.fence`).
     ``revocable``: bytes that the kernel can take from it.
     ``disk``: bytes a second that were written, 0 for no limit. ``inside``: what a machine says.
+    ``minimal``: it has been idle for long, and gets only what it needs to answer.
     """
 
     guest: Guest
@@ -55,6 +56,7 @@ class Member:
     disk: int = 0
     watched: bool = field(default=False)
     inside: Inside | None = None
+    minimal: bool = False
 
     @property
     def container(self) -> bool:

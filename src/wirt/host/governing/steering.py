@@ -7,17 +7,20 @@ from collections.abc import Callable, Sequence
 
 from wirt.governor.journal import Change, Frame
 from wirt.governor.movement import Reason
+from wirt.governor.observe import Tick
 from wirt.governor.tree import Group
 
 
 class Steering:
     """``boosted``: the claims as they count at a time (Unix nanoseconds); ``noted``: hears of each
-    frame, and over which claims it was decided, before anybody else. ``why``: the reason for
-    weights that change in this tick; ``done``: what others did to guests since this was asked."""
+    frame, and over which claims it was decided, before anybody else; ``seen``: of what each tick
+    saw, before anything is decided. ``why``: the reason for weights that change in this tick;
+    ``done``: what others did to guests since this was asked."""
 
     def __init__(self) -> None:
         self.boosted: Callable[[Group, int], Group] = _as_it_is
         self.noted: Callable[[Group, Frame], None] = _nobody_notes
+        self.seen: Callable[[Tick], None] = _nobody_looks
         self.done: Callable[[], Sequence[Change]] = tuple
         self.why = Reason.RESERVATION
         self._before = False
@@ -34,6 +37,10 @@ class Steering:
 def _as_it_is(root: Group, now: int) -> Group:
     """Without boosts."""
     return root
+
+
+def _nobody_looks(tick: Tick) -> None:
+    """Without anybody who cares who is idle."""
 
 
 def _nobody_notes(root: Group, frame: Frame) -> None:

@@ -13,11 +13,23 @@ from wirt.host.claims import shares_of
 from wirt.host.governing.member import NORMAL_SHARES, NORMAL_WEIGHT
 from wirt.host.governing.member import Member as Governed
 
+MINIMAL = 0.1
+"""Part of its weight that a minimal guest has."""
+LEAST = 2
 BAND = 0.05
 """Part by which a weight must differ to be worth a write."""
 
 
 def targets(root: Group, members: Mapping[str, Governed], capacity: int) -> dict[str, int]:
+    """What ``cpu.shares`` or ``cpu.weight`` of each guest shall be; a part of it while it is
+    minimal, so that what its own clocks start now and then does not disturb who works."""
+    return {
+        name: max(round(weight * MINIMAL), LEAST) if members[name].minimal else weight
+        for name, weight in _full(root, members, capacity).items()
+    }
+
+
+def _full(root: Group, members: Mapping[str, Governed], capacity: int) -> dict[str, int]:
     """What ``cpu.shares`` or ``cpu.weight`` of each guest shall be.
 
     Where nothing is guaranteed and there are no groups, the kernel's weights as the user gave them
