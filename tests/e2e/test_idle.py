@@ -59,7 +59,7 @@ def url(live: Live, name: str) -> str:
 
 
 def get(live: Live, where: str) -> str:
-    return live.inside("busybox", "wget", "-q", "-T", "20", "-O", "-", where).stdout
+    return live.inside("timeout", "20", "busybox", "wget", "-qO-", where).stdout
 
 
 def told(live: Live, name: str) -> dict[str, Any]:
@@ -136,7 +136,7 @@ def test_a_pause_of_its_users_stays_one(live: Live) -> None:
     until(lambda: sleeps(live, "web", guest), "it sleeps", WITHIN)
     live.wirt("pause", "web")
     assert told(live, "web")["idle_since"] == 0
-    live.inside("busybox", "wget", "-q", "-T", "1", "-O", "-", url(live, "web"))
+    live.inside("timeout", "1", "busybox", "wget", "-qO-", url(live, "web"))
     assert frozen(live, guest)
     assert "is paused" in live.wirt("exec", "web", "true", code=None).stderr
     live.kill(local.HELPER)

@@ -10,11 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wirt.bench import governing, watch
-from wirt.bench.fleet import PROGRAM, Fleet, Order, pause_until
+from wirt.bench.fleet import IMAGE, PROGRAM, Fleet, Order, pause_until
 from wirt.bench.host import Host, simulated
 from wirt.bench.outcome import Acts, Result, Run, read, result
 from wirt.bench.policies import Policy, confined, promise, resources
 from wirt.bench.score import disturbed, incomplete
+from wirt.bench.sleepers import Sleepers
 from wirt.bench.workload import PATIENCE, Day, Office, words
 from wirt.linux import spawn
 
@@ -70,11 +71,11 @@ class _Session:
 
     def under(self, policy: Policy) -> Run:
         """The day under one policy."""
-        with self._governed(policy), self._peopled(policy):
+        with self._governed(policy), self._peopled(policy), self._sleepers(policy) as asleep:
             paths = {n: self._host.layout.cgroup(i) for n, i in self._fleet.ids.items()}
             before, began = self._machine(), time.time_ns()
             with watch.Watch(self._host.cgroups, paths) as seen:
-                self._pass_day()
+                self._pass_day(asleep)
             after = self._machine()
             noise = watch.noise(before, after, self._host.pinned)
             acts = None
@@ -87,10 +88,21 @@ class _Session:
                 results=self._results(seen.kills), noise=noise, acts=acts,
                 emulated="tcg" in self._fleet.accelerators(),
                 series=watch.series(seen.looks, self._day),
+                naps=None if asleep is None else asleep.naps(),
             )  # fmt: skip
         return replace(run, invalid=disturbed(noise) + incomplete(run))
 
-    def _pass_day(self) -> None:
+    @contextmanager
+    def _sleepers(self, policy: Policy) -> Iterator[Sleepers | None]:
+        """Guests that sleep; only the governor lets anybody sleep."""
+        if not self._office.sleepers or policy is not Policy.GOVERNOR:
+            yield None
+            return
+        with Sleepers(self._host.daemon(), IMAGE, self._office.sleepers) as made:
+            made.wait()
+            yield made
+
+    def _pass_day(self, asleep: Sleepers | None) -> None:
         began = time.monotonic()
         services = sorted(self._office.services, key=lambda one: one.begins)
         self._fleet.begin(*(one for one in services if not one.begins))
@@ -99,6 +111,9 @@ class _Session:
                 due = began + self._day.milliseconds(one.begins) / 1000
                 pause_until(due - LEAD)
                 self._fleet.join(one, due)
+        for hour in range(1, 24) if asleep is not None else ():
+            pause_until(began + self._day.milliseconds(hour) / 1000)
+            asleep.call(hour)
         self._fleet.end(began + self._day.seconds, PATIENCE + GRACE)
 
     @contextmanager

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from wirt.bench.sleepers import Naps
 from wirt.bench.workload import DEADLINE, PATIENCE, Day, Service
 from wirt.errors import Invalid
 
@@ -127,7 +128,8 @@ Series = Mapping[str, Sequence[tuple[float, float, float, float]]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One day under one policy. ``invalid``: why it must not count, empty when it may."""
+    """One day under one policy. ``invalid``: why it must not count, empty when it may. ``naps``: of
+    guests that slept meanwhile."""
 
     variant: str
     guests: str
@@ -141,6 +143,7 @@ class Run:
     emulated: bool = False
     invalid: tuple[str, ...] = ()
     series: Series = field(default_factory=dict)
+    naps: Naps | None = None
 
     @property
     def scored(self) -> tuple[Result, ...]:
@@ -235,5 +238,6 @@ def from_json(told: Mapping[str, Any]) -> Run:
             "acts": acts,
             "invalid": tuple(told["invalid"]),
             "series": series,
+            "naps": None if told.get("naps") is None else Naps(**told["naps"]),
         }
     )

@@ -13,6 +13,7 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from wirt.bench import sleepers
 from wirt.bench.outcome import Acts, Noise, Result, Run
 from wirt.bench.policies import Policy
 from wirt.bench.workload import CORE_COST, Office, Service, at, gain, office
@@ -205,6 +206,8 @@ def line(run: Run, those: Mapping[Policy, Run]) -> str:
         parts.append(f"M {made.acts.moved:.1f}MiB/s O {made.acts.cost:.1f}%")
     parts.append(f"(G {most.cpu:.1f}/{most.memory:.1f})")
     parts.append(f"noise {run.noise.others:.2f}/{run.noise.pinned:.2f}")
+    if run.naps is not None:
+        parts.append(f"({sleepers.told(run.naps)})")
     if run.invalid:
         parts.append(f"INVALID: {'; '.join(run.invalid)}")
     return " ".join(parts)

@@ -24,7 +24,7 @@ Points = tuple[tuple[float, float], ...]
 """Hours, rising, and values; straight lines between."""
 
 CONTAINER = "container"
-VARIANTS = ("polite", "backup", "greedy", "cold", "oom", "overlap", "failover")
+VARIANTS = ("polite", "backup", "greedy", "cold", "oom", "overlap", "failover", "idle50")
 KINDS = ("container", "microvm", "vm", "mixed")
 
 
@@ -88,6 +88,8 @@ class Office:
     pool: Pool
     swap: int
     """Bytes of compressed memory as swap."""
+    sleepers: int = 0
+    """Guests beside the services that are paused for having nothing to do."""
 
     @property
     def scored(self) -> tuple[Service, ...]:
@@ -111,6 +113,9 @@ _SWAP: Mapping[str, float] = {"oom": 0.0, "cold": 2.0}
 evening, whoever divides it."""
 _FAILOVER = (9.0, 0.10, 60.0, 100.0)
 """Hour, load, and MiB of working set when the other host's guest comes here, and later on."""
+_SLEEPERS: Mapping[str, int] = {"idle50": 50}
+_SLEEPER_MIB = 24
+"""What the host has for each of them: a guest that could wake at any time is given some room."""
 _STREAM_MIB = 1536.0
 _GREEDY_MIB = 1480.0
 _GREEDY_RATE = 30.0
@@ -131,6 +136,8 @@ def office(variant: str, *, guests: str = "container", scale: float = 1.0) -> Of
     kinds = {"mixed": itertools.cycle(("microvm", "container"))}
     chosen = kinds.get(guests, itertools.repeat(guests))
     memory = 512 if guests == "container" else 1024 if guests == "mixed" else 1536
+    sleepers = _SLEEPERS.get(variant, 0)
+    memory += sleepers * _SLEEPER_MIB
     return Office(
         variant=variant,
         guests=guests,
@@ -140,6 +147,7 @@ def office(variant: str, *, guests: str = "container", scale: float = 1.0) -> Of
         ),
         pool=Pool(cpus=scale, memory=round(memory * scale) << 20, reads=round(2000 * scale)),
         swap=round(memory * _SWAP.get(variant, 0.5) * scale) << 20,
+        sleepers=sleepers,
     )
 
 

@@ -101,7 +101,7 @@ def _seeds(text: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(int(one) for one in named))
 
 
-_VARIANTS = ("polite", "backup", "greedy", "cold", "oom", "overlap", "failover")
+_VARIANTS = ("polite", "backup", "greedy", "cold", "oom", "overlap", "failover", "idle50")
 _KINDS = ("container", "microvm", "vm", "mixed")
 
 COMMAND = Group(

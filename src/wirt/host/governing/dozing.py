@@ -129,11 +129,10 @@ class Dozing:
         """Whether a guest that runs has been idle for so long that it gets only what it needs."""
         was = self._calm.get(guest.id)
         rule = rule_of(guest.spec, self._says.defaults())
-        return (
-            was is not None
-            and rule.action is not IdleAction.NEVER
-            and was[1].seconds * SECOND >= rule.after
-        )
+        if was is None or was[1].seconds * SECOND < rule.after:
+            return False
+        pauses = rule.action is IdleAction.PAUSE and may_pause(guest.spec)
+        return rule.action is not IdleAction.NEVER and not pauses
 
     def take_done(self) -> list[Change]:
         """What was done since this was asked last."""
