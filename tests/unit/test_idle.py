@@ -53,8 +53,8 @@ def test_work_or_what_is_not_known_begins_anew(work: Seen) -> None:
 
 
 def test_a_clock_that_ticks_is_no_work() -> None:
-    """50 thousandths of a second once in ten seconds, as a cron job that finds nothing to do."""
-    ticks = ([QUIET] * 9 + [seen(cpu=50)]) * 6
+    """40 thousandths of a second once in ten seconds, as a cron job that finds nothing to do."""
+    ticks = ([QUIET] * 9 + [seen(cpu=40)]) * 6
     assert watched(*ticks).seconds == 60
 
 

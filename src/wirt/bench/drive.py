@@ -111,9 +111,10 @@ class _Session:
                 due = began + self._day.milliseconds(one.begins) / 1000
                 pause_until(due - LEAD)
                 self._fleet.join(one, due)
-        for hour in range(1, 24) if asleep is not None else ():
-            pause_until(began + self._day.milliseconds(hour) / 1000)
-            asleep.call(hour)
+        if asleep is not None:
+            for hour in range(1, 24):
+                pause_until(began + self._day.milliseconds(hour) / 1000)
+                asleep.call(hour)
         self._fleet.end(began + self._day.seconds, PATIENCE + GRACE)
 
     @contextmanager

@@ -77,7 +77,7 @@ class Health:
     async def _run(self, live: Live, check: HealthCheck) -> tuple[int, str]:
         """Exit code and output of one check; a check that takes too long counts as failed."""
         spec = ExecSpec(command=check_command(check))
-        process = Exec(id=new_id(), guest_id=live.guest_id, spec=spec, started=True)
+        process = Exec(id=new_id(), guest_id=live.guest_id, spec=spec, started=True, check=True)
         self._running.add_exec(process)
         ours, theirs = socket.socketpair()
         try:

@@ -29,7 +29,8 @@ FORGET_EXECS_AFTER = 300.0
 
 @dataclass(slots=True, kw_only=True)
 class Exec:
-    """A further process of a guest. ``failure``: why it could not be run."""
+    """A further process of a guest. ``failure``: why it could not be run. ``check``: it checks
+    the guest's health, and nobody waits for it."""
 
     id: str
     guest_id: str
@@ -38,6 +39,7 @@ class Exec:
     started: bool = False
     code: int | None = None
     failure: str = ""
+    check: bool = False
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     ended_at: float = 0.0
 

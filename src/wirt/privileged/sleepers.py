@@ -94,7 +94,6 @@ class Sleepers:
             self._wake(one, Woken(why="traffic"))
             return theirs
         self._write()
-        fault("sleepers.watched")
         return theirs
 
     def frozen(self, guest_id: str) -> None:

@@ -123,7 +123,10 @@ class Dozing:
 
     def _busy(self, guest_id: str) -> bool:
         """Whether somebody works in it with a further process."""
-        return any(one.started and one.code is None for one in self._running.execs_of(guest_id))
+        return any(
+            one.started and one.code is None and not one.check
+            for one in self._running.execs_of(guest_id)
+        )
 
     def is_minimal(self, guest: Guest) -> bool:
         """Whether a guest that runs has been idle for so long that it gets only what it needs."""
@@ -230,9 +233,13 @@ class Dozing:
             await self._roster.move(guest_id, awake)
 
     async def run(self) -> None:
-        """Nobody sleeps while the governor does not act, for ever."""
+        """Nobody sleeps while the governor does not act, for ever; nor is listened for who does not
+        sleep any more."""
         while True:
             await asyncio.sleep(LOOK)
+            asleep = {guest.id for guest in self._roster.all() if guest.status.asleep}
+            for guest_id in self._ends.keys() - asleep - self._moving:
+                self._forget(guest_id)
             if self._says.acts():
                 continue
             for guest in tuple(self._roster.all()):
@@ -249,6 +256,8 @@ class Dozing:
     async def _move(self, guest_id: str, work: Awaitable[object]) -> None:
         try:
             await work
+        except NotFound:
+            pass  # it was removed meanwhile
         except WirtError as error:
             log.warning("guest %s: %s", guest_id[:12], error.message)
         finally:

@@ -41,6 +41,10 @@ from wirt.privileged.users import resolve
 
 Fds = Sequence[int]
 
+FROZEN_WITHIN = 10.0
+ASLEEP_WITHIN = 1.0
+"""Seconds: one that is thawed meanwhile, since something comes for it, is not waited for."""
+
 
 def kill(ctx: Context, verb: KillGuest, _fds: Fds) -> Done:
     """SIGKILL everything of a guest."""
@@ -51,7 +55,9 @@ def kill(ctx: Context, verb: KillGuest, _fds: Fds) -> Done:
 def freeze(ctx: Context, verb: FreezeGuest, _fds: Fds) -> Done:
     """Freeze or thaw."""
     try:
-        ctx.cgroups.freeze(ctx.layout.cgroup(check.guest_id(verb.id)), verb.frozen)
+        path = ctx.layout.cgroup(check.guest_id(verb.id))
+        patience = ASLEEP_WITHIN if verb.asleep else FROZEN_WITHIN
+        ctx.cgroups.freeze(path, verb.frozen, timeout=patience)
     except FileNotFoundError:
         raise _not_running(verb.id) from None
     except TimeoutError as error:
