@@ -155,7 +155,7 @@ def test_it_sleeps_through_a_restart_of_the_daemon(live: Live) -> None:
     until(lambda: live.wirt("ps", code=None).returncode == 0, "it is back", WITHIN)
     assert sleeps(live, "web", guest)
     time.sleep(1.5)  # it is taken up at the next tick
-    assert sleeps(live, "web", guest)
+    assert sleeps(live, "web", guest), acts(live, "web")
     assert "root" in get(live, url(live, "web"))
     until(lambda: told(live, "web")["state"] == "running", "the new daemon hears of it", WITHIN)
 
@@ -202,8 +202,8 @@ def test_nobody_sleeps_while_the_governor_rests(live: Live) -> None:
     until(lambda: sleeps(live, "web", guest), "it sleeps", WITHIN)
     live.wirt("governor", "pause")
     try:
-        until(lambda: not frozen(live, guest), "it is woken", WITHIN)
-        assert told(live, "web")["state"] == "running"
+        until(lambda: told(live, "web")["state"] == "running", "it is woken", WITHIN)
+        assert not frozen(live, guest)
     finally:
         live.wirt("governor", "resume")
 
