@@ -26,22 +26,24 @@ Step = tuple[int, int, int, int]
 """Code, steps to jump when true, when false, operand."""
 
 
-def for_card(mac: bytes, address: bytes) -> list[Step]:
-    """A program that lets through frames to this card, and questions who has its IPv4 address.
+def for_card(mac: bytes, asked_for: bytes | None) -> list[Step]:
+    """A program that lets through frames to this card, but those of ARP: kernels make sure of each
+    other's addresses by themselves, some seconds after there was anything to say.
 
-    ``mac``: 6 bytes, ``address``: 4 bytes.
+    ``mac``: 6 bytes. ``asked_for``: 4 bytes, an IPv4 address; questions who has it are let through.
     """
+    arp, take, drop = 6, 10, 11
     return [
-        (_LOAD_WORD, 0, 0, 0),
-        (_JUMP_EQUAL, 0, 2, int.from_bytes(mac[:4])),
-        (_LOAD_HALF, 0, 0, 4),
-        (_JUMP_EQUAL, 6, 0, int.from_bytes(mac[4:])),
         (_LOAD_HALF, 0, 0, 12),
-        (_JUMP_EQUAL, 0, 5, _ARP),
+        (_JUMP_EQUAL, (drop if asked_for is None else arp) - 2, 0, _ARP),
+        (_LOAD_WORD, 0, 0, 0),
+        (_JUMP_EQUAL, 0, drop - 4, int.from_bytes(mac[:4])),
+        (_LOAD_HALF, 0, 0, 4),
+        (_JUMP_EQUAL, take - 6, drop - 6, int.from_bytes(mac[4:])),
         (_LOAD_HALF, 0, 0, 20),
-        (_JUMP_EQUAL, 0, 3, _REQUEST),
+        (_JUMP_EQUAL, 0, drop - 8, _REQUEST),
         (_LOAD_WORD, 0, 0, 38),
-        (_JUMP_EQUAL, 0, 1, int.from_bytes(address)),
+        (_JUMP_EQUAL, take - 10, drop - 10, int.from_bytes(asked_for or bytes(4))),
         (_RETURN, 0, 0, _MOST),
         (_RETURN, 0, 0, 0),
     ]

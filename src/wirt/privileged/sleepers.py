@@ -77,9 +77,10 @@ class Sleepers:
         The end of a pipe, the caller's to close, out of which a :class:`Woken` comes then. Raises
         NotFound when it does not run, OSError when a card cannot be listened to.
         """
-        if facts.read(self._layout, guest_id) is None:
+        about = facts.read(self._layout, guest_id)
+        if about is None:
             raise NotFound(f"guest {guest_id[:12]} does not run", code="guest.not-running")
-        cards = self._listen(guest_id)
+        cards = self._listen(guest_id, machine=about.machine)
         before = guest_id in self._sleeping
         self.heard()  # what came until now
         woken = before and guest_id not in self._sleeping
@@ -178,13 +179,16 @@ class Sleepers:
         except OSError as error:
             log.error("guest %s cannot be thawed: %s", guest_id[:12], error)
 
-    def _listen(self, guest_id: str) -> list[socket.socket]:
+    def _listen(self, guest_id: str, *, machine: bool) -> list[socket.socket]:
+        """Who has a container's address, the host's kernel answers; for a machine QEMU must run."""
         cards: list[socket.socket] = []
         try:
             for card in netstate.read(self._layout.guest_run(guest_id)).cards:
                 mac = bytes.fromhex(card.link.mac.replace(":", ""))
                 address = IPv4Address(card.link.address.partition("/")[0]).packed
-                cards.append(packets.listen(card.host, packets.for_card(mac, address)))
+                cards.append(
+                    packets.listen(card.host, packets.for_card(mac, address if machine else None))
+                )
         except BaseException:
             for heard in cards:
                 heard.close()
