@@ -13,6 +13,7 @@ from wirt.governor.movement import Reason, margin
 from wirt.host.governing import cushion, fence, observe
 from wirt.host.governing.member import Member
 from wirt.host.governing.memory import Mover
+from wirt.model.guest import GuestState
 from wirt.model.reading import Reading
 
 MIB = 1 << 20
@@ -88,6 +89,14 @@ def test_only_who_has_a_cushion_of_caches_is_held_to_a_hard_limit() -> None:
     assert found.capacity == capacity - (100 + 32 + 50 + 32 + 32) * MIB
     assert cushion.sort({"writer": one("writer", 900, 1)}, capacity).capacity == 0
     assert (margin(0), margin(1 << 40)) == (16 * MIB, 64 * MIB)
+
+
+def test_who_sleeps_needs_no_room_to_grow() -> None:
+    asleep = member("asleep")
+    asleep.use, asleep.revocable = 10 * MIB, 0
+    status = replace(asleep.guest.status, state=GuestState.PAUSED, idle_since=1)
+    asleep.guest = replace(asleep.guest, status=status)
+    assert cushion.sort({"asleep": asleep}, 512 * MIB).capacity == (512 - 10) * MIB
 
 
 def test_a_guest_at_its_limit_stands_still_only_when_nothing_can_be_taken_from_it() -> None:

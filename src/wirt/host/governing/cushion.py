@@ -31,8 +31,14 @@ def sort(members: Mapping[str, Member], capacity: int) -> Sorted:
     least = margin(capacity)
     held = {name: one for name, one in members.items() if one.v2 or _cushioned(one, least)}
     free = {name: one for name, one in members.items() if name not in held}
-    taken = sum((one.use or 0) + least for one in free.values())
+    taken = sum((one.use or 0) + _growth(one, least) for one in free.values())
     return Sorted(held=held, free=free, capacity=max(capacity - taken, 0))
+
+
+def _growth(member: Member, least: int) -> int:
+    """By how many bytes one that is not held may grow before it is looked at again; in its sleep by
+    none."""
+    return 0 if member.guest.status.asleep else least
 
 
 def _cushioned(member: Member, least: int) -> bool:
