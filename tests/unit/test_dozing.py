@@ -62,9 +62,10 @@ class House:
         )  # fmt: skip
 
     async def close(self) -> None:
-        await self.nursery.close()
         for end in self.ends:
             os.close(end)
+        await asyncio.sleep(0.01)  # it hears that
+        await self.nursery.close()
 
     async def ticks(self, count: int, seen: Seen = QUIET) -> None:
         for _ in range(count):

@@ -14,6 +14,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import msgspec
 
@@ -99,9 +100,9 @@ class Dozing:
         if guest.status.asleep:
             why = _due(guest, rule, boosted)
             if why is not None:
-                self._start(guest.id, self.wake(guest.id, why))
+                self._start(guest.id, partial(self.wake, guest.id, why))
             elif guest.id not in self._ends:
-                self._start(guest.id, self._take_up(guest.id))
+                self._start(guest.id, partial(self._take_up, guest.id))
             return
         if guest.status.state is not GuestState.RUNNING:
             self._calm.pop(guest.id, None)
@@ -119,7 +120,7 @@ class Dozing:
         idle = calm.seconds * SECOND >= rule.after
         if idle and rule.action is IdleAction.PAUSE and may_pause(guest.spec):
             inputs = {"idle": round(calm.seconds, 1), "cpu": round(calm.cpu or 0.0, 1)}
-            self._start(guest.id, self._fall_asleep(guest.id, live, inputs))
+            self._start(guest.id, partial(self._fall_asleep, guest.id, live, inputs))
 
     def _busy(self, guest_id: str) -> bool:
         """Whether somebody works in it with a further process."""
@@ -197,7 +198,7 @@ class Dozing:
         self._forget(guest_id)
         inputs = {"woken_after_us": float(told.micros)} if told.at else {}
         why = Reason.TRAFFIC if told.why == "traffic" else Reason.UNWATCHED
-        self._start(guest_id, self.wake(guest_id, why, inputs))
+        self._start(guest_id, partial(self.wake, guest_id, why, inputs))
 
     async def wake(
         self, guest_id: str, why: Reason = Reason.ASKED, inputs: Figures | None = None
@@ -249,13 +250,13 @@ class Dozing:
 
     # ---
 
-    def _start(self, guest_id: str, work: Awaitable[object]) -> None:
+    def _start(self, guest_id: str, work: Callable[[], Awaitable[object]]) -> None:
         self._moving.add(guest_id)
         self._nursery.start(self._move(guest_id, work), name=f"doze {guest_id[:12]}")
 
-    async def _move(self, guest_id: str, work: Awaitable[object]) -> None:
+    async def _move(self, guest_id: str, work: Callable[[], Awaitable[object]]) -> None:
         try:
-            await work
+            await work()
         except NotFound:
             pass  # it was removed meanwhile
         except WirtError as error:
