@@ -8,13 +8,12 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import instance as local
+from governedbox import CACHE, HOLD, MIB, POOL, changes, pool, start, status
 from live import Live, running
 from needs import needs, require
 from waiting import until
@@ -24,17 +23,6 @@ pytestmark = [
     needs("root", "netns", "mountns", "overlay", "nft", "crun", "busybox", "keeper"),
     pytest.mark.timeout(300),
 ]
-MIB = 2**20
-POOL = 256 * MIB
-HOLD = (
-    'exec awk \'BEGIN { c = sprintf("%%1048000s", ""); for (i = 0; i < %d; i++) a[i] = c i; '
-    'while (1) system("sleep 1000") }\''
-)
-"""So many MiB that a process of the guest's touches itself: such touches can be made to wait."""
-
-
-CACHE = "dd if=/dev/zero of=/f bs=1M count=%d 2>/dev/null; exec sleep 1000"
-"""So many MiB of a file in its cache: only such guests are held to limits that are hard."""
 
 
 @pytest.fixture(scope="module")
@@ -46,61 +34,6 @@ def live(session_tag: str) -> Iterator[Live]:
         pytest.skip("these are about version 1; version 2 has its own in test_cgroup_v2.py")
     with running(f"wt{session_tag}g") as instance:
         yield instance
-
-
-@contextmanager
-def pool(live: Live, directory: Path, **more: Any) -> Iterator[None]:
-    policy = directory / "policy.toml"
-    lines = [f"{key} = {value}" for key, value in more.items()]
-    policy.write_text("\n".join(["tick = 0.2", *lines, "[pool]", "memory = '256m'", ""]))
-    live.wirt("governor", "policy", "set", str(policy))
-    try:
-        yield
-    finally:
-        live.wirt("rm", "-f", *live.wirt("ps", "-aq").stdout.split(), code=None)
-        live.wirt("governor", "policy", "unset")
-
-
-class Groups:
-    """What the kernel says of a guest, asked past wirt."""
-
-    def __init__(self, live: Live, guest_id: str) -> None:
-        found = Cgroups.detect().directory("memory", f"/{live.instance.name}/{guest_id}")
-        assert found is not None
-        self._place = found
-
-    @property
-    def ended(self) -> bool:
-        return not self._place.exists()
-
-    @property
-    def limit(self) -> int:
-        return int((self._place / "memory.limit_in_bytes").read_text())
-
-    @property
-    def use(self) -> int:
-        return int((self._place / "memory.usage_in_bytes").read_text())
-
-    def oom(self, key: str) -> int:
-        words = (self._place / "memory.oom_control").read_text().split()
-        return int(words[words.index(key) + 1])
-
-
-def start(live: Live, name: str, *flags: str, does: str = "sleep 1000") -> Groups:
-    made = live.wirt("run", "-d", "--name", name, *flags, "busybox", "sh", "-c", does)
-    return Groups(live, made.stdout.strip())
-
-
-def status(live: Live) -> dict[str, Any]:
-    found = json.loads(live.wirt("governor", "status", "--json").stdout)
-    assert isinstance(found, dict)
-    return found
-
-
-def changes(live: Live, guest: str) -> list[dict[str, Any]]:
-    found = live.ask("GET", f"/v1/governor/changes/{guest}")[1]
-    assert isinstance(found, list)
-    return found
 
 
 def test_nobody_who_never_heard_of_it_is_limited(live: Live) -> None:
