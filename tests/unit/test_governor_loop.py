@@ -121,7 +121,11 @@ def test_only_hunger_that_follows_the_tax_is_its_fault(later: int, regret: int) 
         b_hungry, a_hungry = 20 <= number < 30, number == 30 + later
         guests = {
             "a": Seen(memory=200 * MIB, memory_limit=210 * MIB, refaults=9_000.0 * a_hungry),
-            "b": Seen(memory=300 * MIB, memory_limit=301 * MIB, refaults=9_000.0 * b_hungry),
+            "b": Seen(
+                memory=(300 if number < 30 else 200) * MIB,
+                memory_limit=301 * MIB,
+                refaults=9_000.0 * b_hungry,
+            ),
         }
         state = decide(
             state, Tick(seconds=0.2, guests=guests), root, capacity=CAPACITY, reserve=0,
@@ -148,6 +152,14 @@ def test_what_hurt_a_small_guest_does_not_protect_it_when_it_is_large() -> None:
         assert state.estimates["a"].taxed is (number >= 5)
     assert state.estimates["a"].memory < 170 * MIB
     assert state.estimates["a"].regret == 4, "and it is still sore at 35 MiB"
+
+
+def test_room_is_made_before_anybody_needs_it() -> None:
+    """Swapping out cold memory takes longer than a peak needs to begin."""
+    cold: Profile = lambda tick: Load(working_set=300 * MIB if tick < 40 else MIB, touches=4000)  # noqa: E731
+    moments = world(dict.fromkeys("abc", 1000), {"a": cold, "b": cold, "c": always(20)}).run(140)
+    assert sum(moments[-1].uses.values()) <= 0.9 * CAPACITY
+    assert moments[-1].limits["c"] >= 20 * MIB
 
 
 def test_constant_loads_come_to_rest() -> None:

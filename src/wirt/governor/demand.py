@@ -35,7 +35,8 @@ class Tuning:
     from a guest of late that it must have asked back to be hungry. ``patience``: calm ticks before
     the tax. ``tax``: part of the memory taken from an idle guest in a tick while another is hungry
     or was a moment ago. ``headroom``: part added to what is used, for growth. ``tight``: part of
-    the capacity above which memory is short.
+    the capacity above which memory is short. ``buffer``: part of it that idle memory makes room
+    for before anybody is hungry, ``early`` of the tax a tick.
     """
 
     cpu_up: float = 0.7
@@ -50,6 +51,8 @@ class Tuning:
     headroom: float = 0.08
     spare: int = 4 * _MIB
     tight: float = 0.97
+    buffer: float = 0.125
+    early: float = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,13 +130,15 @@ def memory_wants(
     wanted = sum(want_of(before.get(n, FRESH), claims[n], tuning).amount for n in seen)
     pressing = any(hungry[n] or known[n].calm < PRESSING for n in seen)
     tight = wanted > tuning.tight * capacity and pressing
+    scarce = sum(map(_use, seen.values())) > (1 - tuning.buffer) * capacity
+    tax = tuning.tax if tight else tuning.tax * tuning.early if scarce else 0.0
     after: dict[str, Estimate] = {}
     for name, guest in seen.items():
         if guest.blind:
             after[name] = replace(before.get(name, FRESH), hungry=False)
             continue
         moved = replace(known[name], hungry=hungry[name])
-        after[name] = _move(moved, guest, tight=tight, tuning=tuning)
+        after[name] = _move(moved, guest, tax=tax, tight=tight, tuning=tuning)
     return after
 
 
@@ -188,7 +193,10 @@ def _hungry(guest: Seen, now: Estimate, shares: int, urgent: float, tuning: Tuni
     return now.missed >= tuning.missed * now.taken
 
 
-def _move(old: Estimate, guest: Seen, *, tight: bool, tuning: Tuning) -> Estimate:
+def _move(old: Estimate, guest: Seen, *, tax: float, tight: bool, tuning: Tuning) -> Estimate:
+    """Up at once, down after some patience. ``tax``: part to be taken now; before memory is
+    ``tight`` nothing that it was sorry for.
+    """
     use = _use(guest)
     if old.hungry or _grew(old, guest, tuning):
         memory = int(use * tuning.ramp) + tuning.spare
@@ -200,10 +208,9 @@ def _move(old: Estimate, guest: Seen, *, tight: bool, tuning: Tuning) -> Estimat
     calm = old.calm + 1
     regret = old.regret if _sore(old, use) else 0
     patience = tuning.patience << regret
-    if calm > patience and tight:
-        tax = tuning.tax / (1 << regret)
+    if tax and calm > patience and (tight or not regret):
         kept = min(guest.anon or 0, use)
-        memory = max(int(min(old.memory, use) * (1 - tax)), kept)
+        memory = max(int(min(old.memory, use) * (1 - tax / (1 << regret))), kept)
         return replace(old, memory=memory, calm=calm, use=use, taxed=True, lull=0)
     memory = min(max(old.memory, use), int(1.1 * use))
     regret = old.regret if calm <= FORGIVEN * tuning.patience << old.regret else 0
