@@ -255,6 +255,9 @@ def test_weights_stay_as_given_until_something_is_promised() -> None:
     members = {"a": a, "b": b}
     plain = Group(name="", children=(Leaf(name="a"), Leaf(name="b")))
     assert weigh.targets(plain, members, 1000) == {"a": 1024, "b": 1024}
+    members["a"].minimal = True
+    assert weigh.targets(plain, members, 1000) == {"a": 102, "b": 1024}
+    members["a"].minimal = False
     promised = Leaf(name="a", claims={Resource.CPU: Claim(reservation=800)})
     targets = weigh.targets(Group(name="", children=(promised, Leaf(name="b"))), members, 1000)
     assert targets["a"] == pytest.approx(4 * targets["b"], rel=0.02)
