@@ -120,6 +120,15 @@ def test_traffic_of_a_guests_cards(tmp_path: Path) -> None:
     assert interfaces.traffic("wirt:a") == (10, 20)
 
 
+def test_a_card_is_found_though_it_was_seen_before_it_had_its_alias(tmp_path: Path) -> None:
+    """An alias is set by a second message to the kernel, and somebody else may look in between."""
+    interfaces = Interfaces(root=tmp_path)
+    card(tmp_path, "v1", "", 5, 7)
+    assert interfaces.named("wirt:a") == ()
+    (tmp_path / "v1" / "ifalias").write_text("wirt:a\n")
+    assert interfaces.named("wirt:a") == ("v1",)
+
+
 @pytest.mark.parametrize(
     ("text", "keys"),
     [

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from pathlib import Path
 
 SYS_NET = Path("/sys/class/net")
+YOUNG = 10.0
+"""Seconds for which an interface may get its alias after it was seen first."""
 
 
 class Interfaces:
-    """Finds the host's interfaces that carry an alias; looks at each interface once.
+    """Finds the host's interfaces that carry an alias; looks at each interface once, and for some
+    seconds again at one that has none.
 
-    The aliases of veths and taps are set when these are made and never changed. May be used from
-    several threads.
+    The aliases of veths and taps are set right after these are made, and never changed. May be used
+    from several threads.
     """
 
     def __init__(self, *, root: Path = SYS_NET) -> None:
         self._root = root
         self._aliases: dict[str, str] = {}
+        self._young: dict[str, float] = {}
+        """Those without an alias, until which monotonic time that may be for being new."""
         self._lock = threading.Lock()
 
     def named(self, alias: str) -> tuple[str, ...]:
@@ -27,8 +33,14 @@ class Interfaces:
         with self._lock:
             for gone in self._aliases.keys() - present:
                 del self._aliases[gone]
+            now = time.monotonic()
             for fresh in present - self._aliases.keys():
-                self._aliases[fresh] = self._read(fresh, "ifalias")
+                self._young[fresh] = now + YOUNG
+            self._young = {n: end for n, end in self._young.items() if n in present and now <= end}
+            for name in tuple(self._young):
+                self._aliases[name] = self._read(name, "ifalias")
+                if self._aliases[name]:
+                    del self._young[name]
             return tuple(sorted(name for name, known in self._aliases.items() if known == alias))
 
     def traffic(self, alias: str) -> tuple[int, int] | None:
