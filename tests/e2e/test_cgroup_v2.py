@@ -100,22 +100,6 @@ def test_a_published_port_leads_through_bridge_and_rules(box: Hostbox) -> None:
         box.wirt("rm", "-f", "web")
 
 
-def test_an_idle_guest_sleeps_and_answers_whoever_comes(box: Hostbox) -> None:
-    url = "http://127.0.0.1:8081/index.html"
-    serve = "echo served > /tmp/index.html; exec httpd -f -p 80 -h /tmp"
-    idle = ("--idle", "pause", "--idle-after", "2s")
-    words = ("run", "-d", "--name", "web", "-p", "8081:80", *idle, "busybox", "sh", "-c", serve)
-    guest = box.wirt(*words).stdout.strip()
-    try:
-        until(lambda: "frozen 1" in box.group(guest, "cgroup.events"), "it sleeps", 90)
-        fetch = f"{PYTHON} -c \"import urllib.request as r; print(r.urlopen('{url}').read())\""
-        assert box.sh(fetch).stdout == "b'served\\n'\n"
-        until(lambda: "it had nothing to do" in box.wirt("why", "web").stdout, "it is told", 90)
-        until(lambda: "over the network" in box.wirt("why", "web").stdout, "and why it woke", 90)
-    finally:
-        box.wirt("rm", "-f", "web")
-
-
 def test_limits_stand_in_the_kernels_files(box: Hostbox, calm: str) -> None:
     wanted = {
         "memory.max": str(32 * MIB), "memory.swap.max": str(32 * MIB), "cpu.max": "50000 100000",
