@@ -73,10 +73,17 @@ def _place(call: Call, name: str) -> Path | None:
 
 
 def _scale(text: str) -> float:
+    """Cores of the simulated host; ``host``: all of this machine but the one that measures."""
+    if text == "host":
+        import os
+
+        return float(max(len(os.sched_getaffinity(0)) - 1, 1))
     try:
         scale = float(text)
     except ValueError:
-        raise misuse(f"invalid value {text!r} for --scale", hint="write a number, as 0.5") from None
+        raise misuse(
+            f"invalid value {text!r} for --scale", hint="write a number, as 0.5, or host"
+        ) from None
     return scale
 
 
@@ -123,7 +130,9 @@ COMMAND = Group(
                     value="NAME,...",
                     help="oracle, static, vmlike, linux, linux-tuned, governor, or all",
                 ),
-                Flag("scale", value="NUMBER", help="Cores of the host; all else follows (1)"),
+                Flag(
+                    "scale", value="NUMBER", help="Cores; all else follows (1); host: all but one"
+                ),
                 Flag("seed", value="N,...", help="What decides the arrivals (1)"),
                 Flag("traces", value="DIR", help="Keep the governor's days there, for wirt replay"),
                 Flag("variant", value="NAME", choices=_VARIANTS, help="Which office (polite)"),

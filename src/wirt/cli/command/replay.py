@@ -12,6 +12,7 @@ def run(call: Call) -> int:
 
     from wirt.cli import replayed, rules
     from wirt.cli.recording import file_lines
+    from wirt.errors import Invalid
     from wirt.governor.replay import Rules, replay
     from wirt.governor.trace import decode
 
@@ -23,7 +24,10 @@ def run(call: Call) -> int:
         warn(f"not replayed: {', '.join(idle)}; what was seen, and when, is as recorded")
     name = call.args[0]
     with open(0 if name == "-" else name, "rb") as file:  # noqa: PTH123 - pathlib costs 8 ms
-        outcome = replay(decode(file_lines(file)), chosen)
+        try:
+            outcome = replay(decode(file_lines(file)), chosen)
+        except Invalid as error:
+            raise Invalid(f"{name}: {error.message}", hint=error.hint, code=error.code) from error
     out(replayed.json_of(outcome) if call.on("json") else replayed.table(outcome))
     return 0
 
