@@ -337,7 +337,7 @@ def test_no_trace_is_replayed(run: Run, tmp_path: Path) -> None:
     file.write_bytes(b"".join(trace())[:-40])
     code, out, err = run("replay", str(file))
     assert (code != 0, out) == (True, "")
-    assert "line 7" in err
+    assert f"{file}: line 7" in err
     assert run("replay", str(file), "--host", "disk=1")[0] == 2
     assert run("replay", str(tmp_path / "absent"))[0] == 1
 
