@@ -5,6 +5,12 @@ from __future__ import annotations
 from wirt.cli.flags import Call, Command, Flag
 from wirt.cli.output import out, warn
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from wirt.governor.trace import Record
+
 
 def run(call: Call) -> int:
     """Decide the trace again and print the difference."""
@@ -12,7 +18,6 @@ def run(call: Call) -> int:
 
     from wirt.cli import replayed, rules
     from wirt.cli.recording import file_lines
-    from wirt.errors import Invalid
     from wirt.governor.replay import Rules, replay
     from wirt.governor.trace import decode
 
@@ -24,12 +29,19 @@ def run(call: Call) -> int:
         warn(f"not replayed: {', '.join(idle)}; what was seen, and when, is as recorded")
     name = call.args[0]
     with open(0 if name == "-" else name, "rb") as file:  # noqa: PTH123 - pathlib costs 8 ms
-        try:
-            outcome = replay(decode(file_lines(file)), chosen)
-        except Invalid as error:
-            raise Invalid(f"{name}: {error.message}", hint=error.hint, code=error.code) from error
+        outcome = replay(_named(decode(file_lines(file)), name), chosen)
     out(replayed.json_of(outcome) if call.on("json") else replayed.table(outcome))
     return 0
+
+
+def _named(records: Iterator[Record], name: str) -> Iterator[Record]:
+    """The records; what is wrong with one tells the file too."""
+    from wirt.errors import Invalid
+
+    try:
+        yield from records
+    except Invalid as error:
+        raise Invalid(f"{name}: {error.message}", hint=error.hint, code=error.code) from error
 
 
 COMMAND = Command(
