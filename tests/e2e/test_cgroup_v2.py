@@ -289,6 +289,11 @@ def test_memory_is_divided_by_what_slows_down_and_not_by_what_kills(box: Hostbox
         assert box.group(b, "memory.max") == str(100 * MIB)
         assert box.group(a, "memory.max") == "max"
         assert "oom_kill 0" in box.group(b, "memory.events")
+        assert box.group(b, "memory.min") == str(16 * MIB)
+        above = box.sh(f"cat /sys/fs/cgroup/{NAME}/memory.min").stdout.strip()
+        assert above == str(16 * MIB), "a promise counts only if all above promise it too"
+        box.wirt("update", "--memory-reservation", "24m", "b")
+        until(lambda: box.group(b, "memory.min") == str(24 * MIB), "it is promised more")
         assert box.sh(f"cat /sys/fs/cgroup/{NAME}/memory.max").stdout.strip() == str(128 * MIB)
         box.wirt("governor", "pause")
         assert box.group(a, "memory.high") == box.group(b, "memory.high") == "max"

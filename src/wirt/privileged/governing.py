@@ -38,7 +38,7 @@ def hold(cgroups: Cgroups, path: str, wanted: Hold, *, disks: Sequence[str] = ()
         name = "cpu.weight" if cgroups.mode is Mode.V2 else "cpu.shares"
         _try(cgroups.directory("cpu", path), name, str(wanted.cpu), failures)
     if wanted.floor is not None and cgroups.mode is Mode.V2:
-        _try(memory, "memory.min", str(wanted.floor), failures)
+        _promise(memory, wanted.floor, failures)
     if wanted.disk is not None:
         _rates(cgroups, path, wanted.disk, disks, failures)
     if wanted.waits and cgroups.mode is not Mode.V2:
@@ -187,6 +187,16 @@ def _text(cgroups: Cgroups, limit: int) -> str:
 def _number(directory: Path | None, name: str) -> int | None:
     text = "" if directory is None else read_file(directory / name).strip()
     return int(text) if text.isdecimal() else None
+
+
+def _promise(memory: Path | None, floor: int, failures: list[str]) -> None:
+    """Write ``memory.min``, and what all below the same group have to the group above: a promise
+    counts only as far as all above it promise as much (cgroup-v2.rst, "Memory")."""
+    _try(memory, "memory.min", str(floor), failures)
+    if memory is not None and not failures:
+        groups = (place for place in memory.parent.iterdir() if place.is_dir())
+        whole = sum(_number(place, "memory.min") or 0 for place in groups)
+        _try(memory.parent, "memory.min", str(whole), failures)
 
 
 def _try(directory: Path | None, name: str, text: str, failures: list[str]) -> None:

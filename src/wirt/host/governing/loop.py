@@ -24,7 +24,7 @@ from wirt.governor.observe import Tick
 from wirt.governor.plan import Want, entitle
 from wirt.governor.tree import Claim, Group, Resource
 from wirt.host.capacity import with_reserve
-from wirt.host.governing import disk, fence, look, safety, weigh
+from wirt.host.governing import disk, fence, look, promise, safety, weigh
 from wirt.host.governing.actuate import Actuator
 from wirt.host.governing.emergency import Emergency
 from wirt.host.governing.machines import Machines, fitting
@@ -306,13 +306,13 @@ class Governor:
         )
         slowed = [m for n, m in self.roll.members.items() if disk.differs(m.disk, rates[n])]
         touching = {member.guest.id for member in (*changed, *slowed)}
-        if self._short.now:
-            touching |= divided.keys()
+        touching |= divided.keys() if self._short.now else set()
         claims = {leaf.name: leaf.claim(Resource.MEMORY) for leaf in root.members()}
         freezing = self._emergency.next(decision.state.alarm, list(divided.values()), claims)
         await self._keep_plan(safety.plan(self.roll.members.values(), touching, freezing))
         await self._weigh(changed, targets)
         await self._slow(slowed, rates)
+        await promise.keep(self._actuator, divided.values(), claims)
         if self._short.now:
             await self._divide(divided, tick, decision, claims)
         else:

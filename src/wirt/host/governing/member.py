@@ -30,6 +30,7 @@ class Member:
     stands still at its limit instead of being killed, None: not known. ``event``: tells when it
     does. ``starving``: monotonic seconds since when it stands still. ``stuck``: until when it is
     not squeezed, ``backoff`` seconds the next time. ``squeezing``: under way.
+    ``floor``: bytes that the kernel was told to leave it.
     ``fenced``: its limit is one that kills (see :mod:`wirt.host.governing.fence`).
     ``revocable``: bytes that the kernel can take from it.
     ``disk``: bytes a second that were written, 0 for no limit. ``inside``: what a machine says.
@@ -52,6 +53,7 @@ class Member:
     backoff: float = 1.0
     squeezing: bool = False
     fenced: bool = False
+    floor: int = 0
     frozen: bool = False
     disk: int = 0
     watched: bool = field(default=False)
