@@ -27,6 +27,7 @@ from wirt.host.governing.emergency import Emergency
 from wirt.host.governing.memory import Mover
 from wirt.model.guest import (
     GuestClass,
+    GuestState,
 )
 from wirt.model.reading import Reading
 from wirt.model.resources import Resources
@@ -219,6 +220,23 @@ def test_who_was_idle_does_not_begin_at_the_limit_of_its_idle_time() -> None:
             members[name].disk = rate
     assert 9 * MIB <= made["backup"] <= 20 * MIB
     assert made["mail"] >= 90 * MIB
+
+
+def test_those_who_sleep_take_no_part_in_the_disks() -> None:
+    """Fifty of them left a service a fiftieth of the disk at the beginning of its peak."""
+    disks = disk.Disks()
+    names = ["works", *(f"sleeper{number}" for number in range(50))]
+    members = {name: member(name) for name in names}
+    for name in names[1:]:
+        one = members[name]
+        status = replace(one.guest.status, state=GuestState.PAUSED, idle_since=1)
+        one.guest = replace(one.guest, status=status)
+    root = Group(name="", children=tuple(Leaf(name=name) for name in names))
+    seen = {name: Seen(disk=90 * MIB if name == "works" else 0) for name in names}
+    made = disks.targets(root, seen, members, 100 * MIB)
+    assert made["works"] == disk.BURST * 100 * MIB, "the whole disk is due to it"
+    assert {made[name] for name in names[1:]} == {0}
+    assert made.keys() == members.keys()
 
 
 def test_disks_are_divided_only_while_they_are_busy() -> None:

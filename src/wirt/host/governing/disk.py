@@ -45,19 +45,22 @@ class Disks:
     def targets(
         self, root: Group, seen: Mapping[str, Seen], members: Mapping[str, Member], capacity: int
     ) -> dict[str, int]:
-        """Bytes a second for each guest, 0 for no limit. ``capacity``: of the disks."""
-        used = {name: one.disk or 0 for name, one in seen.items() if name in members}
+        """Bytes a second for each guest, 0 for no limit. ``capacity``: of the disks, in which those
+        who sleep have no part: they move nothing."""
+        asleep = {n: m.safe_disk for n, m in members.items() if m.guest.status.asleep}
+        awake = members.keys() - asleep.keys()
+        used = {name: one.disk or 0 for name, one in seen.items() if name in awake}
         before = self._demand
         self._demand = {name: _moved(before.get(name, 0.0), use) for name, use in used.items()}
         busy = sum(used.values())
         self.now = capacity > 0 and busy > (CALM if self.now else BUSY) * capacity
         if not self.now:
-            return {name: members[name].safe_disk for name in used}
+            return asleep | {name: members[name].safe_disk for name in used}
         wants = {name: self._want(members[name], used[name]) for name in used}
         entitled = entitle(root, Resource.DISK, capacity, wants).members
         everything = {n: Want(amount=capacity, hungry=True, lendable=True) for n in used}
         due = entitle(root, Resource.DISK, capacity, everything).members
-        return {
+        return asleep | {
             name: _bounded(
                 members[name].safe_disk,
                 max(entitled.get(name, 0), _free(use, due.get(name, 0)), LEAST),
