@@ -1,7 +1,8 @@
 """When the host itself runs out of memory: guests are frozen one after another, and thawed again.
 
 Only when freezing has not helped for a while somebody has to end, and never who holds no more than
-was promised to it.
+was promised to it. Who cannot be frozen does not keep others from it, nor who cannot be thawed.
+Whom a governor before this one froze is thawed too.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ class Emergency:
     def __init__(self, actuator: Actuator) -> None:
         self._actuator = actuator
         self._frozen: list[Member] = []
+        self._refused: set[Member] = set()
         self._since: float | None = None
 
     def next(
@@ -34,15 +36,18 @@ class Emergency:
         """Who is frozen in this tick, so that the safe plan can say so first."""
         if alarm is not Alarm.LOW:
             return None
-        return next(iter(safety.freezing_order(members, claims)), None)
+        order = safety.freezing_order(members, claims)
+        return next((member for member in order if member not in self._refused), None)
 
     async def act(
         self, alarm: Alarm, members: Sequence[Member], claims: Mapping[str, Claim]
     ) -> list[Change]:
         """One step: freeze one, thaw one, or end one."""
-        self._frozen = [member for member in self._frozen if member in members]
+        known = [member for member in self._frozen if member in members and member.frozen]
+        self._frozen = [m for m in members if m.frozen and m not in known] + known
         if alarm is not Alarm.LOW:
             self._since = None
+            self._refused.clear()
             return [await self.thaw(self._frozen[-1])] if self._frozen else []
         chosen = self.next(alarm, members, claims)
         if chosen is not None:
@@ -66,6 +71,8 @@ class Emergency:
             failure = error.message
         with contextlib.suppress(ValueError):
             self._frozen.remove(member)
+            if failure:
+                self._frozen.insert(0, member)  # tried again after the others
         return _change(member, Act.RESUME, failure)
 
     async def _freeze(self, member: Member) -> Change:
@@ -76,6 +83,7 @@ class Emergency:
             self._frozen.append(member)
         except WirtError as error:
             member.frozen = False
+            self._refused.add(member)
             failure = error.message
         return _change(member, Act.PAUSE, failure)
 

@@ -33,6 +33,7 @@ class Member:
     ``floor``: bytes that the kernel was told to leave it.
     ``fenced``: its limit is one that kills (see :mod:`wirt.host.governing.fence`).
     ``revocable``: bytes that the kernel can take from it.
+    ``frozen``: in an emergency of the host's, by a governor, not by its user.
     ``disk``: bytes a second that were written, 0 for no limit. ``inside``: what a machine says.
     ``minimal``: it has been idle for long, and gets only what it needs to answer.
     """

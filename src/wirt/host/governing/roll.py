@@ -19,6 +19,7 @@ from wirt.layout import Layout
 from wirt.linux.cgroup import Cgroups, Mode
 from wirt.linux.interface import Interfaces
 from wirt.linux.readings import Readings
+from wirt.model.guest import GuestState
 
 
 class Roll:
@@ -68,6 +69,8 @@ class Roll:
                     continue
                 if guest_id in self.members:
                     self.members[guest_id].guest = guest
+                    if guest.status.state is GuestState.PAUSED:
+                        self.members[guest_id].frozen = False  # by its user now, or asleep
                     continue
                 path = self._layout.cgroup(guest_id)
                 cards = self._interfaces.named(self._layout.link_alias(guest_id))
@@ -76,6 +79,7 @@ class Roll:
                     readings=Readings(self._cgroups, path, cards=cards),
                     cpu=kernel_weight(self._cgroups, path),
                     disk=guest.spec.resources.io_limit or 0,
+                    frozen=guest.status.state is GuestState.RUNNING and self._cgroups.frozen(path),
                 )  # fmt: skip
                 if not self.members[guest_id].container:
                     self.members[guest_id].disk = UNKNOWN

@@ -1,0 +1,83 @@
+"""The host runs out of memory, as ``/proc/meminfo`` tells: guests are frozen, and go on again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import instance as local
+from governedbox import changes, start, status
+from live import Live, running
+from needs import needs, require
+from waiting import until
+from wirt.linux.cgroup import Cgroups
+
+pytestmark = [
+    needs("root", "netns", "mountns", "overlay", "nft", "crun", "busybox", "keeper"),
+    pytest.mark.timeout(300),
+]
+
+
+class Host:
+    """What the instance believes of the host's memory: another program may eat it all."""
+
+    def __init__(self, live: Live, told: Path) -> None:
+        self._told = told
+        self.leave(8 << 20)
+        told.chmod(0o644)
+        done = live.inside("mount", "--bind", str(told), "/proc/meminfo")
+        assert not done.returncode, done.stderr
+
+    def leave(self, kib: int) -> None:
+        """So much is available now."""
+        self._told.write_text(f"MemTotal: 8388608 kB\nMemAvailable: {kib:9} kB\nSwapFree: 0 kB\n")
+
+
+@pytest.fixture(scope="module")
+def box(session_tag: str) -> Iterator[tuple[Live, Host]]:
+    for mark in pytestmark:
+        if mark.name == "needs":
+            require(*mark.args)
+    told = Path(f"/var/tmp/wt{session_tag}e.meminfo")
+    try:
+        with running(f"wt{session_tag}e") as live:
+            yield live, Host(live, told)
+    finally:
+        told.unlink(missing_ok=True)
+
+
+def _frozen(live: Live, *names: str) -> set[str]:
+    groups = Cgroups.detect()
+    ids = {n: str(json.loads(live.wirt("inspect", n).stdout)[0]["id"]) for n in names}
+    return {n for n, found in ids.items() if groups.frozen(f"/{live.instance.name}/{found}")}
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_guests_are_frozen_and_go_on(box: tuple[Live, Host], killed: bool) -> None:
+    live, host = box
+    try:
+        start(live, "batch", "--class", "batch")
+        start(live, "normal")
+        start(live, "desk", "--class", "interactive")
+        until(lambda: status(live)["cost"] > 0, "they are looked at")
+        host.leave(10 << 10)
+        names = ("batch", "normal", "desk")
+        until(lambda: _frozen(live, *names) == {"batch", "normal"}, "all but one are frozen")
+        if killed:
+            live.kill(local.DAEMON)
+            until(lambda: live.wirt("ps", code=None).returncode == 0, "it is back")
+        host.leave(8 << 20)
+        until(lambda: not _frozen(live, *names), "all go on", within=30)
+        for name in names:
+            live.wirt("exec", name, "true")
+        if not killed:
+            told = {n: [c["act"] for c in changes(live, n)] for n in names}
+            assert "pause" in told["batch"]
+            assert "resume" in told["normal"]
+            assert "pause" not in told["desk"]
+    finally:
+        host.leave(8 << 20)
+        live.wirt("rm", "-f", "batch", "normal", "desk", code=None)
