@@ -24,7 +24,9 @@ _NO_LIMIT: Final = 1 << 60
 _MOST: Final = 32768
 """Bytes of the longest file."""
 _MOST_THREADS: Final = 64
-"""Of a guest whose waiting for processors is counted thread by thread; with more it is unknown."""
+"""Of a guest whose waiting for processors is counted thread by thread; with more some are asked."""
+_SOME: Final = 32
+"""Of many threads so many are asked in each reading, others each time."""
 _V1: Final = {
     "usage": ("memory", "memory.usage_in_bytes"),
     "limit": ("memory", "memory.limit_in_bytes"),
@@ -79,9 +81,17 @@ class Files:
 
 
 class Readings:
-    """Reads one guest. ``card``: names of its network interfaces on this host, may be none."""
+    """Reads one guest. ``cards``: names of its network interfaces on this host, may be none.
+    ``proc``: where /proc is."""
 
-    def __init__(self, cgroups: Cgroups, path: str, *, cards: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        cgroups: Cgroups,
+        path: str,
+        *,
+        cards: tuple[str, ...] = (),
+        proc: Path = procfs.PROC,
+    ) -> None:
         self._v2 = cgroups.mode is Mode.V2
         kinds = _V2 if self._v2 else _V1
         places: dict[str, Path | None] = {}
@@ -96,6 +106,8 @@ class Readings:
         self._files = Files(places)
         self._threads: dict[bytes, int] = {}
         self._waited = 0
+        self._turn = 0
+        self._proc = os.fsencode(proc)
 
     def read(self) -> Reading:
         """The guest now; all figures are None when it is gone."""
@@ -132,30 +144,31 @@ class Readings:
         )
 
     def _run_delay(self) -> int | None:
-        """Nanoseconds that its threads waited for a processor (field 2 of schedstat), added up
-        as they come and go."""
-        tasks = self._files.read("tasks").split()
-        if len(tasks) > _MOST_THREADS:
-            self._threads.clear()
-            return None
-        now: dict[bytes, int] = {}
-        for thread in tasks:
-            try:
-                fd = os.open(b"/proc/%s/schedstat" % thread, os.O_RDONLY | os.O_CLOEXEC)
-            except OSError:
-                continue
-            try:
-                fields = os.read(fd, 128).split()
-            except OSError:
-                continue
-            finally:
-                os.close(fd)
-            if len(fields) > 1:
-                now[thread] = int(fields[1])
-        for thread, waited in now.items():
-            self._waited += max(waited - self._threads.get(thread, waited), 0)
-        self._threads = now
+        """Nanoseconds that its threads waited for a processor, added up as they come and go. Of
+        many only some are asked, in turn, and stand for all: what those of the last time waited
+        since then."""
+        tasks = self._tasks()
+        many = len(tasks) > _MOST_THREADS
+        fresh = self._some(tasks) if many else tasks
+        asked = {*fresh, *(self._threads if many else ())}
+        now = {
+            task: delay for task in asked if (delay := _run_delay_of(self._proc, task)) is not None
+        }
+        grown = [max(now[task] - was, 0) for task, was in self._threads.items() if task in now]
+        if grown:
+            self._waited += sum(grown) * len(tasks) // len(grown) if many else sum(grown)
+        self._threads = {task: now[task] for task in fresh if task in now}
         return self._waited
+
+    def _tasks(self) -> list[bytes]:
+        """Ids of its threads; of some thousands the first, without what was cut off."""
+        text = self._files.read("tasks")
+        return (text[: text.rfind(b"\n")] if len(text) == _MOST else text).split()
+
+    def _some(self, tasks: list[bytes]) -> list[bytes]:
+        turns = -(-len(tasks) // _SOME)
+        self._turn = (self._turn + 1) % turns
+        return tasks[self._turn :: turns]
 
     # --- version 2
 
@@ -223,6 +236,21 @@ class HostMemory:
     def close(self) -> None:
         """Let go of its files."""
         self._files.close()
+
+
+def _run_delay_of(proc: bytes, task: bytes) -> int | None:
+    """Field 2 of schedstat; None when the thread is gone."""
+    try:
+        fd = os.open(b"%s/%s/schedstat" % (proc, task), os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fields = os.read(fd, 128).split()
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+    return int(fields[1]) if len(fields) > 1 else None
 
 
 def _number(text: bytes) -> int | None:
