@@ -173,3 +173,18 @@ def test_a_reservation_is_never_passed_below() -> None:
     profiles = {"a": always(32, touches=1), "b": always(480)}
     moments = world(dict.fromkeys("ab", 1000), profiles, limit=480).run(200)
     assert min(limits(moments, "a", 0)) >= 32
+
+
+def test_fifty_sleepers_leave_the_rest_to_who_works() -> None:
+    """Room to move for each of fifty guests that cannot move was more than there is."""
+    names = [f"s{n}" for n in range(50)]
+    root = world(dict.fromkeys([*names, "a"], 1000), dict.fromkeys([*names, "a"], always(1))).root
+    free = Group(name="host", children=tuple(Member(name=leaf.name) for leaf in root.members()))
+    guests = {name: Seen(memory=2 * MIB, anon=2 * MIB, refaults=0.0) for name in names}
+    guests["a"] = Seen(memory=200 * MIB, memory_limit=201 * MIB, refaults=9_000.0)
+    decision = decide(
+        State(), Tick(seconds=0.2, guests=guests), free, capacity=CAPACITY, reserve=0,
+        tuning=Tuning(), slack=32 * MIB, asleep=frozenset(names),
+    )  # fmt: skip
+    assert decision.memory.members["a"] >= 390 * MIB
+    assert all(decision.memory.members[name] >= 2 * MIB for name in names)

@@ -9,7 +9,7 @@ from wirt.governor.demand import Estimate, Tuning, cpu_wants, memory_wants, want
 from wirt.governor.emergency import Alarm, alarm
 from wirt.governor.movement import Reason
 from wirt.governor.observe import Seen, Tick
-from wirt.governor.plan import Entitlements, entitle
+from wirt.governor.plan import Entitlements, Want, entitle
 from wirt.governor.tree import Claim, Group, Resource
 
 
@@ -39,10 +39,11 @@ def decide(
     reserve: int,
     tuning: Tuning,
     slack: int = 0,
+    asleep: frozenset[str] = frozenset(),
 ) -> Decision:
     """Entitlements to ``capacity`` bytes of memory; ``reserve``: bytes that the host keeps free;
     ``slack``: bytes that a guest must have above what cannot be taken from it; machines tell their
-    own.
+    own. ``asleep``: guests that keep what they have, and need no room: they cannot move.
 
     Guests that were not seen in this tick want nothing and are forgotten.
     """
@@ -59,7 +60,11 @@ def decide(
         estimates, seen, claims, capacity=capacity, seconds=tick.seconds, tuning=tuning
     )
     wants = {name: want_of(estimates[name], claims[name], tuning) for name in claims}
-    kept = {name: min(_kept(guest, slack), claims[name].limit) for name, guest in seen.items()}
+    wants |= {n: Want(amount=seen[n].memory or 0) for n in asleep & claims.keys()}
+    kept = {
+        name: min(_kept(guest, 0 if name in asleep else slack), claims[name].limit)
+        for name, guest in seen.items()
+    }
     wants = {
         name: replace(want, amount=max(want.amount, kept[name]), kept=kept[name])
         for name, want in wants.items()

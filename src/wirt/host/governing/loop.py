@@ -91,8 +91,7 @@ class Governor:
         self._keeps = with_reserve(cpu=0, memory=facts.memory).reserve[Resource.MEMORY]
         self.cost = 0.0
         self.paused = False
-        self.failures = 0
-        self.failure = ""
+        self.failures, self.failure = 0, ""
         self.steering = Steering()
         policies.on_change = self.wake
 
@@ -187,6 +186,7 @@ class Governor:
         decision = decide(
             self._state, tick, inner, capacity=capacity, reserve=self._keeps,
             tuning=policy.tuning, slack=0 if self.roll.v2 else margin(capacity),
+            asleep=self.roll.asleep(),
         )  # fmt: skip
         self._state = decision.state
         self._short.alarmed(decision.state.alarm)

@@ -50,6 +50,10 @@ class Roll:
         """Whether control groups have soft limits."""
         return self._cgroups.mode is Mode.V2
 
+    def asleep(self) -> frozenset[str]:
+        """Who sleeps until somebody wants something of it."""
+        return frozenset(name for name, m in self.members.items() if m.guest.status.asleep)
+
     def anybody(self) -> bool:
         """Whether any guest is live."""
         return bool(self._running.ids())
