@@ -36,6 +36,7 @@ def look(*, tag: str, base: str) -> frozenset[str]:
     found.update(f"network namespace {p}" for p in Path("/run/netns").glob(f"{name}*"))
     found.update(f"link {p.name}" for p in Path("/sys/class/net").glob(f"{name}*"))
     found.update(f"nft {t}" for t in _nft_tables() if ours.search(t))
+    found.update(f"swap {device}" for device, label in _swaps() if label.startswith(name))
     return frozenset(found)
 
 
@@ -121,3 +122,16 @@ def _nft_tables() -> list[str]:
     except OSError:
         return []
     return done.stdout.splitlines()
+
+
+def _swaps() -> list[tuple[str, str]]:
+    """Devices of compressed memory, and the label in the header for swap of each."""
+    found = []
+    for device in Path("/dev").glob("zram*"):
+        try:
+            with device.open("rb") as file:
+                page = file.read(4096)
+        except OSError:
+            continue
+        found.append((str(device), page[1052:1068].rstrip(b"\0").decode("ascii", "replace")))
+    return found

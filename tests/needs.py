@@ -127,6 +127,7 @@ PROBES: Mapping[str, Probe] = {
     "init": _built(NATIVE / "wirt-init", "make native"),
     "load": _built(NATIVE / "wirt-load", "make native"),
     "fuse-disk": _runs("sh", "-c", "test -c /dev/fuse && qemu-storage-daemon --version"),
+    "zram": _runs("test", "-w", "/sys/class/zram-control/hot_remove"),
     "guest-kernel": _built(GUEST / "vmlinux", "make setup"),
 }
 

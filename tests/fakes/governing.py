@@ -57,6 +57,10 @@ class FakeKernel:
     async def bound(self, *, cpu_millis: int, memory: int) -> None:
         raise AssertionError(f"no pool of {cpu_millis}, {memory} here")
 
+    async def swap(self, size: int) -> int | None:
+        assert size == 0, f"no swap of {size} here"
+        return None
+
     async def freeze(self, guest_id: str, frozen: bool) -> None:
         (self.frozen.add if frozen else self.frozen.discard)(guest_id)
 

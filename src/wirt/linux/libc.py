@@ -116,6 +116,16 @@ def umount2(target: PathLike, flags: int = 0) -> None:
     _check(_libc.umount2(_raw(target), flags), "umount2", target)
 
 
+def swapon(path: PathLike, flags: int) -> None:
+    """swapon(2). ``flags``: SWAP_FLAG_PREFER and a priority (``linux/swap.h``)."""
+    _check(_libc.swapon(_raw(path), flags), "swapon", path)
+
+
+def swapoff(path: PathLike) -> None:
+    """swapoff(2); returns when all is back in memory."""
+    _check(_libc.swapoff(_raw(path)), "swapoff", path)
+
+
 def unshare(flags: int) -> None:
     """unshare(2): give the calling thread new namespaces."""
     _check(_libc.unshare(flags), "unshare")

@@ -50,3 +50,9 @@ class Woken(msgspec.Struct, frozen=True, kw_only=True):
     why: str
     at: int = 0
     micros: int = 0
+
+
+class SwapDevice(msgspec.Struct, frozen=True, kw_only=True):
+    """The instance's own swap: the number of its zram device, None when it has none."""
+
+    number: int | None = None

@@ -15,7 +15,7 @@ import msgspec
 
 from wirt.model.network import PortMap
 from wirt.model.resources import Resources
-from wirt.privileged.holds import Held, Hold, Safe
+from wirt.privileged.holds import Held, Hold, Safe, SwapDevice
 
 A = TypeVar("A")
 
@@ -341,6 +341,13 @@ class SetPool(Verb["Done"], frozen=True, kw_only=True, tag="set-pool"):
     slow: ClassVar[bool] = True
     cpu_millis: int = 0
     memory: int = 0
+
+
+class SetSwap(Verb[SwapDevice], frozen=True, kw_only=True, tag="set-swap"):
+    """Have ``size`` bytes of compressed memory as swap, 0 for none. Idempotent."""
+
+    slow: ClassVar[bool] = True
+    size: int = 0
 
 
 # --- images, trees, volumes -----------------------------------------------------------------

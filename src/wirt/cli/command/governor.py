@@ -110,6 +110,9 @@ def _show(call: Call, found: dict[str, Any]) -> int:
         lines.append(
             f"memory    {human.binary_size(memory)} for guests, {how}, alarm {found['alarm']}"
         )
+    if (swap := found["swap"]) is not None:
+        used, size, stored = (human.binary_size(swap[key]) for key in ("used", "size", "stored"))
+        lines.append(f"swap      {used} of {size} used, compressed into {stored}")
     lines.extend(
         f"{kind:9} {' '.join(one[:12] for one in found[kind])}"
         for kind in ("tight", "blind", "stuck")

@@ -7,7 +7,15 @@ from typing import Protocol
 
 from wirt.privileged.client import Helper
 from wirt.privileged.holds import Held, Hold, Safe
-from wirt.privileged.protocol import FreezeGuest, Govern, KillGuest, SetPool, Squeeze, WatchMemory
+from wirt.privileged.protocol import (
+    FreezeGuest,
+    Govern,
+    KillGuest,
+    SetPool,
+    SetSwap,
+    Squeeze,
+    WatchMemory,
+)  # fmt: skip
 
 
 class Actuator(Protocol):
@@ -29,6 +37,10 @@ class Actuator(Protocol):
 
     async def bound(self, *, cpu_millis: int, memory: int) -> None:
         """Limit all guests together; 0: no limit."""
+        ...
+
+    async def swap(self, size: int) -> int | None:
+        """Have so many bytes of compressed memory as swap, 0: none; the number of its device."""
         ...
 
     async def freeze(self, guest_id: str, frozen: bool) -> None:
@@ -62,6 +74,10 @@ class HelperActuator:
 
     async def bound(self, *, cpu_millis: int, memory: int) -> None:
         await self._helper.call(SetPool(cpu_millis=cpu_millis, memory=memory))
+
+    async def swap(self, size: int) -> int | None:
+        answer, _ = await self._helper.call(SetSwap(size=size))
+        return answer.number
 
     async def freeze(self, guest_id: str, frozen: bool) -> None:
         await self._helper.call(FreezeGuest(id=guest_id, frozen=frozen))

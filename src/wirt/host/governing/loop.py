@@ -30,7 +30,8 @@ from wirt.host.governing.emergency import Emergency
 from wirt.host.governing.machines import Machines, fitting
 from wirt.host.governing.member import Member
 from wirt.host.governing.memory import Goal, Mover
-from wirt.host.governing.policy import Mode, Policies, Policy, Pool, size_of
+from wirt.host.governing.policy import Mode, Policies, Policy
+from wirt.host.governing.pool import Bounds
 from wirt.host.governing.ring import Ring
 from wirt.host.governing.roll import Roll, fixed, prune
 from wirt.host.governing.short import Shortness
@@ -73,6 +74,7 @@ class Governor:
         self.roll = roll
         self._policies = policies
         self._actuator = actuator
+        self.bounds = Bounds(actuator, memory=facts.memory)
         self._facts = facts
         self._nursery = nursery
         self._mover = Mover(actuator, nursery)
@@ -121,20 +123,12 @@ class Governor:
 
     async def adopt(self, policy: Policy | None) -> None:
         """Use another policy, None: the one of the file of settings. Nothing changes when the
-        guests do not fit into its pool. Raises Conflict."""
-        before = self._policies.now.pool
-        wanted = (self._policies.given if policy is None else policy).pool
-        if (before.cpu, before.memory) != (wanted.cpu, wanted.memory):
-            await self._bound(wanted)
+        guests do not fit into its pool. Raises Conflict, Unsupported."""
+        wanted = self._policies.given if policy is None else policy
+        await self.bounds.change(self._policies.now.pool, wanted.pool)
         self._policies.set(policy)
         if self.policy.mode is Mode.OFF:
             await self.release()
-
-    async def _bound(self, pool: Pool) -> None:
-        await self._actuator.bound(
-            cpu_millis=round((pool.cpu or 0) * 1000),
-            memory=0 if pool.memory is None else size_of(pool.memory),
-        )
 
     async def pause(self) -> None:
         """Give every guest its safe plan and only look on."""
@@ -148,12 +142,7 @@ class Governor:
 
     async def run(self) -> None:
         """Tick as long as there are guests, for ever."""
-        pool = self.policy.pool
-        if pool.cpu is not None or pool.memory is not None:
-            try:
-                await self._bound(pool)
-            except WirtError as error:
-                log.warning("%s", error.message)
+        await self.bounds.begin(self.policy.pool)
         while True:
             if not await self._wait():
                 continue

@@ -26,6 +26,8 @@ from wirt.linux.features import HostFacts
 from wirt.model.idle import IdleDefaults
 from wirt.model.units import parse_rate, parse_size
 
+MOST_ZRAM = 200
+"""Percent of the memory: what compresses by less than two to one saves nothing."""
 HINT = "see 'wirt governor policy --help'"
 
 
@@ -50,13 +52,15 @@ class Divide(Enum):
 class Pool:
     """What guests share; None: all there is but the reserve, of disk and network: unknown.
 
-    ``cpu``: cores; ``memory``: bytes; ``disk``: bytes a second; ``net``: bits a second.
+    ``cpu``: cores; ``memory``: bytes; ``disk``: bytes a second; ``net``: bits a second. ``zram``:
+    compressed memory that the host swaps to, bytes or ``"25%"`` of its memory; None: none is made.
     """
 
     cpu: float | None = None
     memory: int | str | None = None
     disk: int | str | None = None
     net: int | str | None = None
+    zram: int | str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +122,23 @@ def size_of(value: int | str) -> int:
     return parse_size(value) if isinstance(value, str) else value
 
 
+def part_of(value: int | str, whole: int) -> int:
+    """Bytes of a number, a text as ``512m``, or ``25%`` of ``whole``. Raises Invalid."""
+    if not isinstance(value, str) or not value.strip().endswith("%"):
+        return size_of(value)
+    try:
+        part = float(value.strip()[:-1])
+    except ValueError:
+        part = math.nan
+    if not 0 < part <= MOST_ZRAM:
+        raise Invalid(
+            f"pool.zram = {value[:40]!r} of the governor's policy is no part of the memory",
+            hint=f"write 1% to {MOST_ZRAM}%, or a size as 512m",
+            code="governor.policy",
+        )
+    return int(whole * part / 100)
+
+
 def rate_of(value: int | str) -> int:
     """Bits a second of a number or a text as ``50m``. Raises Invalid."""
     return parse_rate(value) if isinstance(value, str) else value
@@ -153,6 +174,8 @@ def check(policy: Policy) -> Policy:
         ("reserve.memory", policy.reserve.memory, 0),
     ):
         bounds.append((text, None if size is None else size_of(size), least, UNLIMITED))
+    zram = policy.pool.zram
+    bounds.append(("pool.zram", None if zram is None else part_of(zram, 1 << 40), 1 << 20, 2.0**50))
     net = policy.pool.net
     bounds.append(("pool.net", None if net is None else rate_of(net), 1, UNLIMITED))
     most = {"spare": 2.0**40, "refaults": 1e9, "patience": 10_000.0, "ramp": 100.0}

@@ -8,6 +8,7 @@ from wirt.governor.movement import Reason
 from wirt.host.governing import look
 from wirt.host.governing.loop import Governor
 from wirt.host.governing.policy import Mode, Policies
+from wirt.host.governing.pool import SwapUse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +18,7 @@ class Status:
     ``soft``, ``hard`` or ``low``. ``last_tick``: Unix nanoseconds, 0 for never. ``cost``: part of
     a core that it takes, smoothed. ``tight``, ``blind``, ``stuck``: guests by id: that want more
     than they get, of which nothing is known, that do not give back. ``changed``: the policy was set
-    at run time."""
+    at run time. ``swap``: the compressed swap that the policy asks for, None when there is none."""
 
     state: str
     dividing: bool
@@ -32,6 +33,7 @@ class Status:
     stuck: tuple[str, ...] = ()
     failure: str = ""
     changed: bool = False
+    swap: SwapUse | None = None
 
 
 def status(governor: Governor, policies: Policies) -> Status:
@@ -55,6 +57,7 @@ def status(governor: Governor, policies: Policies) -> Status:
         stuck=tuple(name for name, member in members.items() if member.backoff > 1),
         failure=governor.failure,
         changed=policies.changed,
+        swap=governor.bounds.swap(),
     )
 
 

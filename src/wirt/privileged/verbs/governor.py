@@ -7,19 +7,21 @@ from collections.abc import Sequence
 
 from wirt.errors import Conflict, Unsupported
 from wirt.linux import disks
-from wirt.privileged import check, governing
+from wirt.privileged import check, governing, swap
 from wirt.privileged.context import Context, Outcome, Sent, on
 from wirt.privileged.faults import fault
-from wirt.privileged.holds import Held
+from wirt.privileged.holds import Held, SwapDevice
 from wirt.privileged.protocol import (
     Done,
     Govern,
     Governed,
     SetPool,
+    SetSwap,
     Squeeze,
     WatchMemory,
     WatchTraffic,
 )
+
 
 Fds = Sequence[int]
 
@@ -82,10 +84,16 @@ def set_pool(ctx: Context, verb: SetPool, _fds: Fds) -> Done:
     return Done()
 
 
+def set_swap(ctx: Context, verb: SetSwap, _fds: Fds) -> SwapDevice:
+    """In a child: what is swapped out must come back first."""
+    return SwapDevice(number=swap.provide(ctx.layout, verb.size))
+
+
 HANDLERS = (
     on(Govern, govern),
     on(Squeeze, squeeze),
     on(WatchMemory, watch_memory),
     on(WatchTraffic, watch_traffic),
     on(SetPool, set_pool),
+    on(SetSwap, set_swap),
 )

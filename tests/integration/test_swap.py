@@ -1,0 +1,125 @@
+"""Compressed swap of an instance on this kernel: made once, found again, and nobody else's taken."""
+
+from __future__ import annotations
+
+import os
+import re
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from helperlab import Lab, lab
+from needs import needs
+from wirt.errors import Unavailable
+from wirt.linux import zram
+from wirt.linux.zram import Device
+from wirt.privileged import swap
+from wirt.privileged.protocol import SetSwap
+
+pytestmark = needs("root", "netns", "zram")
+MIB = 1 << 20
+STEPS = {"swap.recorded", "swap.claimed", "swap.signed", "swap.off", "swap.cleared"}
+
+
+@pytest.fixture
+def box(instance_name: str, tmp_path: Path) -> Iterator[Lab]:
+    """Whatever a test leaves is taken away, and not by what it tests."""
+    with lab(instance_name, tmp_path) as made:
+        yield made
+        for device in own(made):
+            if device.swapping:
+                device.off()
+            device.clear()
+            device.remove()
+
+
+@pytest.fixture
+def other() -> Iterator[Device]:
+    """Somebody else's device, in use as swap."""
+    device = zram.add()
+    device.claim(4 * MIB)
+    device.sign(uuid.uuid4(), "somebody")
+    device.on(0)
+    yield device
+    device.off()
+    device.clear()
+    device.remove()
+
+
+def own(box: Lab) -> list[Device]:
+    return [d for d in zram.devices() if d.size and d.owner() == swap.owner(box.layout)]
+
+
+def provide(box: Lab, size: int) -> int | None:
+    return box.run(lambda helper: helper.call(SetSwap(size=size)))[0].number
+
+
+def swaps() -> dict[str, tuple[int, int]]:
+    """Size in bytes and priority by device, as the kernel tells."""
+    lines = (line.split() for line in Path("/proc/swaps").read_text().splitlines()[1:])
+    return {words[0]: (int(words[2]) * 1024, int(words[4])) for words in lines}
+
+
+def test_made_once_resized_and_taken_away(box: Lab, other: Device) -> None:
+    before = set(zram.devices())
+    number = provide(box, 8 * MIB)
+    assert number is not None
+    device = Device(number)
+    page = os.sysconf("SC_PAGESIZE")
+    assert device.number != 0
+    assert swaps()[str(device.path)] == (8 * MIB - page, swap.PRIORITY)
+    assert provide(box, 8 * MIB) == number, "nothing to do"
+    box.kill()
+    box.start()
+    assert provide(box, 8 * MIB) == number, "found again"
+    larger = provide(box, 12 * MIB)
+    assert [one.number for one in own(box)] == [larger]
+    assert own(box)[0].size == 12 * MIB
+    assert provide(box, 0) is None
+    assert own(box) == []
+    assert set(zram.devices()) <= before
+    assert str(other.path) in swaps(), "somebody else's stays"
+
+
+def test_every_step_is_tried() -> None:
+    text = Path(swap.__file__).read_text()
+    assert set(re.findall(r'fault\("([a-z.]+)"\)', text)) == STEPS
+
+
+@pytest.mark.parametrize("then", [8 * MIB, 0], ids=["again", "none"])
+@pytest.mark.parametrize("step", sorted(STEPS))
+def test_killed_at_any_step(box: Lab, step: str, then: int) -> None:
+    before = len(zram.devices())
+    going = step in {"swap.off", "swap.cleared"}
+    if going:
+        provide(box, 8 * MIB)
+    box.kill()
+    box.start(fault=step)
+    with pytest.raises(Unavailable):
+        provide(box, 0 if going else 8 * MIB)
+    assert box.died(), f"{step} was not reached"
+    box.start()
+    number = provide(box, then)
+    assert [one.number for one in own(box)] == ([] if number is None else [number])
+    assert (number is None) == (then == 0)
+    assert all(one.swapping for one in own(box))
+    assert provide(box, 0) is None
+    assert len(zram.devices()) <= before, "nothing is left of it"
+
+
+def test_what_somebody_wrote_to_is_not_given_up(box: Lab, other: Device) -> None:
+    """Though our record says that it was being set up."""
+    (box.layout.run / swap.FILE).write_text(f"{other.number} {other.size}".ljust(48))
+    assert provide(box, 0) is None
+    assert other.swapping
+    assert other.size == 4 * MIB
+
+
+def test_the_kernel_refuses_a_size(box: Lab) -> None:
+    with pytest.raises(Exception, match="refuses compressed swap") as failure:
+        provide(box, 1 << 61)
+    assert "pool.zram" in str(getattr(failure.value, "hint", ""))
+    assert own(box) == []
+    assert provide(box, 0) is None
