@@ -1,4 +1,4 @@
-"""Compressed swap of an instance on this kernel: made once, found again, and nobody else's taken."""
+"""Compressed swap of an instance on this kernel: made once, found again, and no other taken."""
 
 from __future__ import annotations
 

@@ -23,6 +23,7 @@ def figures(**more: Any) -> Figures:
     given: dict[str, Any] = {
         "frame": frame(5 * 10**9), "names": {DC: "dc", MAIL: HOSTILE}, "state": "governing",
         "states": {"running": 2, "exited": 7}, "alarm": 1, "cost": 0.0125, "boosts": 1,
+        "swap": {"size": 64 * MIB, "used": 3 * MIB},
     }  # fmt: skip
     return Figures(**{**given, **more})
 
@@ -38,6 +39,7 @@ def test_every_figure_is_there_in_plain_units() -> None:
         sample("wirt_governor_cost_ratio"): 0.0125,
         sample("wirt_guests", state="exited"): 7.0,
         sample("wirt_boosts"): 1.0,
+        sample("wirt_host_swap_bytes", what="used"): 3.0 * MIB,
         sample("wirt_host_capacity", resource="cpu"): 1.0,
         sample("wirt_guest_usage", resource="cpu", **dc): 0.71,
         sample("wirt_guest_entitlement", resource="memory", **dc): 339.0 * MIB,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import time
 from collections import Counter
 
@@ -140,4 +141,5 @@ class GovernParts:
             alarm=int(self.governor.alarm),
             cost=found.cost,
             boosts=len(self.boosting.active(time.time_ns())),
+            swap={} if found.swap is None else dataclasses.asdict(found.swap),
         )

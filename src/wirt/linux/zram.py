@@ -122,10 +122,13 @@ def add() -> Device:
 
 
 def used(device: Device) -> int | None:
-    """Bytes that are swapped out to it; None when it is no swap."""
+    """Bytes that are swapped out to it; None when it is no swap.
+
+    Of its path the last part counts: /dev may be another mount for whoever swapped to it.
+    """
     with contextlib.suppress(OSError, ValueError):
         for line in (procfs.PROC / "swaps").read_text().splitlines()[1:]:
             words = line.split()
-            if words and words[0] == str(device.path):
+            if words and words[0].rpartition("/")[2] == device.path.name:
                 return int(words[3]) * 1024
     return None

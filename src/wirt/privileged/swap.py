@@ -1,8 +1,9 @@
 """Compressed memory as swap of this instance: made, found again after a kill, and taken away.
 
 The device is signed with a UUID made of the instance's name, so nobody else's is ever touched.
-Between setting it up and signing it a device is nobody's; which one that is, and how large, is
-written down before, in ``<run>/zram``. It is given up only while nothing was ever written to it.
+Before it is signed and after it is cleared a device is nobody's; which one that is, and how large,
+is written down before, in ``<run>/zram``. It is given up only while nothing was written to it. One
+that was added and not yet written down takes no memory, and is used the next time.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def provide(layout: Layout, size: int) -> int | None:
             if fitting is None and size and device.size == size:
                 fitting = device
             else:
-                _take_away(device)
+                _take_away(device, record)
         if not size:
             return None
         if fitting is None:
@@ -109,7 +110,7 @@ def _refused(size: int, error: OSError) -> Conflict:
     )
 
 
-def _take_away(device: Device) -> None:
+def _take_away(device: Device, record: int) -> None:
     if (used := zram.used(device)) is not None:
         try:
             device.off()
@@ -121,13 +122,16 @@ def _take_away(device: Device) -> None:
                 code="swap.used",
             ) from error
     fault("swap.off")
+    _write(record, f"{device.number} 0")  # once cleared it is signed no more
     device.clear()
     fault("swap.cleared")
     device.remove()
+    _write(record, "")
 
 
 def _give_up(record: int) -> None:
-    """What was set up and not signed, unless somebody has written to it meanwhile."""
+    """What was set up and not signed, or cleared and not removed, unless somebody has written to
+    it meanwhile."""
     number, _, size = os.pread(record, _RECORD, 0).decode("ascii", "replace").partition(" ")
     if number.isdecimal() and size.strip().isdecimal():
         device = Device(int(number))

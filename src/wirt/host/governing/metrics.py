@@ -24,7 +24,7 @@ UNITS = {
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
     """What is told. ``names``: by guest id; ``states``: how many guests are in each state;
-    ``state``: of the governor, one of ``governors``."""
+    ``state``: of the governor, one of ``governors``. ``swap``: bytes of the compressed swap."""
 
     frame: Frame | None
     names: Mapping[str, str] = field(default_factory=dict)
@@ -33,6 +33,7 @@ class Figures:
     alarm: int = 0
     cost: float = 0.0
     boosts: int = 0
+    swap: Mapping[str, int] = field(default_factory=dict)
 
 
 GOVERNORS = ("off", "paused", "idle", "governing", "failed")
@@ -69,6 +70,12 @@ def _families(f: Figures) -> Iterator[tuple[str, str, Samples]]:
         "wirt_guests", "Guests by state",
         [({"state": state}, float(count)) for state, count in sorted(f.states.items())],
     )  # fmt: skip
+    if f.swap:
+        yield (
+            "wirt_host_swap_bytes",
+            "The compressed swap: its size, what was swapped out to it, what it takes of memory",
+            [({"what": what}, float(size)) for what, size in f.swap.items()],
+        )
     yield "wirt_boosts", "Boosts in force", [({}, float(f.boosts))]
     if f.state not in {"governing", "paused", "failed"} or frame is None:
         return
