@@ -55,14 +55,19 @@ def test_swap_comes_and_goes_with_the_policy(live: Live, tmp_path: Path) -> None
         assert own(live) == {"size": 64 * MIB, "used": 0, "stored": pytest.approx(4096, abs=65536)}
         _swaps_within_its_limits(live)
         live.kill(local.DAEMON)
-        until(lambda: live.ask("GET", "/v1/governor")[0] == 200, "the daemon is back")
+        _back(live)
         until(lambda: own(live) is not None, "its swap is found again")
         assert devices() - before == {number}
     finally:
+        _back(live)
         live.wirt("rm", "-f", *live.wirt("ps", "-aq").stdout.split(), code=None)
         live.wirt("governor", "policy", "unset")
     assert own(live) is None
     assert devices() == before
+
+
+def _back(live: Live) -> None:
+    until(lambda: live.wirt("governor", "status", code=None).returncode == 0, "the daemon is back")
 
 
 def _swaps_within_its_limits(live: Live) -> None:

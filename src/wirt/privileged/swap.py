@@ -148,8 +148,13 @@ def _forget(device: Device) -> None:
         if device.sys.exists():
             device.remove()
     except OSError as error:
-        if error.errno != errno.EBUSY:  # somebody has opened it: it is theirs
+        if error.errno != errno.EBUSY:
             raise
+        raise Conflict(
+            f"{device.path}, left by an interrupted call, is opened by another program",
+            hint="programs that look for file systems do that for a moment: try again",
+            code="swap.busy",
+        ) from error
 
 
 @contextmanager
