@@ -22,7 +22,6 @@ from wirt.privileged.protocol import (
     WatchTraffic,
 )
 
-
 Fds = Sequence[int]
 
 
