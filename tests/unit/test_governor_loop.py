@@ -188,3 +188,13 @@ def test_fifty_sleepers_leave_the_rest_to_who_works() -> None:
     )  # fmt: skip
     assert decision.memory.members["a"] >= 390 * MIB
     assert all(decision.memory.members[name] >= 2 * MIB for name in names)
+
+
+def test_who_claims_to_need_everything_gets_no_more_than_its_shares() -> None:
+    """It reads in circles through more than there is, as fast as it can."""
+    liar = always(100_000, touches=1_000_000)
+    profiles = {"a": liar, "b": always(150), "c": always(150)}
+    moments = world(dict.fromkeys("abc", 1000), profiles, limit=512).run(300)
+    for name in "bc":
+        assert min(moment.uses[name] for moment in moments[60:]) >= 0.8 * 150 * MIB, name
+    assert statistics.mean(limits(moments, "a", 100)) <= 200

@@ -10,6 +10,9 @@ from wirt.governor.plan import Want
 from wirt.governor.tree import Claim
 
 _MIB = 1 << 20
+MOST_URGENT = 20_000.0
+"""Pages a second above which nobody is more urgent than others: else who reads in circles through
+more than there is, from a fast disk, would make all others' need a trickle."""
 MOST_REGRET = 4
 """How often the patience before the tax is doubled and the tax halved at most: 16 times."""
 FADE = 0.95
@@ -122,7 +125,7 @@ def memory_wants(
     ESX's, on a measured signal. Blind guests keep their estimates.
     """
     known = {n: _weighed(before.get(n, FRESH), guest, seconds, tuning) for n, guest in seen.items()}
-    urgent = max((known[n].rate * claims[n].shares for n in seen), default=0.0)
+    urgent = max((min(known[n].rate, MOST_URGENT) * claims[n].shares for n in seen), default=0.0)
     hungry = {
         name: _hungry(guest, known[name], claims[name].shares, urgent, tuning)
         for name, guest in seen.items()
