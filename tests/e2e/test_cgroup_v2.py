@@ -302,3 +302,38 @@ def test_memory_is_divided_by_what_slows_down_and_not_by_what_kills(box: Hostbox
         box.wirt("governor", "resume")
         box.wirt("governor", "policy", "unset")
     assert box.sh(f"cat /sys/fs/cgroup/{NAME}/memory.max").stdout.strip() == "max"
+
+
+def test_what_is_promised_stays_when_memory_is_taken_back(box: Hostbox) -> None:
+    """``memory.min`` of the guest and of the group above it; a neighbour without it is emptied."""
+    fill = "head -c 24m /dev/zero > /x; sync; cat /x > /dev/null; exec sleep 1000"
+    words = ["busybox", "sh", "-c", fill]
+    top = f"/sys/fs/cgroup/{NAME}"
+    box.sh("printf 'tick = 0.5\\n' > /policy.toml")
+    box.wirt("governor", "policy", "set", "/policy.toml")
+
+    def promised() -> int:
+        return int(box.sh(f"cat {top}/memory.min").stdout)
+
+    def holds(guest: str) -> int:
+        return int(box.group(guest, "memory.current"))
+
+    try:
+        kept = box.wirt(
+            "run", "-d", "--name", "kept", "--memory-reservation", "16m", *words
+        ).stdout.strip()
+        plain = box.wirt("run", "-d", "--name", "plain", *words).stdout.strip()
+        until(lambda: box.group(kept, "memory.min") == str(16 * MIB), "it is written", within=60)
+        assert box.group(plain, "memory.min") == "0"
+        assert promised() == 16 * MIB
+        until(lambda: min(holds(kept), holds(plain)) > 24 * MIB, "both have caches", within=60)
+        box.sh(f"echo 1g > {top}/memory.reclaim", code=None)  # as much as there is: EAGAIN
+        assert holds(plain) < 12 * MIB
+        assert holds(kept) > 15 * MIB
+        box.wirt("update", "--memory-reservation", "8m", "kept")
+        until(lambda: box.group(kept, "memory.min") == str(8 * MIB), "it is lowered", within=60)
+        until(lambda: promised() == 8 * MIB, "the group above follows", within=60)
+    finally:
+        box.wirt("rm", "-f", "kept", "plain", code=None)
+        box.wirt("governor", "policy", "unset")
+    assert promised() == 0, "who is gone needs nothing"

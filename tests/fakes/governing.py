@@ -21,6 +21,7 @@ class FakeKernel:
         self.limits = dict.fromkeys(uses, UNLIMITED)
         self.waits = dict.fromkeys(uses, False)
         self.weights: dict[str, int] = {}
+        self.floors: dict[str, int] = {}
         self.safe: tuple[Safe, ...] = ()
         self.frozen: set[str] = set()
         self.killed: list[str] = []
@@ -41,6 +42,8 @@ class FakeKernel:
             self.waits[hold.id] = hold.waits
         if hold.cpu is not None:
             self.weights[hold.id] = hold.cpu
+        if hold.floor is not None:
+            self.floors[hold.id] = hold.floor
         if hold.limit is not None:
             if squeeze:
                 self.uses[hold.id] = max(self.anon.get(hold.id, 0), hold.limit)

@@ -38,7 +38,7 @@ def hold(cgroups: Cgroups, path: str, wanted: Hold, *, disks: Sequence[str] = ()
         name = "cpu.weight" if cgroups.mode is Mode.V2 else "cpu.shares"
         _try(cgroups.directory("cpu", path), name, str(wanted.cpu), failures)
     if wanted.floor is not None and cgroups.mode is Mode.V2:
-        _promise(memory, wanted.floor, failures)
+        _try(memory, "memory.min", str(wanted.floor), failures)
     if wanted.disk is not None:
         _rates(cgroups, path, wanted.disk, disks, failures)
     if wanted.waits and cgroups.mode is not Mode.V2:
@@ -94,6 +94,20 @@ def release(cgroups: Cgroups, path: str, safe: Safe, *, disks: Sequence[str] = (
     if safe.thaw:
         with contextlib.suppress(OSError):
             cgroups.freeze(path, False)
+
+
+def promise(cgroups: Cgroups, path: str) -> None:
+    """Protect a group of guests by what is promised to those in it, with version 2: the kernel
+    keeps a ``memory.min`` only as far as the groups above have one, and where it hands on what is
+    left of theirs (``memory_recursiveprot``), more would protect those who were promised nothing.
+    What fails is done at the next promise."""
+    top = None if cgroups.mode is not Mode.V2 else cgroups.directory("memory", path)
+    if top is None or not top.is_dir():
+        return
+    promised = sum(_number(one, "memory.min") or 0 for one in top.iterdir() if one.is_dir())
+    if _number(top, "memory.min") != promised:
+        with contextlib.suppress(OSError):
+            write_file(top / "memory.min", str(promised))
 
 
 def watch(cgroups: Cgroups, path: str) -> int:
@@ -187,16 +201,6 @@ def _text(cgroups: Cgroups, limit: int) -> str:
 def _number(directory: Path | None, name: str) -> int | None:
     text = "" if directory is None else read_file(directory / name).strip()
     return int(text) if text.isdecimal() else None
-
-
-def _promise(memory: Path | None, floor: int, failures: list[str]) -> None:
-    """Write ``memory.min``, and what all below the same group have to the group above: a promise
-    counts only as far as all above it promise as much (cgroup-v2.rst, "Memory")."""
-    _try(memory, "memory.min", str(floor), failures)
-    if memory is not None and not failures:
-        groups = (place for place in memory.parent.iterdir() if place.is_dir())
-        whole = sum(_number(place, "memory.min") or 0 for place in groups)
-        _try(memory.parent, "memory.min", str(whole), failures)
 
 
 def _try(directory: Path | None, name: str, text: str, failures: list[str]) -> None:

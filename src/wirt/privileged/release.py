@@ -11,7 +11,7 @@ from pathlib import Path
 
 from wirt.errors import Conflict
 from wirt.linux import pidfd
-from wirt.privileged import facts, links, netstate, publish
+from wirt.privileged import facts, governing, links, netstate, publish
 from wirt.privileged.context import Context
 from wirt.privileged.faults import fault
 from wirt.privileged.netlink import Netlink
@@ -70,6 +70,7 @@ def release(ctx: Context, guest_id: str) -> tuple[int, ...]:
         found = [links.unplug(netlink, name=card.host) for card in cards]
     fault("release.links")
     ctx.cgroups.remove(ctx.layout.cgroup(guest_id))
+    governing.promise(ctx.cgroups, f"/{ctx.layout.name}")
     fault("release.cgroup")
     remove(ctx.layout.crun_root / guest_id)
     remove(run)

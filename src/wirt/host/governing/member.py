@@ -30,7 +30,7 @@ class Member:
     stands still at its limit instead of being killed, None: not known. ``event``: tells when it
     does. ``starving``: monotonic seconds since when it stands still. ``stuck``: until when it is
     not squeezed, ``backoff`` seconds the next time. ``squeezing``: under way.
-    ``floor``: bytes that the kernel was told to leave it.
+    ``floor``: bytes of ``memory.min`` that the kernel has, None where it has no such thing.
     ``fenced``: its limit is one that kills (see :mod:`wirt.host.governing.fence`).
     ``revocable``: bytes that the kernel can take from it.
     ``frozen``: in an emergency of the host's, by a governor, not by its user.
@@ -54,7 +54,7 @@ class Member:
     backoff: float = 1.0
     squeezing: bool = False
     fenced: bool = False
-    floor: int = 0
+    floor: int | None = None
     frozen: bool = False
     disk: int = 0
     watched: bool = field(default=False)
@@ -153,4 +153,13 @@ def kernel_weight(cgroups: Cgroups, path: str) -> int | None:
         return None
     name = "cpu.weight" if cgroups.mode is Mode.V2 else "cpu.shares"
     text = read_file(directory / name).strip()
+    return int(text) if text.isdecimal() else None
+
+
+def kernel_floor(cgroups: Cgroups, path: str) -> int | None:
+    """Bytes that the kernel never takes from a group; None with version 1, which has none."""
+    directory = cgroups.directory("memory", path)
+    if directory is None or cgroups.mode is not Mode.V2:
+        return None
+    text = read_file(directory / "memory.min").strip()
     return int(text) if text.isdecimal() else None

@@ -1,7 +1,7 @@
-"""Reservations of memory in the kernel's own words (version 2 of control groups: ``memory.min``).
+"""What is promised stands in the kernel, where it has a word for it: ``memory.min`` of version 2.
 
-What is promised to a guest stays its even when reclaim comes from somewhere that the governor does
-not see: another program of the host, a limit above all guests.
+It follows from what users said, not from demand, so it needs no plan for when nobody governs: it
+stays, and holds while the daemon is gone.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ log = logging.getLogger("wirt.host.governing")
 
 
 async def keep(actuator: Actuator, members: Iterable[Member], claims: Mapping[str, Claim]) -> None:
-    """Write the reservations that the kernel does not know yet; bytes by ``claims``, of guest ids.
-    A kernel that refuses one is told of once, and not asked again."""
-    changed = [m for m in members if m.v2 and m.floor != _floor(claims, m)]
+    """Write the reservations that the kernel does not have yet. What the kernel refuses is tried
+    again when it is read back."""
+    changed = [
+        (member, claim.reservation)
+        for member in members
+        if (claim := claims.get(member.guest.id)) is not None
+        and member.floor not in {None, claim.reservation}
+    ]
     if not changed:
         return
-    holds = [Hold(id=m.guest.id, floor=_floor(claims, m)) for m in changed]
-    for member, held in zip(changed, await actuator.govern(holds), strict=True):
-        member.floor = _floor(claims, member)
+    holds = [Hold(id=member.guest.id, floor=floor) for member, floor in changed]
+    for (member, floor), held in zip(changed, await actuator.govern(holds), strict=True):
+        member.floor = floor
         if held.failure:
-            log.warning("guest %s is not promised memory: %s", member.guest.name, held.failure)
-
-
-def _floor(claims: Mapping[str, Claim], member: Member) -> int:
-    claim = claims.get(member.guest.id)
-    return claim.reservation if claim is not None else 0
+            log.warning("guest %s is not protected: %s", member.guest.name, held.failure)

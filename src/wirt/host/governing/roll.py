@@ -11,7 +11,7 @@ from wirt.governor.tree import Member as Leaf
 from wirt.host.admit import UP, Admit
 from wirt.host.governing.inside import overhead
 from wirt.host.governing.machines import UNKNOWN
-from wirt.host.governing.member import Member, kernel_weight
+from wirt.host.governing.member import Member, kernel_floor, kernel_weight
 from wirt.host.groups import Groups
 from wirt.host.roster import Roster
 from wirt.host.running import Running
@@ -82,6 +82,7 @@ class Roll:
                     guest=guest, live=live, v2=self._cgroups.mode is Mode.V2,
                     readings=Readings(self._cgroups, path, cards=cards),
                     cpu=kernel_weight(self._cgroups, path),
+                    floor=kernel_floor(self._cgroups, path),
                     disk=guest.spec.resources.io_limit or 0,
                     frozen=guest.status.state is GuestState.RUNNING and self._cgroups.frozen(path),
                 )  # fmt: skip
@@ -97,7 +98,9 @@ class Roll:
     def read_weights(self) -> None:
         """Look again at what the kernel has: others may have written."""
         for guest_id, member in self.members.items():
-            member.cpu = kernel_weight(self._cgroups, self._layout.cgroup(guest_id))
+            path = self._layout.cgroup(guest_id)
+            member.cpu = kernel_weight(self._cgroups, path)
+            member.floor = kernel_floor(self._cgroups, path)
 
     def tree(self) -> Group:
         """The claims of the members, made anew when anything of them has changed."""

@@ -38,6 +38,9 @@ def govern(ctx: Context, verb: Govern, _fds: Fds) -> Governed:
         fault("govern.hold")
         path = ctx.layout.cgroup(check.guest_id(wanted.id))
         held.append(governing.hold(ctx.cgroups, path, wanted, disks=devices))
+    if any(wanted.floor is not None for wanted in verb.holds):
+        fault("govern.promise")
+        governing.promise(ctx.cgroups, f"/{ctx.layout.name}")
     return Governed(held=tuple(held))
 
 
