@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -260,6 +263,72 @@ def test_a_containers_disks_are_limited(shared_instance: Live) -> None:
     for kind in ("microvm", "vm"):
         refused = live.wirt("create", "--as", kind, "--io-limit", "2m", "busybox", code=125)
         assert f"2MiB a second are too little for the disk of a {kind}" in refused.stderr
+
+
+@needs("disk-limits")
+def test_a_groups_disks_are_limited(shared_instance: Live, tmp_path: Path) -> None:
+    """Guests who read without end share 12 MiB a second as their inner groups say, three to one."""
+    live = shared_instance
+    (tmp_path / "p.toml").write_text("tick = 0.2\n[pool]\ndisk = '100g'\n")
+    read = (
+        "dd if=/dev/zero of=/x bs=1M count=4 oflag=direct; "
+        "while :; do dd if=/x of=/dev/null bs=256k iflag=direct; done"
+    )
+    live.wirt("governor", "policy", "set", str(tmp_path / "p.toml"))
+    try:
+        with groups(live, "shop", "shop/big", "shop/small"), guests(live, "one", "two", "three"):
+            live.wirt("group", "create", "--io-limit", "12m", "shop")
+            live.wirt("group", "create", "--io-shares", "3000", "shop/big")
+            live.wirt("group", "create", "--io-shares", "1000", "shop/small")
+            for name, group in (
+                ("one", "shop/big"),
+                ("two", "shop/small"),
+                ("three", "shop/small"),
+            ):
+                live.wirt(
+                    "run", "-d", "--name", name, "--group", group, "busybox", "sh", "-c", read
+                )
+
+            def divided() -> bool:
+                one, two, three = (_rate(live, name) for name in ("one", "two", "three"))
+                return (
+                    abs(one - (9 << 20)) < 1 << 20
+                    and abs(two + three - (3 << 20)) < 1 << 20
+                    and one + two + three <= (12 << 20) + 3
+                )
+
+            eventually(divided)
+            names = ("one", "two", "three")
+            begun = time.monotonic()
+            before = {name: _read(live, name) for name in names}
+            eventually(lambda: _read(live, "one") - before["one"] >= 36 << 20)
+            moved = {name: _read(live, name) - before[name] for name in names}
+            took = time.monotonic() - begun
+            assert sum(moved.values()) <= 1.3 * 12 * (1 << 20) * took
+            assert 2 <= moved["one"] / (moved["two"] + moved["three"]) <= 4.5, moved
+            live.wirt("group", "set", "--io-limit", "0", "shop")
+            eventually(lambda: not any(_rate(live, name) for name in names))
+    finally:
+        live.wirt("governor", "policy", "unset")
+
+
+def _rate(live: Live, name: str) -> int:
+    """Bytes a second that the kernel lets a guest read, 0: as many as it can."""
+    found = re.search(r"(?:rbps=|\d+:\d+ )(\d+)", _rates(live, name))
+    return int(found[1]) if found else 0
+
+
+def _read(live: Live, name: str) -> int:
+    """Bytes that a guest has read from disks."""
+    group = f"/{live.instance.name}/{inspect(live, name)['id']}"
+    cgroups = Cgroups.detect()
+    if cgroups.mode is Mode.V2:
+        directory, pattern, file = cgroups.directory("io", group), r"rbytes=(\d+)", "io.stat"
+    else:
+        directory = cgroups.directory("blkio", group)
+        pattern, file = r"\d+:\d+ Read (\d+)", "blkio.throttle.io_service_bytes"
+    assert directory is not None
+    return sum(int(one) for one in re.findall(pattern, (directory / file).read_text()))
 
 
 def _seconds(live: Live, name: str, line: str) -> float:

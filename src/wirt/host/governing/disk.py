@@ -5,18 +5,21 @@ shares a disk by weight. So entitlements become limits, anew in each tick, with 
 only while the disks are busy: a disk forgives a tick of delay. Nobody is held below what is his
 when all want all, and whoever uses less than that may begin with twice as much: a guest whose peak
 begins would else wait for some ticks at the limit of its idle time.
+
+A group's limit counts at all times. Version 1 does not add up what the guests below a group move,
+so the limit is divided among them, and there nobody begins with more than is his.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from wirt.governor.journal import Act, Change
 from wirt.governor.movement import Reason
 from wirt.governor.observe import Seen
 from wirt.governor.plan import Want, entitle
-from wirt.governor.tree import Group, Resource
+from wirt.governor.tree import UNLIMITED, Group, Resource
 from wirt.host.governing.actuate import Actuator
 from wirt.host.governing.member import Member
 from wirt.privileged.holds import Hold
@@ -30,6 +33,8 @@ NEAR = 0.85
 """Part of its limit above which a guest may want more."""
 LEAST = 1 << 20
 """Bytes a second that every guest may move; with less it cannot even start a program."""
+LEAST_IN_GROUP = 64 << 10
+"""And below a group's limit, which may be too small for :data:`LEAST` to each."""
 BAND = 0.05
 BURST = 2
 """Times what is due to it that a guest may begin with that uses less."""
@@ -54,19 +59,22 @@ class Disks:
         self._demand = {name: _moved(before.get(name, 0.0), use) for name, use in used.items()}
         busy = sum(used.values())
         self.now = capacity > 0 and busy > (CALM if self.now else BUSY) * capacity
-        if not self.now:
-            return asleep | {name: members[name].safe_disk for name in used}
         wants = {name: self._want(members[name], used[name]) for name in used}
-        entitled = entitle(root, Resource.DISK, capacity, wants).members
-        everything = {n: Want(amount=capacity, hungry=True, lendable=True) for n in used}
-        due = entitle(root, Resource.DISK, capacity, everything).members
-        return asleep | {
-            name: _bounded(
-                members[name].safe_disk,
-                max(entitled.get(name, 0), _free(use, due.get(name, 0)), LEAST),
-            )
-            for name, use in used.items()
-        }
+        rates = dict.fromkeys(used, 0)
+        entitled: Mapping[str, int] = {}
+        if self.now:
+            entitled = entitle(root, Resource.DISK, capacity, wants).members
+            everything = {n: Want(amount=capacity, hungry=True, lendable=True) for n in used}
+            due = entitle(root, Resource.DISK, capacity, everything).members
+            for name, use in used.items():
+                begin = _free(use, due.get(name, 0))
+                rates[name] = max(entitled.get(name, 0), begin, LEAST)
+        for group, limit in _limited(root):
+            if not self.now:
+                entitled = entitle(group, Resource.DISK, limit, wants).members
+            for name in used.keys() & {leaf.name for leaf in group.members()}:
+                rates[name] = max(entitled[name], LEAST_IN_GROUP)
+        return asleep | {n: _bounded(members[n].safe_disk, rate) for n, rate in rates.items()}
 
     def _want(self, member: Member, use: int) -> Want:
         hungry = bool(member.disk) and use >= NEAR * member.disk
@@ -93,7 +101,19 @@ def _moved(before: float, use: int) -> float:
 
 
 def _bounded(own: int, rate: int) -> int:
-    return min(own, rate) if own else rate
+    """The lower of two rates, of which 0 is none."""
+    return min(own, rate) if own and rate else own or rate
+
+
+def _limited(group: Group) -> Iterator[tuple[Group, int]]:
+    """The topmost groups that have a limit, with it. What is below is divided with them."""
+    limit = group.claim(Resource.DISK).limit
+    if limit < UNLIMITED:
+        yield group, limit
+        return
+    for child in group.children:
+        if isinstance(child, Group):
+            yield from _limited(child)
 
 
 async def slow(
