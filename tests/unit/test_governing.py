@@ -271,6 +271,8 @@ def test_disks_are_divided_only_while_they_are_busy() -> None:
 def divided_disks(root: Group, seeks: dict[str, int], capacity: int) -> dict[str, int]:
     """MiB a second that each guest moves in the end, who reads ``seeks`` of them if it can."""
     disks, members = disk.Disks(), {name: member(name) for name in seeks}
+    if capacity:
+        root = replace(root, claims={Resource.DISK: Claim(limit=capacity * MIB)})
     for _ in range(40):
         rates = {n: min(m.disk, seeks[n] * MIB) or seeks[n] * MIB for n, m in members.items()}
         seen = {name: Seen(disk=rate) for name, rate in rates.items()}
@@ -325,6 +327,11 @@ def test_a_groups_limit_of_disks_is_kept_at_all_times() -> None:
         assert moved["a"] == moved["b"] == 5, capacity
         assert moved["c"] == pytest.approx(20, abs=1), capacity
         assert moved["free"] == 40, capacity
+    calm = replace(root, claims={Resource.DISK: Claim(limit=1000 * MIB)})
+    rates = disk.Disks().targets(
+        calm, {"free": Seen(disk=MIB)}, {"free": member("free")}, 1000 * MIB
+    )
+    assert rates == {"free": 0}, "what the disks can do is nobody's limit while they are calm"
     members = {name: member(name) for name in seeks}
     idle = {name: Seen(disk=0) for name in seeks} | {"free": Seen(disk=100 * MIB)}
     rates = disk.Disks().targets(root, idle, members, 100 * MIB)

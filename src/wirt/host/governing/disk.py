@@ -105,14 +105,16 @@ def _bounded(own: int, rate: int) -> int:
     return min(own, rate) if own and rate else own or rate
 
 
-def _limited(group: Group) -> Iterator[tuple[Group, int]]:
-    """The topmost groups that have a limit, with it. What is below is divided with them."""
-    limit = group.claim(Resource.DISK).limit
-    if limit < UNLIMITED:
-        yield group, limit
-        return
-    for child in group.children:
-        if isinstance(child, Group):
+def _limited(above: Group) -> Iterator[tuple[Group, int]]:
+    """The topmost groups below that have a limit, with it. What is in them is divided with them.
+    The host's own limit is what its disks can do, and holds by itself."""
+    for child in above.children:
+        if not isinstance(child, Group):
+            continue
+        limit = child.claim(Resource.DISK).limit
+        if limit < UNLIMITED:
+            yield child, limit
+        else:
             yield from _limited(child)
 
 
