@@ -27,14 +27,19 @@ def test_who_cannot_be_held_is_fenced_by_what_others_keep() -> None:
         one.use, one.revocable = use * MIB, revocable * MIB
     keeps = {
         "bomb": fence.kept(bomb, 0), "calm": fence.kept(calm, 180 * MIB),
-        "small": fence.kept(small, 500 * MIB),
+        "small": fence.kept(small, 50 * MIB),
     }  # fmt: skip
-    assert keeps == {"bomb": 100 * MIB, "calm": 180 * MIB, "small": 40 * MIB}
+    assert keeps == {"bomb": 100 * MIB, "calm": 180 * MIB, "small": 50 * MIB}
     free = {"bomb": bomb, "small": small}
     made = fence.fences(free, keeps, capacity=512 * MIB, least=32 * MIB)
-    assert made == {"bomb": (512 - 180 - 40 - 32) * MIB, "small": 64 * MIB}
+    assert made == {"bomb": (512 - 180 - 50 - 32) * MIB, "small": 64 * MIB}
     made = fence.fences(free, keeps, capacity=300 * MIB, least=32 * MIB)
     assert made["bomb"] == 100 * MIB, "what it holds already stays its"
+    made = fence.fences({"calm": calm}, keeps, capacity=300 * MIB, least=32 * MIB)
+    assert made["calm"] == 200 * MIB
+    calm.use = 60 * MIB
+    made = fence.fences({"calm": calm}, keeps, capacity=300 * MIB, least=32 * MIB)
+    assert made["calm"] == 180 * MIB, "and what is promised, beside any bomb"
 
 
 def test_a_fence_kills_and_does_not_make_wait() -> None:

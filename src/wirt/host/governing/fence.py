@@ -13,10 +13,9 @@ from wirt.host.governing.member import Member
 
 
 def kept(member: Member, reservation: int) -> int:
-    """Bytes of what it holds that are not to be taken for others: what is promised to it, and what
-    the kernel could not drop."""
-    use = member.use or 0
-    return max(use - member.revocable, min(reservation, use), 0)
+    """Bytes that others cannot have: what is promised to it, and what the kernel could not drop of
+    what it holds."""
+    return max((member.use or 0) - member.revocable, reservation)
 
 
 def fences(
@@ -25,14 +24,14 @@ def fences(
     """The most that each of ``free`` may hold, in bytes.
 
     ``keeps``: what each of all guests keeps; ``capacity``: bytes that all share; ``least``: bytes
-    of it that are left for the others to grow by. Nobody's fence is below what he holds already,
-    and a guest's own limit stays one.
+    of it that are left for the others to grow by. Nobody's fence is below what he holds already or
+    is promised, and a guest's own limit stays one.
     """
     everything = sum(keeps.values())
     made = {}
     for name, member in free.items():
-        others = everything - keeps.get(name, 0)
+        mine = keeps.get(name, 0)
         own = member.guest.spec.resources.memory or capacity
-        room = max(capacity - others - least, member.use or 0)
+        room = max(capacity - (everything - mine) - least, member.use or 0, mine)
         made[name] = min(own, room)
     return made

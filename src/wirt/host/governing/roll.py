@@ -19,7 +19,7 @@ from wirt.layout import Layout
 from wirt.linux.cgroup import Cgroups, Mode
 from wirt.linux.interface import Interfaces
 from wirt.linux.readings import Readings
-from wirt.model.guest import GuestState
+from wirt.model.guest import Guest, GuestState
 
 
 class Roll:
@@ -72,7 +72,7 @@ class Roll:
                 if live is None or live.over or guest.status.state not in UP:
                     continue
                 if guest_id in self.members:
-                    self.members[guest_id].guest = guest
+                    _renew(self.members[guest_id], guest)
                     if guest.status.state is GuestState.PAUSED:
                         self.members[guest_id].frozen = False  # by its user now, or asleep
                     continue
@@ -157,3 +157,12 @@ def fixed(root: Group, members: Mapping[str, Member]) -> int:
         else:
             total += min(limit, max(member.use or 0, leaf.minimum))
     return total
+
+
+def _renew(member: Member, guest: Guest) -> None:
+    """Take over what its user changed. A new limit of a container's disks stands in the kernel
+    already: to write it again could undo the next one."""
+    before, now = member.guest.spec.resources.io_limit, guest.spec.resources.io_limit
+    if before != now and member.container:
+        member.disk = now or 0
+    member.guest = guest
