@@ -52,7 +52,8 @@ def test_reads_of_a_disk_without_limits_are_counted(new_disk: Path, session_tag:
         reads = f"dd if={new_disk} of=/dev/null bs=1M iflag=direct"
         joined = f"echo $$ > {directory}/cgroup.procs; exec {reads}"
         subprocess.run(["sh", "-c", joined], check=True, capture_output=True)
-        assert usage.read(cgroups, group).block_read == SIZE
+        counted = usage.read(cgroups, group).block_read or 0
+        assert SIZE <= counted < 2 * SIZE, "programs are read from disks too"
     finally:
         cgroups.remove(group)
         cgroups.remove(above)
