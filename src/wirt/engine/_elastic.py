@@ -11,7 +11,7 @@ from wirt.model.reading import InnerMemory
 from wirt.qemu.device.balloon import INTERVAL
 from wirt.qemu.qmp import Figures, Memory
 
-STALE = 3.0 * INTERVAL + 1
+STALE = 7.0 * INTERVAL
 """Seconds after which figures say nothing any more. QEMU counts whole ones."""
 _SIZES = {"available": "stat-available-memory", "free": "stat-free-memory"}
 _COUNTERS = {"swapped_in": "stat-swap-in", "swapped_out": "stat-swap-out"}
