@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from wirt.governor.fill import Slot, fill
@@ -65,6 +65,18 @@ def entitle(
     groups: dict[str, int] = {}
     _divide(_need(root, resource, wants), capacity, members, groups)
     return Entitlements(members=members, groups=groups)
+
+
+def due(
+    root: Group, resource: Resource, capacity: int, among: Collection[str] | None = None
+) -> Mapping[str, int]:
+    """What each guest is entitled to when all want everything; ``among``: only those take part."""
+    wants = {
+        leaf.name: Want(amount=leaf.claim(resource).limit, hungry=True)
+        for leaf in root.members()
+        if among is None or leaf.name in among
+    }
+    return entitle(root, resource, capacity, wants).members
 
 
 def _divide(need: _Need, amount: int, members: dict[str, int], groups: dict[str, int]) -> None:

@@ -6,7 +6,7 @@ runs and what was promised, not with demand: a guest that wakes up has its full 
 
 from __future__ import annotations
 
-from wirt.governor.plan import Want, entitle
+from wirt.governor.plan import due
 from wirt.governor.tree import Group, Resource
 
 MOST = 10_000
@@ -16,11 +16,7 @@ _V1_NORMAL, _V2_NORMAL = 1024, 100
 
 def cpu_weights(root: Group, capacity: int) -> dict[str, int]:
     """A weight from 1 to 10000 for each guest; ``capacity`` in millicores."""
-    wants = {
-        member.name: Want(amount=member.claim(Resource.CPU).limit, hungry=True)
-        for member in root.members()
-    }
-    entitled = entitle(root, Resource.CPU, capacity, wants).members
+    entitled = due(root, Resource.CPU, capacity)
     largest = max(entitled.values(), default=0)
     if largest == 0:
         return dict.fromkeys(entitled, 1)

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from wirt.governor.journal import Act, Change
 from wirt.governor.movement import Reason
 from wirt.governor.observe import Seen
-from wirt.governor.plan import Want, entitle
+from wirt.governor.plan import Want, due, entitle
 from wirt.governor.tree import UNLIMITED, Group, Resource
 from wirt.host.governing.actuate import Actuator
 from wirt.host.governing.member import Member
@@ -64,10 +64,9 @@ class Disks:
         entitled: Mapping[str, int] = {}
         if self.now:
             entitled = entitle(root, Resource.DISK, capacity, wants).members
-            everything = {n: Want(amount=capacity, hungry=True, lendable=True) for n in used}
-            due = entitle(root, Resource.DISK, capacity, everything).members
+            theirs = due(root, Resource.DISK, capacity, used.keys())
             for name, use in used.items():
-                begin = _free(use, due.get(name, 0))
+                begin = _free(use, theirs.get(name, 0))
                 rates[name] = max(entitled.get(name, 0), begin, LEAST)
         for group, limit in _limited(root):
             if not self.now:
@@ -84,9 +83,9 @@ class Disks:
         return Want(amount=max(demand, LEAST), hungry=hungry, lendable=True)
 
 
-def _free(use: int, due: int) -> int:
-    """What a guest may take without having shown that it wants it."""
-    return BURST * due if use < due else due
+def _free(use: int, its: int) -> int:
+    """What a guest may take without having shown that it wants it, of what is due to it."""
+    return BURST * its if use < its else its
 
 
 def differs(now: int, target: int) -> bool:

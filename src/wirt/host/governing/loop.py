@@ -21,7 +21,7 @@ from wirt.governor.emergency import Alarm
 from wirt.governor.journal import Change, Frame
 from wirt.governor.movement import Reason, margin
 from wirt.governor.observe import Tick
-from wirt.governor.plan import Want, entitle
+from wirt.governor.plan import due
 from wirt.governor.tree import Claim, Group, Resource
 from wirt.host.capacity import with_reserve
 from wirt.host.governing import disk, fence, look, promise, safety, weigh
@@ -209,12 +209,7 @@ class Governor:
         """Millicores of each when all want everything."""
         capacity = host.capacity[Resource.CPU]
         if self._cpu is None or self._cpu[0] is not root or self._cpu[1] != capacity:
-            wants = {
-                leaf.name: Want(amount=leaf.claim(Resource.CPU).limit, hungry=True)
-                for leaf in root.members()
-            }
-            found = entitle(root, Resource.CPU, capacity, wants).members
-            self._cpu = (root, capacity, found)
+            self._cpu = (root, capacity, due(root, Resource.CPU, capacity))
         return self._cpu[2]
 
     async def release(self) -> None:
