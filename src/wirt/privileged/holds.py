@@ -31,6 +31,12 @@ class Held(msgspec.Struct, frozen=True, kw_only=True):
     failure: str = ""
 
 
+class Governed(msgspec.Struct, frozen=True, kw_only=True):
+    """One for each guest that was asked for, in order."""
+
+    held: tuple[Held, ...] = ()
+
+
 class Safe(msgspec.Struct, frozen=True, kw_only=True):
     """What a guest gets when the governor is gone: see :class:`Hold`. ``thaw``: it was frozen by
     the governor."""

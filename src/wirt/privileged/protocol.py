@@ -15,7 +15,7 @@ import msgspec
 
 from wirt.model.network import PortMap
 from wirt.model.resources import Resources
-from wirt.privileged.holds import Held, Hold, Safe, SwapDevice
+from wirt.privileged.holds import Governed, Hold, Safe, SwapDevice
 
 A = TypeVar("A")
 
@@ -292,13 +292,7 @@ class Processes(msgspec.Struct, frozen=True, kw_only=True):
 # --- the governor ---------------------------------------------------------------------------
 
 
-class Governed(msgspec.Struct, frozen=True, kw_only=True):
-    """One for each guest that was asked for, in order."""
-
-    held: tuple[Held, ...] = ()
-
-
-class Govern(Verb["Governed"], frozen=True, kw_only=True, tag="govern"):
+class Govern(Verb[Governed], frozen=True, kw_only=True, tag="govern"):
     """The governor's quick writes, in order, and its sign of life. Answer: :class:`Governed`.
 
     A limit below what the guest holds is not written: :class:`Squeeze` is for that.
@@ -310,7 +304,7 @@ class Govern(Verb["Governed"], frozen=True, kw_only=True, tag="govern"):
     safe: tuple[Safe, ...] | None = None
 
 
-class Squeeze(Verb["Governed"], frozen=True, kw_only=True, tag="squeeze"):
+class Squeeze(Verb[Governed], frozen=True, kw_only=True, tag="squeeze"):
     """Take memory back until each guest holds at most its ``limit``, in bites, as far as that goes.
 
     Answer: :class:`Governed`.

@@ -10,11 +10,10 @@ from wirt.linux import disks
 from wirt.privileged import check, governing, swap
 from wirt.privileged.context import Context, Outcome, Sent, on
 from wirt.privileged.faults import fault
-from wirt.privileged.holds import Held, SwapDevice
+from wirt.privileged.holds import Governed, Held, SwapDevice
 from wirt.privileged.protocol import (
     Done,
     Govern,
-    Governed,
     SetPool,
     SetSwap,
     Squeeze,
