@@ -109,7 +109,7 @@ def test_a_guest_at_its_limit_stands_still_only_when_nothing_can_be_taken_from_i
     before = Reading(at=0, refaults=0, failures=3)
     now = Reading(
         at=SECOND, refaults=0, failures=9, memory=100 * MIB, memory_limit=100 * MIB,
-        anon=99 * MIB, swap=50 * MIB,
+        anon=99 * MIB,
     )  # fmt: skip
     assert observe.seen(before, now).under_oom
     assert observe.seen(before, now, revocable=5 * MIB).under_oom
