@@ -148,18 +148,16 @@ class Member:
 
 def kernel_weight(cgroups: Cgroups, path: str) -> int | None:
     """The weight of a group as it stands in the kernel."""
-    directory = cgroups.directory("cpu", path)
-    if directory is None:
-        return None
     name = "cpu.weight" if cgroups.mode is Mode.V2 else "cpu.shares"
-    text = read_file(directory / name).strip()
-    return int(text) if text.isdecimal() else None
+    return _figure(cgroups, "cpu", path, name)
 
 
 def kernel_floor(cgroups: Cgroups, path: str) -> int | None:
     """Bytes that the kernel never takes from a group; None with version 1, which has none."""
-    directory = cgroups.directory("memory", path)
-    if directory is None or cgroups.mode is not Mode.V2:
-        return None
-    text = read_file(directory / "memory.min").strip()
+    return _figure(cgroups, "memory", path, "memory.min") if cgroups.mode is Mode.V2 else None
+
+
+def _figure(cgroups: Cgroups, controller: str, path: str, name: str) -> int | None:
+    directory = cgroups.directory(controller, path)
+    text = "" if directory is None else read_file(directory / name).strip()
     return int(text) if text.isdecimal() else None
