@@ -23,7 +23,8 @@ IMAGE = "officeday:latest"
 PROGRAM = "wirt-load"
 _ROOM = 256 << 20
 """Bytes of a machine's disk beside its data."""
-_LOOK = 0.2
+LOOK = 0.2
+"""Seconds between two looks at guests that are waited for."""
 _UNDIVIDED = frozenset({"governor.not-divided", "governor.capacity-unknown"})
 _READY = {CONTAINER: 180.0}
 _READY_MACHINE = 900.0
@@ -82,7 +83,7 @@ class Fleet:
             self._until(lambda: not self.running(guest), _READY_MACHINE, f"{name} ends")
             return int(json.loads(self.log(guest))["iterations"])
         finally:
-            self._remove(guest)
+            remove(self._daemon, guest)
 
     def make(self, orders: Sequence[Order]) -> None:
         """Create every guest, start those whose work begins with the day, and wait until they have
@@ -134,7 +135,7 @@ class Fleet:
         pause_until(evening)
         deadline = time.monotonic() + patience
         while time.monotonic() < deadline and any(map(self.running, self.ids.values())):
-            _pause(_LOOK)
+            pause(LOOK)
 
     def logs(self) -> dict[str, str]:
         """What each service told."""
@@ -143,7 +144,7 @@ class Fleet:
     def remove(self) -> None:
         """Remove every guest, running or not."""
         for guest in self.ids.values():
-            self._remove(guest)
+            remove(self._daemon, guest)
         self.ids.clear()
 
     def accelerators(self) -> frozenset[str]:
@@ -197,24 +198,26 @@ class Fleet:
         where = target(f"/v1/guests/{quote(guest)}/{verb}", query)
         self._daemon.request("POST", where).read()
 
-    def _remove(self, guest: str) -> None:
-        where = target(f"/v1/guests/{quote(guest)}", [("force", True), ("volumes", True)])
-        with contextlib.suppress(NotFound):
-            self._daemon.request("DELETE", where).read()
-
     def _until(self, holds: Callable[[], bool], patience: float, what: str) -> None:
         deadline = time.monotonic() + patience
         while not holds():
             if time.monotonic() > deadline:
                 raise Timeout(f"it took longer than {patience:.0f} s until {what}")
-            _pause(_LOOK)
+            pause(LOOK)
+
+
+def remove(daemon: Daemon, guest: str) -> None:
+    """Remove a guest with its volumes, running or not, if it is still there."""
+    where = target(f"/v1/guests/{quote(guest)}", [("force", True), ("volumes", True)])
+    with contextlib.suppress(NotFound):
+        daemon.request("DELETE", where).read()
 
 
 def pause_until(moment: float) -> None:
     """Let guests work undisturbed until a moment of the monotonic clock."""
-    _pause(max(moment - time.monotonic(), 0.0))
+    pause(max(moment - time.monotonic(), 0.0))
 
 
-def _pause(seconds: float) -> None:
+def pause(seconds: float) -> None:
     """Let guests work undisturbed for a moment."""
     select.select([], [], [], seconds)

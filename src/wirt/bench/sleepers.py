@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import select
 import socket
 import statistics
 import time
 from dataclasses import dataclass
 from typing import Any
 
+from wirt.bench.fleet import LOOK, pause, remove
 from wirt.client.daemon import Daemon
 from wirt.client.wire import quote, target
-from wirt.errors import NotFound, Timeout
+from wirt.errors import Timeout
 
 AFTER = 10**9
 """Nanoseconds for which they are idle before they are paused."""
 PATIENCE = 120.0
 _PORT = 9
-_LOOK = 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +63,7 @@ class Sleepers:
                     f"idle guests were not paused within {PATIENCE:.0f} s",
                     hint="'wirt top' shows what they do",
                 )
-            select.select([], [], [], _LOOK)
+            pause(LOOK)
 
     def call(self, number: int) -> None:
         """Send a datagram to one of them that sleeps."""
@@ -109,9 +107,7 @@ class Sleepers:
 
     def _remove(self) -> None:
         for guest in self._addresses:
-            where = target(f"/v1/guests/{quote(guest)}", [("force", True), ("volumes", True)])
-            with contextlib.suppress(NotFound):
-                self._daemon.request("DELETE", where).read()
+            remove(self._daemon, guest)
         self._addresses.clear()
 
 
