@@ -153,3 +153,19 @@ def running(name: str, *, prepare: str = "true") -> Iterator[Live]:
         finally:
             local.down(instance)
             shutil.rmtree(state, ignore_errors=True)
+
+
+@contextmanager
+def faulted(name: str) -> Iterator[tuple[Live, Path]]:
+    """As :func:`running`, with a file that orders the instance's next fault (see
+    :mod:`wirt.privileged.faults`) and is empty when it was reached."""
+    order = Path(f"/var/tmp/{name}.fault")
+    order.write_text("")
+    order.chmod(0o666)
+    os.environ["WIRT_FAULT_FILE"] = str(order)
+    try:
+        with running(name) as live:
+            yield live, order
+    finally:
+        del os.environ["WIRT_FAULT_FILE"]
+        order.unlink()

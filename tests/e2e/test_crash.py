@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from e2e.test_life import eventually, inspect, state
-from live import Live, running
+from live import Live, faulted
 from needs import require
 from wirt.linux.cgroup import Cgroups
 
@@ -49,16 +49,8 @@ def test_there_are_fault_points_everywhere() -> None:
 def faulty(session_tag: str) -> Iterator[tuple[Live, Path]]:
     """An instance whose next fault is ordered by a file."""
     require("root", "netns", "mountns", "overlay", "nft", "crun", "busybox", "keeper")
-    order = Path(f"/var/tmp/wt{session_tag}f.fault")
-    order.write_text("")
-    order.chmod(0o666)
-    os.environ["WIRT_FAULT_FILE"] = str(order)
-    try:
-        with running(f"wt{session_tag}f") as live:
-            yield live, order
-    finally:
-        del os.environ["WIRT_FAULT_FILE"]
-        order.unlink()
+    with faulted(f"wt{session_tag}f") as made:
+        yield made
 
 
 def answers(live: Live) -> bool:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from governedbox import CACHE, HOLD, MIB, POOL, pool, start, status
-from live import Live, running
+from live import Live, faulted
 from needs import needs, require
 from waiting import until
 from wirt.linux.cgroup import Cgroups, Mode
@@ -28,16 +27,8 @@ def faulty(session_tag: str) -> Iterator[tuple[Live, Path]]:
             require(*mark.args)
     if Cgroups.detect().mode is Mode.V2:
         pytest.skip("these are about version 1")
-    order = Path(f"/var/tmp/wt{session_tag}k.fault")
-    order.write_text("")
-    order.chmod(0o666)
-    os.environ["WIRT_FAULT_FILE"] = str(order)
-    try:
-        with running(f"wt{session_tag}k") as live:
-            yield live, order
-    finally:
-        del os.environ["WIRT_FAULT_FILE"]
-        order.unlink()
+    with faulted(f"wt{session_tag}k") as made:
+        yield made
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@ blob that is wanted is lost, no half blob is believed whole, and what is not wan
 
 from __future__ import annotations
 
-import os
 import re
 import time
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from live import Live, running
+from live import Live, faulted
 from needs import needs, require
 
 pytestmark = needs("root", "mountns", "netns", "overlay", "nft", "crun", "keeper", "busybox",
@@ -29,17 +28,9 @@ POINTS = sorted(
 def faulty(session_tag: str) -> Iterator[tuple[Live, Path]]:
     """A registry whose next fault is ordered by a file."""
     require("root", "netns", "mountns", "overlay", "nft", "crun", "busybox", "keeper")
-    order = Path(f"/var/tmp/wt{session_tag}g.fault")
-    order.write_text("")
-    order.chmod(0o666)
-    os.environ["WIRT_FAULT_FILE"] = str(order)
-    try:
-        with running(f"wt{session_tag}g") as live:
-            live.wirt("registry", "serve", "--anonymous", "all")
-            yield live, order
-    finally:
-        del os.environ["WIRT_FAULT_FILE"]
-        order.unlink()
+    with faulted(f"wt{session_tag}g") as (live, order):
+        live.wirt("registry", "serve", "--anonymous", "all")
+        yield live, order
 
 
 @pytest.fixture(scope="module")
