@@ -1,8 +1,8 @@
 """Moving memory: take back first, read back, then give away what is really free.
 
-After every single write the limits add up to no more than there is, as soon as all guests have
-one, so that an end between any two writes harms nobody. What has to be taken out of use is taken
-by the helper's child while the next ticks go on.
+After every single write the limits add up to no more than there is, as soon as all guests are held
+to one, so that an end between any two writes harms nobody; a fence counts with what its guest
+holds. What has to be taken out of use is taken by the helper's child while the next ticks go on.
 """
 
 from __future__ import annotations
