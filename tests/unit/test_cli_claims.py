@@ -79,6 +79,7 @@ def test_flags_of_the_guest_itself() -> None:
         (["--cpu-reservation", "-1"], "'-1' for --cpu-reservation"),
         (["--cpu-reservation", "nan"], "'nan' for --cpu-reservation"),
         (["--cpu-reservation", "1e30"], "'1e30' for --cpu-reservation"),
+        (["--cpu-reservation", "0.0004"], "'0.0004' CPUs are none"),
         (["--memory-reservation", "NaN"], "'NaN' for --memory-reservation"),
         (["--memory-reservation", "-5m"], "'-5m' for --memory-reservation"),
         (["--memory-reservation", "1" + "0" * 30], "for --memory-reservation"),
@@ -212,6 +213,17 @@ def test_groups(daemon: FakeDaemon, run: Run) -> None:
         "sales 0.25/0.5 max 1.5 -",
         "sales/web 0.25/0 0bit/s/0bit/s max 50Mbit/s",
     ]
+
+
+def test_each_failure_is_told_and_the_rest_is_done(daemon: FakeDaemon, run: Run) -> None:
+    for name in ("a", "b"):
+        daemon.routes[f"DELETE /v1/groups/{name}"] = lambda x: x.problem(
+            "not-found", f"no such group: {x.request.path[-1]}", status=404
+        )
+    daemon.routes["DELETE /v1/groups/c"] = lambda x: x.answer(None, status=204)
+    code, out, err = run("group", "rm", "a", "b", "c")
+    assert (code, out) == (3, "c\n")
+    assert [name in err for name in ("group: a", "group: b")] == [True, True]
 
 
 def test_the_tree_of_groups(daemon: FakeDaemon, run: Run) -> None:

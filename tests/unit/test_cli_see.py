@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import pytest
 
@@ -269,108 +266,6 @@ def test_the_calendar(daemon: FakeDaemon, run: Run) -> None:
     assert daemon.requests[-1].json["when"] == "Mon-Fri 07:45-09:30"
     assert "nobody of that name" in run("calendar", "ls")[1]
     assert run("calendar", "rm", "ab12") == (0, "ab12\n", "")
-
-
-# --- record, replay and plot
-
-
-def test_a_recorded_day_is_decided_again_without_a_daemon(
-    daemon: FakeDaemon, run: Run, tmp_path: Path
-) -> None:
-    file = tmp_path / "day.trace"
-    code, out, _ = run("governor", "record", "-o", str(file))
-    assert (code, out) == (0, f"5 ticks in {file}\n")
-    assert run("governor", "record", "-o", str(file))[0] != 0  # it is there already
-    daemon.routes.clear()
-    asked = len(daemon.requests)
-    code, out, _ = run("replay", str(file))
-    assert code == 0
-    assert out.startswith("5 ticks, 1 s")
-    assert "dc" in out
-    policy = tmp_path / "p.toml"
-    policy.write_text(
-        '[governor]\ntick = 2.0\n[governor.tuning]\ntax = 0.0\n'
-        '[governor.guests.dc.memory]\nreservation = "300m"\nshares = 4000\n'
-    )  # fmt: skip
-    words = ("--policy", str(policy), "--host", "memory=256m,cpu=0.5")
-    code, out, err = run("replay", str(file), *words, "--json")
-    assert code == 0
-    assert "not replayed: tick" in err
-    told = json.loads(out)
-    dc = told["guests"][DC]["resources"]["memory"]
-    assert dc["recorded"]["most"] == 339 * MIB
-    assert dc["replayed"]["most"] <= 256 * MIB
-    assert dc["replayed"]["short_seconds"] == pytest.approx(1.0)
-    assert (told["refused"][0]["needed"], told["refused"][0]["free"]) == (300 * MIB, 256 * MIB)
-    assert "refused" in run("replay", str(file), *words)[1]
-    assert len(daemon.requests) == asked
-
-
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        ("[tuning]\ntax = 2.0", "tuning.tax"),
-        ("[tuning]\ntax = nan", "tuning.tax"),
-        ("[tuning]\npatience = 1.5", "tuning.patience"),
-        ("[tuning]\nspeed = 1", "'tuning.speed'"),
-        ("pool = 3", "it is no table"),
-        ("[pool]\nmemory = \"lots\"", "pool.memory"),
-        ("[pool]\ncpu = -1.0", "pool.cpu"),
-        ("[pool]\nmemory = 0", "pool.memory"),
-        ("[guests.dc]\nbeauty = {shares = 1}", "'guests.dc.beauty'"),
-        ("[guests.dc.memory]\nshares = 0", "guests.dc.memory.shares"),
-        ("[guests.dc.memory]\nreservation = \"2g\"\nlimit = \"1g\"", "guests.dc.memory"),
-        ("x = [", "no policy in TOML"),
-    ],
-)  # fmt: skip
-def test_policies_that_make_no_sense(run: Run, tmp_path: Path, text: str, told: str) -> None:
-    file, policy = tmp_path / "t", tmp_path / "p.toml"
-    file.write_bytes(b"".join(trace()))
-    policy.write_text(text)
-    code, _, err = run("replay", str(file), "--policy", str(policy))
-    assert code not in {0, 70}
-    assert told in err
-
-
-def test_no_trace_is_replayed(run: Run, tmp_path: Path) -> None:
-    file = tmp_path / "t"
-    file.write_bytes(b"".join(trace())[:-40])
-    code, out, err = run("replay", str(file))
-    assert (code != 0, out) == (True, "")
-    assert f"{file}: line 7" in err
-    assert run("replay", str(file), "--host", "disk=1")[0] == 2
-    assert run("replay", str(tmp_path / "absent"))[0] == 1
-
-
-def test_the_picture_of_a_day(run: Run, tmp_path: Path) -> None:
-    file = tmp_path / "day.svg"
-    assert run("host", "plot", "--since", "1h", "-o", str(file)) == (0, "", "")
-    root = ElementTree.fromstring(file.read_text())
-    texts = ["".join(node.itertext()) for node in root.iter() if node.tag.endswith("text")]
-    assert {"CPU (cores)", "Memory", "dc"} <= set(texts)
-    assert any(text.startswith("pause dc") for text in texts)
-    hatched = [n for n in root.iter() if n.get("fill") == "url(#unmet)"]
-    assert len(hatched) == 1  # dc wants 360 MiB, is due 339 and has 321 of them
-    assert "prefers-color-scheme: dark" in file.read_text()
-
-
-def test_a_day_as_figures(run: Run, tmp_path: Path) -> None:
-    trace_file = tmp_path / "t"
-    trace_file.write_bytes(b"".join(trace()))
-    told = json.loads(run("host", "plot", "--trace", str(trace_file), "--format", "json")[1])
-    assert len(told["times"]) == 5
-    memory = {one["name"]: one for one in told["resources"]["memory"]["guests"]}
-    assert memory["dc"]["use"][0] == 281 * MIB
-    assert memory[HOSTILE]["use"] == [None] * 5
-    rows = list(csv.DictReader(io.StringIO(run("host", "plot", "--format", "csv")[1])))
-    assert len(rows) == 5 * 4
-    assert {row["guest"] for row in rows} == {"dc", HOSTILE}
-    assert rows[0]["capacity"] == "1000"
-
-
-def test_a_day_without_ticks_is_a_picture_too(daemon: FakeDaemon, run: Run) -> None:
-    daemon.routes[TRACE] = lambda x: answer_trace(x, trace()[:1])
-    assert "no two ticks" in "".join(ElementTree.fromstring(run("host", "plot")[1]).itertext())
 
 
 def test_stats_with_the_governors_figures(daemon: FakeDaemon, run: Run) -> None:

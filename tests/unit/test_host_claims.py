@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wirt.engine.protocol import Size
-from wirt.errors import Invalid, NotFound
+from wirt.errors import Invalid, NotFound, Unsupported
 from wirt.governor.tree import UNLIMITED, Claim, Group, Member, Resource
-from wirt.host.claims import Lodger, asked, claims_of, shares_of, told, tree
+from wirt.host.capacity import WholeHost
+from wirt.host.claims import Lodger, asked, check_divided, claims_of, shares_of, told, tree
+from wirt.host.grouping import check_own
 from wirt.model.group import GuestGroup, check_path, parent, within
 from wirt.model.guest import GuestSpec
 from wirt.model.resources import Resources, merge
@@ -183,6 +185,32 @@ def test_amounts_are_told_with_their_unit(amount: int, resource: Resource) -> No
 def test_bad_names_of_groups(path: str) -> None:
     with pytest.raises(Invalid, match="invalid group name"):
         check_path(path)
+
+
+@pytest.mark.parametrize("shares", [-1, 0, 1, 262_145])
+def test_groups_have_dockers_shares(shares: int) -> None:
+    check_own(Resources(cpu_shares=2))
+    check_own(Resources(cpu_shares=262_144))
+    with pytest.raises(Invalid, match=f"CPU shares of {shares} are out of range") as caught:
+        check_own(Resources(cpu_shares=shares))
+    assert caught.value.hint == "write 2 to 262144; 1024 is normal"
+
+
+@pytest.mark.parametrize(
+    ("wish", "line"),
+    [
+        (Resources(io_shares=5), '[governor.pool] disk = "200m"'),
+        (Resources(net_shares=5), '[governor.pool] net = "1g"'),
+    ],
+)
+def test_what_is_not_divided_says_what_would_help(wish: Resources, line: str) -> None:
+    with pytest.raises(Unsupported) as caught:
+        check_divided(
+            wish,
+            divided=WholeHost.divided, limited=WholeHost.limited, known={Resource.CPU},
+        )  # fmt: skip
+    assert caught.value.hint
+    assert line in caught.value.hint
 
 
 def test_places_of_groups() -> None:

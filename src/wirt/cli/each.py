@@ -32,7 +32,8 @@ def each(call: Call, work: Callable[[str], object], *, echo: bool = True) -> int
         try:
             work(name)
         except Exception as error:  # noqa: BLE001 - judged by failed()
-            result = result or failed(call, error)
+            code = failed(call, error)  # told, whatever failed before
+            result = result or code
         else:
             if echo:
                 out(f"{name}\n")

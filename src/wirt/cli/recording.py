@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from wirt.cli.flags import Call, Command, Flag, misuse, moment
-from wirt.cli.output import STDOUT, out, write
+from wirt.cli.output import STDOUT, out, warn, write
 from wirt.client.daemon import unreachable
 from wirt.client.wire import Lost, target
+from wirt.errors import Conflict
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from wirt.client.daemon import Daemon
+    from wirt.governor.trace import Record
 
 
 def trace_lines(daemon: Daemon, *, since: int, seconds: float = 0.0) -> Iterator[bytes]:
@@ -25,12 +27,46 @@ def trace_lines(daemon: Daemon, *, since: int, seconds: float = 0.0) -> Iterator
         raise unreachable(daemon.path, error) from error
 
 
-def file_lines(file: BinaryIO) -> Iterator[bytes]:
+def read_trace(name: str) -> Iterator[Record]:
+    """The records of a file (``-``: standard input). Raises Invalid naming the file and the line.
+
+    A last line that is cut off, as when the recording was killed, is left out with a warning.
+    """
+    from wirt.errors import Invalid
+    from wirt.governor.trace import decode
+
+    with open(0 if name == "-" else name, "rb") as file:  # noqa: PTH123 - pathlib costs 8 ms
+        try:
+            yield from decode(_lines(file, name))
+        except Invalid as error:
+            raise Invalid(f"{name}: {error.message}", hint=error.hint, code=error.code) from error
+
+
+def _lines(file: BinaryIO, name: str) -> Iterator[bytes]:
     """Lines of a file, none of which is read farther than a trace's may go."""
     from wirt.governor.trace import LONGEST_LINE
 
+    number = 0
     while line := file.readline(LONGEST_LINE + 1):
+        number += 1
+        if number > 1 and _torn(line, LONGEST_LINE):
+            warn(f"{name} ends within line {number}: what is before it is used")
+            return
         yield line
+
+
+def _torn(line: bytes, longest: int) -> bool:
+    """Whether it is the end of a file, and half a record."""
+    from wirt.errors import Invalid
+    from wirt.governor import strict
+
+    if line.endswith(b"\n") or len(line) > longest:
+        return False
+    try:
+        strict.parse(line, "")
+    except Invalid:
+        return True
+    return False
 
 
 def run(call: Call) -> int:
@@ -44,7 +80,11 @@ def run(call: Call) -> int:
     if name == "-":
         _copy(call, STDOUT, length)
         return 0
-    with open(name, "wb" if call.on("force") else "xb") as file:  # noqa: PTH123 - pathlib costs 8 ms
+    try:
+        file = open(name, "wb" if call.on("force") else "xb")  # noqa: PTH123, SIM115 - costs 8 ms; below
+    except FileExistsError:
+        raise Conflict(f"{name} exists", hint="--force writes over it") from None
+    with file:
         ticks = _copy(call, file.fileno(), length)
     out(f"{ticks} ticks in {name}\n")
     return 0

@@ -16,18 +16,64 @@ HEADINGS = (
 )  # fmt: skip
 
 
+LEGEND = (
+    "MEAN LEAST MOST: what it was due. UNMET: what it wanted and was not due, on average. SHORT: "
+    "how long it held\nmore than it was due. HUNGRY, TAXED: ticks in which it needed more, or idle "
+    "memory of its was taken."
+)
+KINDS = {Resource.CPU: "CPUs", Resource.MEMORY: "of memory"}
+
+
 def table(outcome: Outcome) -> str:
-    """Recorded and replayed beside each other, then what could not have been promised."""
+    """Recorded and replayed beside each other, then the same in words."""
     head = (
         f"{outcome.ticks} ticks, {outcome.seconds:.0f} s; each figure as recorded > as replayed, "
         "for the same load\n\n"
     )
     rows = [list(HEADINGS)]
     rows += [_row(outcome, guest, resource) for guest, resource in order(outcome)]
+    return f"{head}{grid(rows)}\n{LEGEND}\n\n" + "".join(f"{one}\n" for one in words(outcome))
+
+
+def words(outcome: Outcome) -> list[str]:
+    """What would have been different, a line a guest; then the host."""
+    same, told = [], []
+    for guest in dict.fromkeys(guest for guest, _ in order(outcome)):
+        parts = [part for resource in SHARED for part in _differences(outcome, guest, resource)]
+        if parts:
+            told.append(f"{name_of(outcome, guest)}: {'; '.join(parts)}.")
+        else:
+            same.append(name_of(outcome, guest))
+    if same and told:
+        told.append(f"{', '.join(same)}: nothing would have changed.")
     was, now = outcome.alarms
-    foot = [f"\nalarm     {was} > {now} ticks"]
-    foot += [f"refused   {sentence(outcome, number)}" for number in range(len(outcome.refused))]
-    return head + grid(rows) + "\n".join(foot) + "\n"
+    if was != now:
+        told.append(f"The host would have been short of memory in {now} ticks instead of {was}.")
+    told += [
+        f"Not all could have been promised: {sentence(outcome, number)}."
+        for number in range(len(outcome.refused))
+    ]
+    return [cell(one) for one in told] or ["Nothing would have changed."]
+
+
+def _differences(outcome: Outcome, guest: str, resource: Resource) -> list[str]:
+    before = outcome.recorded.get((guest, resource), Tally())
+    after = outcome.replayed.get((guest, resource), Tally())
+    parts = []
+    if _differ(before.mean, after.mean):
+        now, was = amount(resource, after.mean), amount(resource, before.mean)
+        parts.append(f"{now} {KINDS[resource]} due instead of {was}, on average")
+    was, now = (amount(resource, _mean_unmet(side)) for side in (before, after))
+    if was != now and _differ(_mean_unmet(before), _mean_unmet(after)):
+        parts.append(f"{now} {KINDS[resource]} less than it wanted, instead of {was}")
+    if resource is Resource.MEMORY and round(before.short) != round(after.short):
+        parts.append(f"more held than due for {after.short:.0f} s instead of {before.short:.0f} s")
+    return parts
+
+
+def _differ(one: float, other: float) -> bool:
+    """By more than a hundredth: less is nothing to tell."""
+    return abs(one - other) > 0.01 * max(one, other)
 
 
 def order(outcome: Outcome) -> list[tuple[str, Resource]]:

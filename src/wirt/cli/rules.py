@@ -14,8 +14,9 @@ from wirt.governor.replay import Rules
 from wirt.governor.tree import MOST_SHARES, UNLIMITED, Claim, Member, Resource
 from wirt.model.units import parse_cpus, parse_rate, parse_size
 
-IDLE = {"mode", "tick", "divide", "overcommit"}
+IDLE = {"mode", "tick", "divide", "overcommit", "idle"}
 """Settings of a policy that no replay can change: what was seen, and when, is as recorded."""
+_IDLE_POOL = ("disk", "net", "zram")
 _TOP = IDLE | {"tuning", "pool", "reserve", "guests"}
 _HIGHEST = {"spare": 2.0**40, "refaults": 1e9, "patience": 10_000.0, "ramp": 100.0}
 
@@ -32,11 +33,12 @@ def read(name: str) -> tuple[Rules, list[str]]:
         raise NotFound(f"cannot read the policy {name}: {error.strerror}") from error
     except ValueError as error:
         raise Invalid(f"{name} is no policy in TOML: {str(error)[:200]}") from error
-    table = {**whole.pop("governor", {}), **whole}
+    inner = _table(whole, "governor")
+    table = {**inner, **{key: value for key, value in whole.items() if key != "governor"}}
     _known(table, _TOP, "")
     pool = _table(table, "pool")
     reserve = _table(table, "reserve")
-    _known(pool, {"cpu", "memory", "disk", "net"}, "pool.")
+    _known(pool, {"cpu", "memory", *_IDLE_POOL}, "pool.")
     _known(reserve, {"cpu", "memory"}, "reserve.")
     capacity = {
         resource: _units(resource, pool[resource.value], f"pool.{resource.value}", least=1)
@@ -44,7 +46,9 @@ def read(name: str) -> tuple[Rules, list[str]]:
         if pool.get(resource.value) is not None
     }
     kept = reserve.get("memory")
-    idle = sorted(IDLE & table.keys()) + [f"pool.{k}" for k in ("disk", "net") if k in pool]
+    idle = sorted(IDLE & table.keys()) + [f"pool.{k}" for k in _IDLE_POOL if k in pool]
+    if "cpu" in reserve:
+        idle.append("reserve.cpu")
     rules = Rules(
         tuning=_tuning(_table(table, "tuning")),
         capacity=capacity,
@@ -63,9 +67,14 @@ def host(text: str) -> dict[Resource, int]:
             raise misuse(f"invalid value {text!r} for --host", hint="write cpu=2,memory=4g")
         try:
             resource = Resource(name)
-            made[resource] = _units(resource, value, name, least=1)
+            made[resource] = _read(resource, value)
         except WirtError as error:
             raise misuse(f"invalid value {text!r} for --host: {error}", hint=error.hint) from error
+        if made[resource] < 1:
+            raise misuse(
+                f"invalid value {text!r} for --host: guests need some {name}",
+                hint="write what guests shall share, as cpu=2,memory=4g",
+            )
     return made
 
 
@@ -134,17 +143,18 @@ def _numbers(resource: Resource, where: str, table: object) -> dict[str, int]:
 def _units(resource: Resource, value: object, where: str, *, least: int = 0) -> int:
     """CPUs as a number of cores; sizes and rates as numbers or with a unit."""
     try:
-        if resource is Resource.CPU:
-            units = parse_cpus(f"{value:.3f}" if isinstance(value, float) else str(value), least=0)
-        elif resource is Resource.NET:
-            units = parse_rate(str(value))
-        else:
-            units = parse_size(str(value))
+        units = _read(resource, f"{value:.3f}" if isinstance(value, float) else str(value))
     except Invalid as error:
-        raise _bad(where, str(error)) from error
+        raise _bad(where, str(error), hint=error.hint) from error
     if isinstance(value, bool) or not least <= units <= UNLIMITED:
-        raise _bad(where, f"{str(value)[:40]} is out of range")
+        raise _bad(where, f"{str(value)[:40]} is out of range", hint="write more than nothing")
     return units
+
+
+def _read(resource: Resource, text: str) -> int:
+    if resource is Resource.CPU:
+        return parse_cpus(text, least=0)
+    return parse_rate(text) if resource is Resource.NET else parse_size(text)
 
 
 def _table(table: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -164,5 +174,5 @@ def _known(table: Mapping[str, Any], known: Any, where: str) -> None:
             )
 
 
-def _bad(where: str, why: str) -> Invalid:
-    return Invalid(f"{where[:120]} of the policy: {why}", code="governor.policy")
+def _bad(where: str, why: str, *, hint: str | None = None) -> Invalid:
+    return Invalid(f"{where[:120]} of the policy: {why}", hint=hint, code="governor.policy")

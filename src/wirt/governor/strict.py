@@ -30,7 +30,11 @@ def parse(line: bytes, where: str) -> Any:
         return json.loads(
             line, parse_constant=_no_constant, parse_int=_integer, object_pairs_hook=_once
         )
-    except (ValueError, RecursionError) as error:
+    except json.JSONDecodeError as error:
+        raise fault(where, f"it is no JSON: {error.msg} at character {error.pos + 1}") from error
+    except RecursionError as error:
+        raise fault(where, "it is no JSON that is read here: it is nested too deeply") from error
+    except ValueError as error:
         raise fault(where, f"it is no JSON: {str(error)[:200]}") from error
 
 

@@ -15,6 +15,7 @@ from wirt.model.units import format_size
 
 DOCKERS_SHARES = 1024
 """Docker's normal CPU shares."""
+DOCKERS_RANGE = range(2, 262_145)
 OOM_RANKS = range(1001)
 SizeOf = Callable[[GuestSpec], Size]
 """See :meth:`wirt.engine.protocol.Engine.size`."""
@@ -145,15 +146,24 @@ def check_divided(
             raise Unsupported(
                 f"this host cannot divide its {name} between guests"
                 + (", only limit it" if only else ""),
-                hint=f"give a limit of the {name} only" if only else f"leave out the {name} flags",
+                hint=f"give a limit only, or {_tell(resource)}"
+                if only
+                else f"leave out the {name} flags",
                 code="governor.not-divided",
             )
         if resource not in known and more:
             raise Unsupported(
                 f"nobody has said how fast this host's {name} is, so no part of it can be promised",
-                hint="give a limit only, or let the governor's policy say how much there is",
+                hint=f"give a limit only, or {_tell(resource)}",
                 code="governor.capacity-unknown",
             )
+
+
+def _tell(resource: Resource) -> str:
+    unit = "200m" if resource is Resource.DISK else "1g"
+    return (
+        f'tell the governor\'s policy how fast it is: [governor.pool] {resource.value} = "{unit}"'
+    )
 
 
 def told(resource: Resource, amount: int) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from wirt.errors import Conflict, Unsupported
+from wirt.errors import Conflict, Invalid, Unsupported
 from wirt.host.admit import Admit
+from wirt.host.claims import DOCKERS_RANGE, DOCKERS_SHARES
 from wirt.host.events import Bus
 from wirt.host.groups import Groups
 from wirt.model.group import GuestGroup, check_path, parent
@@ -84,7 +85,14 @@ class Grouping:
 
 
 def check_own(resources: Resources) -> None:
-    """Raise Unsupported for what no group has."""
+    """Raise Unsupported for what no group has, Invalid for shares that docker has not either."""
+    shares = resources.cpu_shares
+    if shares is not None and shares not in DOCKERS_RANGE:
+        raise Invalid(
+            f"CPU shares of {shares} are out of range",
+            hint=f"write {DOCKERS_RANGE[0]} to {DOCKERS_RANGE[-1]}; {DOCKERS_SHARES} is normal",
+            code="governor.out-of-range",
+        )
     for what, value in (
         ("list of CPUs", resources.cpuset),
         ("limit of memory and swap", resources.memory_swap),

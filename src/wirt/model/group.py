@@ -9,7 +9,8 @@ from wirt.errors import Invalid
 from wirt.model.resources import Resources
 
 LONGEST_PATH = 512
-_PART = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}", re.ASCII)
+LONGEST_PART = 64
+_PART = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +30,13 @@ class GuestGroup:
 
 def check_path(path: str) -> str:
     """The path itself when it is one. Raises Invalid."""
-    if len(path) > LONGEST_PATH or not all(_PART.fullmatch(part) for part in path.split("/")):
+    longest = max(map(len, path.split("/")))
+    if len(path) > LONGEST_PATH or longest > LONGEST_PART:
+        raise Invalid(
+            f"invalid group name {path[:40]!r}...: it is too long",
+            hint=f"write at most {LONGEST_PART} characters a level, {LONGEST_PATH} in all",
+        )
+    if not all(_PART.fullmatch(part) for part in path.split("/")):
         raise Invalid(
             f"invalid group name {path[:80]!r}",
             hint="write names of letters, digits, '_', '.', '-' with a / between, as sales/web",

@@ -55,13 +55,18 @@ def format_size(size: int) -> str:
 
 
 def parse_cpus(text: str, *, least: int = 1) -> int:
-    """Millicores of ``"1.5"``; at least ``least``, at most 999,999,999. Raises :class:`Invalid`."""
+    """Millicores of ``"1.5"``; at least ``least``, at most 999,999,999.
+
+    Raises :class:`Invalid`, also for less than a millicore: what was asked for is not silently
+    nothing.
+    """
     match = _CPUS.fullmatch(text.strip())
     if match is None:
         raise Invalid(f"invalid number of CPUs {text!r}", hint="write a decimal number, as 1.5")
     whole, fraction = match.groups()
     millicores = int(whole) * 1000 + int(((fraction or "") + "000")[:3])
-    if millicores < least:
+    typed = int(whole) or int(fraction or "0")
+    if millicores < least or (typed and not millicores):
         raise Invalid(f"{text!r} CPUs are none", hint="the smallest share is 0.001")
     return millicores
 
@@ -99,5 +104,5 @@ def parse_duration(text: str) -> int:
         if fraction:
             total += int(fraction) * scale // 10 ** len(fraction)
     if total > _MAX_DURATION:
-        raise Invalid(f"duration {text!r} is too long")
+        raise Invalid(f"duration {text!r} is too long", hint="write at most 1000000h")
     return total

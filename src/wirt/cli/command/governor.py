@@ -92,6 +92,9 @@ def toml(found: dict[str, Any]) -> str:
 
 
 def _value(value: object) -> str:
+    if isinstance(value, dict):
+        pairs = (f"{_value(str(key))} = {_value(one)}" for key, one in value.items())
+        return f"{{ {', '.join(pairs)} }}" if value else "{}"
     return f'"{harmless(value)}"' if isinstance(value, str) else str(value)
 
 

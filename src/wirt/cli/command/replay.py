@@ -7,9 +7,9 @@ from wirt.cli.output import out, warn
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable
 
-    from wirt.governor.trace import Record
+    from wirt.governor.replay import Outcome
 
 
 def run(call: Call) -> int:
@@ -17,9 +17,8 @@ def run(call: Call) -> int:
     from dataclasses import replace
 
     from wirt.cli import replayed, rules
-    from wirt.cli.recording import file_lines
+    from wirt.cli.recording import read_trace
     from wirt.governor.replay import Rules, replay
-    from wirt.governor.trace import decode
 
     chosen, idle = rules.read(call.text("policy")) if call.given("policy") else (Rules(), [])
     if call.given("host"):
@@ -27,21 +26,23 @@ def run(call: Call) -> int:
         chosen = replace(chosen, capacity=capacity)
     if idle:
         warn(f"not replayed: {', '.join(idle)}; what was seen, and when, is as recorded")
-    name = call.args[0]
-    with open(0 if name == "-" else name, "rb") as file:  # noqa: PTH123 - pathlib costs 8 ms
-        outcome = replay(_named(decode(file_lines(file)), name), chosen)
+    outcome = replay(read_trace(call.args[0]), chosen)
+    _all_known(chosen.claims, outcome, call.args[0])
     out(replayed.json_of(outcome) if call.on("json") else replayed.table(outcome))
     return 0
 
 
-def _named(records: Iterator[Record], name: str) -> Iterator[Record]:
-    """The records; what is wrong with one tells the file too."""
-    from wirt.errors import Invalid
+def _all_known(claims: Iterable[str], outcome: Outcome, name: str) -> None:
+    """Raise NotFound when the policy promises something to a guest that was never there."""
+    from wirt.errors import NotFound
 
-    try:
-        yield from records
-    except Invalid as error:
-        raise Invalid(f"{name}: {error.message}", hint=error.hint, code=error.code) from error
+    names = sorted({label.name for label in outcome.labels.values()})
+    for guest in claims:
+        if guest not in outcome.labels and guest not in names:
+            raise NotFound(
+                f"guests.{guest[:80]} of the policy: there is no such guest in {name}",
+                hint=f"there are {', '.join(names[:20])}" if names else "nobody is in it",
+            )
 
 
 COMMAND = Command(

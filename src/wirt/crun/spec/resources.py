@@ -88,10 +88,16 @@ def _check_memory(wish: Resources) -> None:
                 hint="--memory-swap counts both; -1 is unlimited",
             )
     soft = wish.memory_reservation
-    if soft and (soft < MIN_MEMORY or (memory is not None and soft > memory)):
+    if soft and soft < MIN_MEMORY:
         raise Invalid(
-            f"a memory reservation of {format_size(max(soft, 0))} is out of range",
-            hint="write 0 for none, or at least 6 MiB and no more than the memory limit",
+            f"a memory reservation of {format_size(max(soft, 0))} is too small",
+            hint=f"write 0 for none, or at least {format_size(MIN_MEMORY)}",
+        )
+    if soft and memory is not None and soft > memory:
+        raise Invalid(
+            f"a memory reservation of {format_size(soft)} is above the limit of "
+            f"{format_size(memory)}",
+            hint="what is guaranteed must be allowed: raise the limit or lower the reservation",
         )
 
 

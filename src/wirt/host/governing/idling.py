@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from wirt.errors import Invalid, Unsupported
+from wirt.host.governing import refusals
+from wirt.model.group import check_path
 from wirt.model.guest import GuestSpec
 from wirt.model.idle import (
     LONGEST,
@@ -68,24 +70,37 @@ def check(spec: GuestSpec) -> None:
     )
 
 
-def check_times(wish: IdleWish) -> None:
-    """Raise Invalid for times that make no sense."""
-    for flag, time, least in (
-        ("--idle-after", wish.after, LEAST_AFTER),
-        ("--wake-every", wish.wake_every, LEAST_SLEEP),
+def check_times(
+    wish: IdleWish, *, after: str = "--idle-after", every: str = "--wake-every"
+) -> None:
+    """Raise Invalid for times that make no sense; ``after`` and ``every``: how they are called."""
+    for name, time, least in (
+        (after, wish.after, LEAST_AFTER),
+        (every, wish.wake_every, LEAST_SLEEP),
     ):
-        if time is None or (flag == "--wake-every" and time == 0):
+        if time is None or (name == every and time == 0):
             continue
         if not least <= time <= LONGEST:
             raise Invalid(
-                f"{flag} {time / SECOND:g}s is out of range",
+                f"{name} {time / SECOND:g}s is out of range",
                 hint=f"write {least // SECOND}s to {LONGEST // SECOND // 3600}h"
-                + (", or 0 for never" if flag == "--wake-every" else ""),
+                + (", or 0 for never" if name == every else ""),
                 code="idle.out-of-range",
             )
 
 
 def check_defaults(defaults: IdleDefaults) -> None:
-    """Raise Invalid for times that make no sense."""
-    after, every = parse_duration(defaults.after), parse_duration(defaults.wake_every)
-    check_times(IdleWish(after=after, wake_every=every))
+    """Raise Invalid for times that make no sense, and for groups that there can be none of."""
+    after = refusals.read("idle.after", defaults.after, lambda: parse_duration(defaults.after))
+    every = refusals.read(
+        "idle.wake_every", defaults.wake_every, lambda: parse_duration(defaults.wake_every)
+    )
+    wish = IdleWish(after=after, wake_every=every)
+    check_times(wish, after="idle.after", every="idle.wake_every")
+    for path in defaults.groups:
+        try:
+            check_path(path)
+        except Invalid as error:
+            raise refusals.refuse(
+                f"idle.groups of the governor's policy: {error.message}", error.hint or ""
+            ) from error

@@ -30,7 +30,7 @@ from wirt.host.governing.emergency import Emergency
 from wirt.host.governing.machines import Machines, fitting
 from wirt.host.governing.member import Member
 from wirt.host.governing.memory import Goal, Mover
-from wirt.host.governing.policy import Mode, Policies, Policy
+from wirt.host.governing.policy import Mode, Policies, Policy, check_room
 from wirt.host.governing.pool import Bounds
 from wirt.host.governing.ring import Ring
 from wirt.host.governing.roll import Roll, fixed, prune
@@ -123,8 +123,9 @@ class Governor:
 
     async def adopt(self, policy: Policy | None) -> None:
         """Use another policy, None: the one of the file of settings. Nothing changes when the
-        guests do not fit into its pool. Raises Conflict, Unsupported."""
+        guests do not fit into its pool. Raises Invalid, Conflict, Unsupported."""
         wanted = self._policies.given if policy is None else policy
+        check_room(wanted, wanted.host(cpus=len(self._facts.cpus), memory=self._facts.memory))
         await self.bounds.change(self._policies.now.pool, wanted.pool)
         self._policies.set(policy)
         if self.policy.mode is Mode.OFF:

@@ -11,8 +11,8 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from enum import Enum
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -21,6 +21,8 @@ from wirt.governor.admission import Host
 from wirt.governor.demand import Tuning
 from wirt.governor.tree import UNLIMITED, Resource
 from wirt.host.capacity import WholeHost, with_reserve
+from wirt.host.claims import told
+from wirt.host.governing import refusals
 from wirt.host.governing.idling import check_defaults as check_idle
 from wirt.linux.features import HostFacts
 from wirt.model.idle import IdleDefaults
@@ -28,7 +30,6 @@ from wirt.model.units import parse_rate, parse_size
 
 MOST_ZRAM = 200
 """Percent of the memory: what compresses by less than two to one saves nothing."""
-HINT = "see 'wirt governor policy --help'"
 
 
 class Mode(Enum):
@@ -134,7 +135,7 @@ def part_of(value: int | str, whole: int) -> int:
         raise Invalid(
             f"pool.zram = {value[:40]!r} of the governor's policy is no part of the memory",
             hint=f"write 1% to {MOST_ZRAM}%, or a size as 512m",
-            code="governor.policy",
+            code=refusals.CODE,
         )
     return int(whole * part / 100)
 
@@ -149,70 +150,60 @@ def read(table: object) -> Policy:
     try:
         made = msgspec.convert(table, Policy)
     except msgspec.ValidationError as error:
-        raise Invalid(
-            f"the governor's policy: {error}", hint=HINT, code="governor.policy"
-        ) from error
-    unknown = _unknown(table, Policy())
-    if unknown:
-        raise Invalid(
-            f"the governor's policy has no setting {unknown!r}", hint=HINT, code="governor.policy"
-        )
+        raise refusals.wrong_kind(error, table, Policy()) from error
+    strange = refusals.unknown(table, Policy())
+    if strange is not None:
+        raise strange
     return check(made)
 
 
 def check(policy: Policy) -> Policy:
     """The same policy. Raises Invalid for numbers that make no sense."""
-    bounds = [
+    pool, reserve, tuning = policy.pool, policy.reserve, policy.tuning
+    bounds: list[refusals.Bound] = [
         ("tick", policy.tick, 0.05, 60.0),
         ("overcommit", policy.overcommit, 0.1, 100.0),
-        ("pool.cpu", policy.pool.cpu, 0.01, 100_000.0),
-        ("reserve.cpu", policy.reserve.cpu, 0.0, 100_000.0),
+        ("pool.cpu", pool.cpu, 0.01, 100_000.0),
+        ("reserve.cpu", reserve.cpu, 0.0, 100_000.0),
     ]
-    for text, size, least in (
-        ("pool.memory", policy.pool.memory, 1 << 20),
-        ("pool.disk", policy.pool.disk, 1),
-        ("reserve.memory", policy.reserve.memory, 0),
+    for name, size, make, least, most in (
+        ("pool.memory", pool.memory, size_of, 1 << 20, UNLIMITED),
+        ("pool.disk", pool.disk, size_of, 1, UNLIMITED),
+        ("pool.net", pool.net, rate_of, 1, UNLIMITED),
+        ("pool.zram", pool.zram, _part_of_some, 1 << 20, 1 << 50),
+        ("reserve.memory", reserve.memory, size_of, 0, UNLIMITED),
     ):
-        bounds.append((text, None if size is None else size_of(size), least, UNLIMITED))
-    zram = policy.pool.zram
-    bounds.append(("pool.zram", None if zram is None else part_of(zram, 1 << 40), 1 << 20, 2.0**50))
-    net = policy.pool.net
-    bounds.append(("pool.net", None if net is None else rate_of(net), 1, UNLIMITED))
-    most = {"spare": 2.0**40, "refaults": 1e9, "patience": 10_000.0, "ramp": 100.0}
+        if size is not None:
+            amount = refusals.read(name, size, partial(make, size))
+            bounds.append((name, amount, least, most))
+    lowest = {"ramp": 1.0}  # what a hungry guest needs grows
+    most_of = {"spare": 2.0**40, "refaults": 1e9, "patience": 10_000.0, "ramp": 100.0}
     bounds.extend(
-        (f"tuning.{one.name}", getattr(policy.tuning, one.name), 0, most.get(one.name, 1.0))
-        for one in fields(Tuning)
+        (f"tuning.{n}", getattr(tuning, n), lowest.get(n, 0.0), most_of.get(n, 1.0))
+        for n in (one.name for one in fields(Tuning))
     )
-    for name, number, low, high in bounds:
-        if number is not None and not (math.isfinite(number) and low <= number <= high):
-            raise Invalid(
-                f"{name} = {number:g} of the governor's policy is out of range",
-                hint=f"write {low:g} to {high:g}",
-                code="governor.policy",
-            )
+    for bound in bounds:
+        refusals.bounded(bound)
     check_idle(policy.idle)
-    if policy.tuning.ramp < 1:
-        raise Invalid(
-            f"tuning.ramp = {policy.tuning.ramp:g} of the governor's policy is out of range",
-            hint="what a hungry guest needs grows: write 1 or more",
-            code="governor.policy",
-        )
     return policy
 
 
-def _unknown(table: object, like: Any, where: str = "") -> str | None:
-    if not isinstance(table, dict):
-        return None
-    known = {one.name for one in fields(like)}
-    for key, value in table.items():
-        if key not in known:
-            return f"{where}{str(key)[:80]}"
-        inner = getattr(like, key)
-        if isinstance(inner, Pool | Reserve | Tuning | IdleDefaults):
-            found = _unknown(value, inner, f"{where}{key}.")
-            if found is not None:
-                return found
-    return None
+def check_room(policy: Policy, host: Host) -> None:
+    """Raise Invalid when this policy leaves guests nothing of a host."""
+    for resource, kept in (
+        (Resource.CPU, policy.reserve.cpu),
+        (Resource.MEMORY, policy.reserve.memory),
+    ):
+        if kept is not None and not host.available(resource):
+            raise refusals.refuse(
+                f"reserve.{resource.value} = {kept} of the governor's policy leaves guests "
+                f"nothing of {told(resource, host.capacity[resource])}",
+                "keep less for the host, or leave it out",
+            )
+
+
+def _part_of_some(value: int | str) -> int:
+    return part_of(value, 1 << 40)
 
 
 class Policies:
