@@ -25,10 +25,10 @@ CACHE = "dd if=/dev/zero of=/f bs=1M count=%d 2>/dev/null; exec sleep 1000"
 
 
 @contextmanager
-def pool(live: Live, directory: Path, **more: Any) -> Iterator[None]:
+def pool(live: Live, directory: Path, *, tick: float = 0.2, **more: Any) -> Iterator[None]:
     policy = directory / "policy.toml"
     lines = [f"{key} = {value}" for key, value in more.items()]
-    policy.write_text("\n".join(["tick = 0.2", *lines, "[pool]", "memory = '256m'", ""]))
+    policy.write_text("\n".join([f"tick = {tick}", *lines, "[pool]", "memory = '256m'", ""]))
     live.wirt("governor", "policy", "set", str(policy))
     try:
         yield

@@ -175,6 +175,9 @@ class DaemonLife:
             nursery=self.nursery, claims=SimpleNamespace(
                 admit=self.admit, shaping=SimpleNamespace(starting=_free)
             ),
+            governing=SimpleNamespace(
+                governor=SimpleNamespace(newcomers=SimpleNamespace(starting=_unfenced))
+            ),
         )  # fmt: skip
         self.verbs = wiring.Life(
             cast(Any, ground),
@@ -202,6 +205,12 @@ class DaemonLife:
     async def make(self, name: str, **spec: Any) -> Guest:
         """A created guest."""
         return await self.verbs.create.create(replace(GuestSpec(image="busybox"), **spec), name)
+
+
+@contextlib.asynccontextmanager
+async def _unfenced(guest: Guest) -> AsyncIterator[None]:
+    """Nobody's memory is divided here."""
+    yield
 
 
 async def _free(guest: Guest) -> None:

@@ -42,6 +42,30 @@ def test_who_cannot_be_held_is_fenced_by_what_others_keep() -> None:
     assert made["calm"] == 180 * MIB, "and what is promised, beside any bomb"
 
 
+def test_a_first_fence_is_what_others_do_not_keep() -> None:
+    keeps = (100 * MIB, 50 * MIB + 17)
+    assert fence.first(keeps, 0, capacity=300 * MIB, least=32 * MIB) == 118 * MIB - 4096
+    assert fence.first(keeps, 130 * MIB, capacity=300 * MIB, least=32 * MIB) == 130 * MIB
+    assert fence.first(keeps, 0, capacity=150 * MIB, least=32 * MIB) == fence.FIRST
+
+
+def test_a_first_fence_is_no_holding() -> None:
+    """Who gets caches is held to what it is entitled to at once, and nobody has to wait for its
+    fence to come down step by step."""
+    kernel = FakeKernel({"new": 30 * MIB})
+    kernel.limits["new"] = 200 * MIB
+    new = member("new")
+    new.use, new.limit, new.fenced = 30 * MIB, 200 * MIB, True
+
+    async def story() -> None:
+        mover = Mover(kernel, Nursery("test"))
+        await mover.move({"new": new}, goal({"new": 60 * MIB}, 300 * MIB), seconds=0.2)
+
+    asyncio.run(story())
+    assert new.limit == 60 * MIB
+    assert not new.fenced
+
+
 def test_a_fence_kills_and_does_not_make_wait() -> None:
     kernel = FakeKernel({"bomb": 100 * MIB}, anon={"bomb": 100 * MIB})
     bomb = member("bomb")

@@ -20,9 +20,8 @@ from wirt.host.events import Bus
 from wirt.host.governing.actuate import HelperActuator
 from wirt.host.governing.chronicle import Chronicle
 from wirt.host.governing.dozing import Dozing, Says
-from wirt.host.governing.loop import MOST_FAILURES, Governor
+from wirt.host.governing.loop import Governor
 from wirt.host.governing.metrics import Figures
-from wirt.host.governing.policy import Mode
 from wirt.host.governing.ring import Ring
 from wirt.host.governing.roll import Roll
 from wirt.host.governing.status import status
@@ -74,7 +73,8 @@ class GovernParts:
         self.dozing = Dozing(
             roster=roster, running=running, helper=helper, bus=bus, nursery=nursery,
             says=Says(
-                defaults=lambda: self._policies.now.idle, boosted=self._boosted, acts=self._acts,
+                defaults=lambda: self._policies.now.idle, boosted=self._boosted,
+                acts=lambda: self.governor.acts,
                 frozen=lambda guest_id: cgroups.frozen(layout.cgroup(guest_id)),
             ),
         )  # fmt: skip
@@ -108,12 +108,6 @@ class GovernParts:
         self.dozing.note(tick)
         for member in self.governor.roll.members.values():
             member.minimal = self.dozing.is_minimal(member.guest)
-
-    def _acts(self) -> bool:
-        """Whether anybody would put a guest to sleep, or wake it."""
-        governor = self.governor
-        stopped = governor.paused or governor.failures >= MOST_FAILURES
-        return governor.policy.mode is Mode.ON and not stopped
 
     def _labels(self) -> dict[str, Label]:
         """Names and states of those who are governed."""

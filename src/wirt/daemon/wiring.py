@@ -260,6 +260,7 @@ class Life:
         self.finish.remove = lambda guest, _: self.remove.remove(guest)
         self.launch.discard = self.remove.remove
         self.launch.admit = g.claims.admit.start
+        self.launch.fence = g.governing.governor.newcomers.starting
         self.launch.shape = g.claims.shaping.starting
         self.finish.start_again = self.revive.later
         self.signals = Signals(

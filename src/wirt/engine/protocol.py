@@ -80,7 +80,8 @@ class Start:
     names by network id, ``mtus`` likewise. ``idle``: the main process does nothing; for machines
     that only lend themselves to further processes. ``given``: for such machines. ``variables``: a
     file with further variables of the main process, each ended by NUL, which is emptied when that
-    has them; for containers.
+    has them; for containers. ``fence``: bytes of memory that it may hold at first, less than its
+    user said, None: as its user said; for containers.
     """
 
     guest: Guest
@@ -94,6 +95,7 @@ class Start:
     idle: bool = False
     given: tuple[Given, ...] = ()
     variables: str = ""
+    fence: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

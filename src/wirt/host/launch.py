@@ -49,9 +49,10 @@ class Plans:
         start = await self._prepare.start(guest)
         return self._engines[guest.spec.isolation].plan(start)
 
-    async def launch(self, guest: Guest) -> tuple[Plan, Launched]:
-        """Plan and carry out; the keeper waits for START afterwards."""
-        start = await self._prepare.start(guest)
+    async def launch(self, guest: Guest, *, fence: int | None) -> tuple[Plan, Launched]:
+        """Plan and carry out; the keeper waits for START afterwards. ``fence``: see
+        :class:`~wirt.engine.protocol.Start`."""
+        start = replace(await self._prepare.start(guest), fence=fence)
         plan = self._engines[guest.spec.isolation].plan(start)
         try:
             return plan, await self._launch(start, plan.launch)
@@ -89,6 +90,10 @@ Shape = Callable[[Guest], Awaitable[None]]
 """Limits a guest's traffic before it runs."""
 
 
+Fence = Callable[[Guest], contextlib.AbstractAsyncContextManager[int | None]]
+"""See :meth:`wirt.host.governing.newcomers.Newcomers.starting`."""
+
+
 class Admitting(Protocol):
     """See :meth:`wirt.host.admit.Admit.start`."""
 
@@ -98,7 +103,7 @@ class Admitting(Protocol):
 
 
 class Launch:
-    """The ``start`` verb. ``discard``, ``admit`` and ``shape`` are set by the wiring."""
+    """The ``start`` verb. ``discard``, ``admit``, ``fence`` and ``shape`` are set by the wiring."""
 
     def __init__(
         self,
@@ -120,6 +125,7 @@ class Launch:
         self._waits = waits
         self.discard: Discard = _unset
         self.admit: Admitting = _unset_too
+        self.fence: Fence = _unset_fence
         self.shape: Shape = _unset
 
     async def start(self, guest: Guest, *, again: bool = False) -> Guest:
@@ -169,9 +175,9 @@ class Launch:
             raise
 
     async def _start(self, guest: Guest, *, again: bool) -> Guest:
-        async with Undo() as undo:
+        async with self.fence(guest) as fence, Undo() as undo:
             undo.push("launch", lambda: self._plans.release(guest))
-            plan, launched = await self._plans.launch(guest)
+            plan, launched = await self._plans.launch(guest, fence=fence)
             undo.push("connect", lambda: self._running.drop(guest.id))
             live = await self._running.connect(guest)
             await self._attach.join_all(live, guest)
@@ -261,6 +267,10 @@ def _known(error: Exception) -> WirtError:
 
 async def _unset(guest: Guest) -> None:
     raise AssertionError("Launch.discard is set by the wiring")
+
+
+def _unset_fence(guest: Guest) -> contextlib.AbstractAsyncContextManager[int | None]:
+    raise AssertionError("Launch.fence is set by the wiring")
 
 
 def _unset_too(guest: Guest, *, again: bool) -> contextlib.AbstractAsyncContextManager[None]:

@@ -7,15 +7,26 @@ and when he wants more, the kernel's killer decides inside his own group, not am
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from wirt.host.governing.member import Member
+
+PAGE = 4096
+FIRST = 16 << 20
+"""Bytes without which nothing starts, even where nothing is left."""
 
 
 def kept(member: Member, reservation: int) -> int:
     """Bytes that others cannot have: what is promised to it, and what the kernel could not drop of
     what it holds."""
     return max((member.use or 0) - member.revocable, reservation)
+
+
+def first(keeps: Iterable[int], reservation: int, *, capacity: int, least: int) -> int:
+    """The most that a guest may hold that nobody has looked at yet, in bytes, a whole number of
+    pages: what all others do not keep. ``reservation``: its own; see :func:`fences`."""
+    room = max(capacity - sum(keeps) - least, reservation, FIRST)
+    return room // PAGE * PAGE
 
 
 def fences(

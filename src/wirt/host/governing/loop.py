@@ -19,7 +19,7 @@ from wirt.governor.admission import Host
 from wirt.governor.decide import Decision, State, decide
 from wirt.governor.emergency import Alarm
 from wirt.governor.journal import Change, Frame
-from wirt.governor.movement import Reason, margin
+from wirt.governor.movement import margin
 from wirt.governor.observe import Tick
 from wirt.governor.plan import due
 from wirt.governor.tree import Claim, Group, Resource
@@ -27,9 +27,11 @@ from wirt.host.capacity import with_reserve
 from wirt.host.governing import disk, fence, look, promise, safety, weigh
 from wirt.host.governing.actuate import Actuator
 from wirt.host.governing.emergency import Emergency
+from wirt.host.governing.heartbeat import Heartbeat
 from wirt.host.governing.machines import Machines, fitting
 from wirt.host.governing.member import Member
 from wirt.host.governing.memory import Goal, Mover
+from wirt.host.governing.newcomers import Newcomers
 from wirt.host.governing.policy import Mode, Policies, Policy, check_room
 from wirt.host.governing.pool import Bounds
 from wirt.host.governing.ring import Ring
@@ -39,12 +41,10 @@ from wirt.host.governing.steering import Steering
 from wirt.linux.features import HostFacts
 from wirt.linux.readings import HostMemory
 from wirt.privileged.faults import fault
-from wirt.privileged.holds import Hold, Safe
+from wirt.privileged.holds import Hold
 
 log = logging.getLogger("wirt.host.governing")
 
-BEAT = 2.0
-"""Seconds between two signs of life while there is a safe plan."""
 FORGOTTEN = 8.0
 """Seconds without a tick after which the helper may have carried out the safe plan."""
 AGAIN = 30.0
@@ -80,14 +80,16 @@ class Governor:
         self._mover = Mover(actuator, nursery)
         self._machines = Machines(nursery)
         self._emergency = Emergency(actuator)
+        self._heart = Heartbeat(actuator)
+        self.newcomers = Newcomers(roll, actuator, self._heart)
+        self.newcomers.shared = self._shared
         self._host = HostMemory()
         self._short = Shortness()
         self._disks = disk.Disks()
         self._state = State()
         self._present = asyncio.Event()
         self._urgent = asyncio.Event()
-        self._plan: tuple[Safe, ...] | None = None
-        self._beat = self._last = self._weighed = time.monotonic()
+        self._last = self._weighed = time.monotonic()
         self._changes: list[Change] = []
         self._cpu: tuple[Group, int, Mapping[str, int]] | None = None
         self._keeps = with_reserve(cpu=0, memory=facts.memory).reserve[Resource.MEMORY]
@@ -111,6 +113,11 @@ class Governor:
     def alarm(self) -> Alarm:
         """How short the host's memory is."""
         return self._state.alarm
+
+    @property
+    def acts(self) -> bool:
+        """Whether anything is decided for anybody."""
+        return self.policy.mode is Mode.ON and not self.paused and self.failures < MOST_FAILURES
 
     @property
     def policy(self) -> Policy:
@@ -165,6 +172,7 @@ class Governor:
         host = policy.host(cpus=len(self._facts.cpus), memory=self._facts.memory)
         self._machines.ask(members.values(), short=self._short.now)
         tick = look.look(members, self._host, seconds=seconds, least=2 * self._keeps)
+        self._changes += self.newcomers.arrived(members, self.roll.live())
         self.steering.seen(tick)
         root = self.steering.claims(self.roll.tree())
         divided = {**self.roll.containers(), **self.roll.elastic()}
@@ -234,8 +242,7 @@ class Governor:
         self._machines.loosen(self.roll.elastic(), claims)
         slowed = [m for m in everybody if m.throttled]
         await self._slow(slowed, {m.guest.id: m.safe_disk for m in slowed})
-        if self._plan:
-            await self._keep_plan(())
+        await self._heart.clear()
 
     async def close(self) -> None:
         """Let go; what guests have stays, and the helper's switch watches over it."""
@@ -294,8 +301,9 @@ class Governor:
         touching |= divided.keys() if self._short.now else set()
         claims = {leaf.name: leaf.claim(Resource.MEMORY) for leaf in root.members()}
         freezing = self._emergency.next(decision.state.alarm, list(divided.values()), claims)
-        await self._keep_plan(safety.plan(self.roll.members.values(), touching, freezing))
-        await self._weigh(changed, targets)
+        plan = safety.plan(self.roll.members.values(), touching, freezing)
+        await self._heart.keep((*plan, *self.newcomers.plan()))
+        self._changes += await weigh.write(self._actuator, changed, targets, why=self.steering.why)
         await self._slow(slowed, rates)
         await promise.keep(self._actuator, divided.values(), claims)
         if self._short.now:
@@ -337,6 +345,19 @@ class Governor:
             if member.waits and safety.hopeless(member, time.monotonic(), coming=coming):
                 await self._mover.kill_again(member)
 
+    def _shared(self) -> int | None:
+        """See :class:`Newcomers`."""
+        policy, short = self.policy, self._short
+        if not self.acts or not (short.now or policy.always):
+            return None
+        if not short.now:  # nobody has been looked at yet
+            host = policy.host(cpus=len(self._facts.cpus), memory=self._facts.memory)
+            return host.available(Resource.MEMORY)
+        claims = {leaf.name: leaf.claim(Resource.MEMORY) for leaf in self.roll.tree().members()}
+        return max(
+            short.capacity - self._machines.committed(self.roll.elastic().values(), claims), 0
+        )
+
     async def _watch(self, member: Member) -> None:
         try:
             event = await self._actuator.watch(member.guest.id)
@@ -358,28 +379,8 @@ class Governor:
             await self._mover.feed(member)
         self._urgent.set()
 
-    async def _weigh(self, changed: list[Member], targets: dict[str, int]) -> None:
-        if not changed:
-            return
-        holds = [Hold(id=m.guest.id, cpu=targets[m.guest.id]) for m in changed]
-        for member, held in zip(changed, await self._actuator.govern(holds), strict=True):
-            before, after = member.cpu, targets[member.guest.id]
-            if not held.failure:
-                member.cpu = after
-            why = Reason.IDLE if member.minimal else self.steering.why
-            self._changes.append(weigh.change(member, before, after, why, held.failure))
-
     async def _slow(self, members: list[Member], rates: Mapping[str, int]) -> None:
         """Write how fast guests may read and write."""
         containers = [member for member in members if member.container]
         self._changes += await disk.slow(self._actuator, containers, rates)
         self._machines.slow((m for m in members if not m.container), rates)
-
-    async def _keep_plan(self, plan: tuple[Safe, ...]) -> None:
-        now = time.monotonic()
-        if plan != self._plan:
-            await self._actuator.govern((), plan)
-            self._plan, self._beat = plan, now
-        elif plan and now - self._beat >= BEAT:
-            await self._actuator.govern((), None)
-            self._beat = now

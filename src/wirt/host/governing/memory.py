@@ -151,13 +151,15 @@ class Mover:
                 )  # fmt: skip
 
     def _loose(self, member: Member, goal: Goal) -> bool:
-        """Whether it has no limit that the governor could have written."""
-        return member.limit is None or member.limit > goal.capacity
+        """Whether it has no limit that the governor could have written to hold it."""
+        return member.fenced or member.limit is None or member.limit > goal.capacity
 
     def _first(self, member: Member, goal: Goal) -> Move:
         """A new guest's first limit: what it is entitled to, but nothing is taken out of use."""
         entitled = goal.entitled.get(member.guest.id, goal.capacity)
         after = max(entitled, (member.use or 0) + SLACK + PACE.least)
+        if member.fenced and member.limit is not None:
+            after = min(after, member.limit)  # others may hold what is above
         return Move(guest=member.guest.id, before=goal.capacity, after=after)
 
     async def _grow(self, members: Mapping[str, Member], goal: Goal) -> None:

@@ -56,7 +56,11 @@ class Roll:
 
     def anybody(self) -> bool:
         """Whether any guest is live."""
-        return bool(self._running.ids())
+        return bool(self.live())
+
+    def live(self) -> tuple[str, ...]:
+        """Ids of all live guests."""
+        return self._running.ids()
 
     def sync(self) -> None:
         """Take on who is new, let go of who is gone."""

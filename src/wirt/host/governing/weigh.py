@@ -1,17 +1,19 @@
-"""CPU weights as the kernel has them: from entitlements when all want everything. Pure."""
+"""CPU weights as the kernel has them: from entitlements when all want everything."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from wirt.governor.journal import Act, Change
 from wirt.governor.movement import Reason
 from wirt.governor.tree import SHARES, Group, Member, Resource
 from wirt.governor.weights import cpu_weights
 from wirt.host.claims import shares_of
+from wirt.host.governing.actuate import Actuator
 from wirt.host.governing.member import NORMAL_SHARES, NORMAL_WEIGHT
 from wirt.host.governing.member import Member as Governed
+from wirt.privileged.holds import Hold
 
 MINIMAL = 0.1
 """Part of its weight that a minimal guest has."""
@@ -55,10 +57,26 @@ def differs(now: int | None, target: int) -> bool:
     return now is not None and abs(now - target) > BAND * now
 
 
-def change(
+async def write(
+    actuator: Actuator, members: Sequence[Governed], targets: Mapping[str, int], *, why: Reason
+) -> list[Change]:
+    """Write new weights. Raises WirtError when nobody acts."""
+    if not members:
+        return []
+    holds = [Hold(id=m.guest.id, cpu=targets[m.guest.id]) for m in members]
+    changes = []
+    for member, held in zip(members, await actuator.govern(holds), strict=True):
+        before, after = member.cpu, targets[member.guest.id]
+        if not held.failure:
+            member.cpu = after
+        reason = Reason.IDLE if member.minimal else why
+        changes.append(_change(member, before, after, reason, held.failure))
+    return changes
+
+
+def _change(
     member: Governed, before: int | None, after: int, reason: Reason, failure: str
 ) -> Change:
-    """What is remembered of a new weight."""
     return Change(
         at=time.time_ns(), guest=member.guest.id, resource=Resource.CPU, act=Act.WEIGH,
         reason=reason, before=before, after=after, effect=member.cpu, failure=failure,

@@ -1,0 +1,122 @@
+"""Guests that start: fenced from their first instant on, not only from the governor's next look.
+
+A bomb that goes off at once would else fill the pool within a tick, and the kernel would end
+whoever is largest. The fence is part of the launch, so the guest's first process already runs
+within it. The safe plan knows of it beforehand: if the daemon ends meanwhile, the helper takes the
+fence away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from wirt.errors import WirtError
+from wirt.governor.journal import Act, Change
+from wirt.governor.movement import Reason, margin
+from wirt.governor.tree import Resource
+from wirt.host.governing import fence
+from wirt.host.governing.actuate import Actuator
+from wirt.host.governing.heartbeat import Heartbeat
+from wirt.host.governing.member import Member
+from wirt.host.governing.roll import Roll
+from wirt.model.guest import Guest, Isolation
+from wirt.privileged.holds import Hold, Safe
+
+
+@dataclass(slots=True, kw_only=True)
+class _Newcomer:
+    """``fence``: bytes. ``runs``: its start is over."""
+
+    guest: Guest
+    fence: int
+    runs: bool = False
+
+
+class Newcomers:
+    """``shared``: bytes of memory that containers share by limits now, None while nobody is held to
+    any; set by the governor."""
+
+    def __init__(self, roll: Roll, actuator: Actuator, heart: Heartbeat) -> None:
+        self._roll = roll
+        self._heart = heart
+        self._actuator = actuator
+        self._coming: dict[str, _Newcomer] = {}
+        self._changes: list[Change] = []
+        self.shared: Callable[[], int | None] = _nothing
+
+    @contextlib.asynccontextmanager
+    async def starting(self, guest: Guest) -> AsyncIterator[int | None]:
+        """While the block runs ``guest`` is started, with a limit of so many bytes of memory; None:
+        with its own. The governor takes it from there, or it is given back what its user said."""
+        room = self._room(guest)
+        if room is None:
+            yield None
+            return
+        self._coming[guest.id] = coming = _Newcomer(guest=guest, fence=room)
+        try:
+            try:
+                await self._heart.add(self.plan())
+            except WirtError:  # nobody could undo it, nor launch the guest just now
+                room = None
+            yield room
+        except BaseException:
+            del self._coming[guest.id]
+            raise
+        coming.runs = True
+        if self.shared() is None:  # the governor was paused meanwhile, or memory is not short now
+            del self._coming[guest.id]
+            hold = Hold(id=guest.id, limit=guest.spec.resources.memory or -1)
+            with contextlib.suppress(WirtError):  # else the plan is carried out later
+                await self._actuator.govern([hold])
+
+    def plan(self) -> tuple[Safe, ...]:
+        """What those who are not looked at yet get when nobody governs."""
+        return tuple(
+            Safe(id=name, limit=one.guest.spec.resources.memory or -1)
+            for name, one in self._coming.items()
+        )
+
+    def arrived(self, members: Mapping[str, Member], live: Iterable[str]) -> list[Change]:
+        """Those who have been looked at are fenced like all others from now on; who is no more
+        among the ``live`` is forgotten. What there is to remember of the first ones."""
+        here, told = set(live), []
+        for name, one in tuple(self._coming.items()):
+            member = members.get(name)
+            if member is not None:
+                member.fenced = True
+                told.append(_change(one, member))
+            if member is not None or (one.runs and name not in here):
+                del self._coming[name]
+        return told
+
+    def _room(self, guest: Guest) -> int | None:
+        capacity = self.shared()
+        if capacity is None or self._roll.v2 or guest.spec.isolation is not Isolation.CONTAINER:
+            return None
+        claims = {leaf.name: leaf.claim(Resource.MEMORY) for leaf in self._roll.tree().members()}
+        containers = self._roll.containers()
+        keeps = [fence.kept(m, claims[n].reservation) for n, m in containers.items()]
+        keeps += [
+            one.guest.spec.resources.memory_reservation or 0
+            for name, one in self._coming.items()
+            if name not in containers
+        ]
+        resources = guest.spec.resources
+        promised = resources.memory_reservation or 0
+        room = fence.first(keeps, promised, capacity=capacity, least=margin(capacity))
+        return room if resources.memory is None or room < resources.memory else None
+
+
+def _change(one: _Newcomer, member: Member) -> Change:
+    return Change(
+        at=time.time_ns(), guest=one.guest.id, resource=Resource.MEMORY, act=Act.LIMIT,
+        reason=Reason.FENCE, after=one.fence, effect=member.limit,
+    )  # fmt: skip
+
+
+def _nothing() -> int | None:
+    """Until the governor is there."""
+    return None
