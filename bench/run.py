@@ -19,6 +19,7 @@ from contextlib import ExitStack
 import builds
 import disk
 import machines
+import monitor
 import registry
 import rows
 import transfer
@@ -39,6 +40,7 @@ TABLE: dict[str, tuple[Measure, float]] = {
     "attached": (rows.attached, 1),
     "build": (builds.ten_steps, 1),
     "microvm": (machines.cold, 1),
+    "monitor": (monitor.asked, 1),
     "images": (transfer.images, 0.25),
     "disk": (disk.derived, 1),
     "registry": (registry.blobs, 0.25),

@@ -13,13 +13,14 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from container_values import HOST, PROCESS, start
 from machine_values import NOWHERE
 from needs import GUEST, NATIVE, program
+from wirt.engine._machine_handle import MachineHandle
 from wirt.engine.microvm import MicrovmEngine
 from wirt.engine.protocol import Engine, Handle, Plan, Process, ResolvedMount
 from wirt.engine.vm import VmEngine
@@ -35,6 +36,7 @@ from wirt.privileged.context import Context
 from wirt.privileged.protocol import LaunchGuest, LimitGuest
 from wirt.privileged.verbs.guest import limit
 from wirt.qemu.host import MachineHost, Machines, examine
+from wirt.qemu.qmp import Monitor
 
 GUEST_ID = "0123456789abcdef" * 4
 BOOT = 60.0
@@ -129,6 +131,11 @@ class Session:
                         return event
                 self._news.clear()
                 await self._news.wait()
+
+    @property
+    def monitor(self) -> Monitor:
+        """QEMU's monitor, which serves one connection at a time."""
+        return cast(MachineHandle, self.handle).monitor
 
     async def attach(self, *, stdin: bool = False, detach: bytes = b"") -> Client:
         mine, theirs = socket.socketpair()
@@ -267,6 +274,7 @@ class Box:
                     await session.handle.start()
             yield session
         finally:
+            session.handle.close()
             await session.link.close()
 
     def _ended(self) -> bool:

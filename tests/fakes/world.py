@@ -204,6 +204,9 @@ class FakeHandle:
         self._keeper().frozen = frozen
         await self.life.breathe()
 
+    def close(self) -> None:
+        """There is no other connection."""
+
 
 @dataclass
 class FakeHelper:

@@ -19,7 +19,6 @@ from wirt.model.reading import InnerMemory
 from wirt.model.resources import Resources
 from wirt.model.volume import MountKind
 from wirt.qemu.host import MachineHost
-from wirt.qemu.qmp import open_monitor
 
 __all__ = ["box", "facts", "image"]
 pytestmark = needs("root", "mountns", "qemu", "erofs", "busybox", "keeper", "agent", "guest-kernel")
@@ -159,15 +158,13 @@ def test_a_machine_that_stands_still_becomes_unknown_never_empty(
     async def story() -> None:
         async with asyncio.timeout(4 * BOOT), box.session(boot=True) as session:
             await _once(session, lambda now: now.available is not None)
-            async with open_monitor(box.layout.monitor_socket(box.guest.id)) as monitor:
-                await monitor.stop()
+            await session.monitor.stop()
             old = await _once(session, lambda now: now.available is None)
             assert (old.free, old.cache, old.major) == (None, None, None)
             assert old.age is not None
             assert old.age > 6
             assert old.size == 256 * MIB
-            async with open_monitor(box.layout.monitor_socket(box.guest.id)) as monitor:
-                await monitor.cont()
+            await session.monitor.cont()
             await _once(session, lambda now: now.available is not None)
 
     asyncio.run(story())

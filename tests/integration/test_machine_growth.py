@@ -17,7 +17,6 @@ from wirt.model.guest import GuestSpec, Isolation
 from wirt.model.resources import Resources
 from wirt.model.volume import MountKind
 from wirt.qemu.host import MachineHost
-from wirt.qemu.qmp import open_monitor
 
 __all__ = ["box", "facts", "image"]
 pytestmark = needs("root", "mountns", "qemu", "erofs", "busybox", "keeper", "agent", "guest-kernel")
@@ -63,15 +62,15 @@ def test_a_vm_grows_beyond_its_start_and_shrinks_again(
             assert held.memory is not None
             assert held.memory > 400 * MIB
             # What is full cannot be given back: it keeps what it had.
-            await _told(box)
+            await _told(session)
             with pytest.raises(Conflict, match=r"needs [45]\d\d.* of memory now"):
                 await limit(Resources(memory=256 * MIB))
             assert await _total(session) == grown
             assert (await session.execute("wc", "-c", "/t/x"))[1] == b"419430400 /t/x\n"
             assert (await session.execute("rm", "/t/x"))[0] == 0
-            await _told(box)
+            await _told(session)
             await limit(Resources(memory=200 * MIB))
-            assert await _left(box) == 200 * MIB
+            assert await _left(session) == 200 * MIB
             with pytest.raises(Unsupported, match="can have at most 8GiB of memory"):
                 await limit(Resources(memory=9 << 30))
             assert (await session.execute("echo", "alive")) == (0, b"alive\n")
@@ -101,9 +100,9 @@ def test_a_microvm_shrinks_and_grows_up_to_its_start(box: Box, facts: MachineHos
         async with asyncio.timeout(4 * BOOT), box.session(boot=True) as session:
             limit = session.handle.limit
             await limit(Resources(memory=160 * MIB))
-            assert await _left(box) == 160 * MIB
+            assert await _left(session) == 160 * MIB
             await limit(Resources(memory=256 * MIB))
-            assert await _left(box) == 256 * MIB
+            assert await _left(session) == 256 * MIB
             with pytest.raises(Unsupported, match="microvm can have at most 256MiB"):
                 await limit(Resources(memory=258 * MIB))
             with pytest.raises(Unsupported, match="microvm can have at most 1 CPU"):
@@ -112,19 +111,17 @@ def test_a_microvm_shrinks_and_grows_up_to_its_start(box: Box, facts: MachineHos
     asyncio.run(story())
 
 
-async def _told(box: Box) -> None:
+async def _told(session: Session) -> None:
     """Wait until the guest has told anew how its memory is used."""
     asked = time.time() + 1
-    async with open_monitor(box.layout.monitor_socket(box.guest.id)) as monitor:
-        while True:
-            if (await monitor.figures()).at > asked:
-                return
-            await asyncio.sleep(0.2)
+    while True:
+        if (await session.monitor.figures()).at > asked:
+            return
+        await asyncio.sleep(0.2)
 
 
-async def _left(box: Box) -> int:
-    async with open_monitor(box.layout.monitor_socket(box.guest.id)) as monitor:
-        return (await monitor.memory()).left
+async def _left(session: Session) -> int:
+    return (await session.monitor.memory()).left
 
 
 @pytest.mark.parametrize("kind", [Isolation.MICROVM, Isolation.VM])
@@ -140,10 +137,9 @@ def test_a_disk_is_throttled_from_the_start_and_anew(
             await session.handle.limit(Resources(io_limit=0))
             fast = await _seconds_to_write(session)
             await session.handle.limit(Resources(io_limit=5_000_000))
-            async with open_monitor(box.layout.monitor_socket(box.guest.id)) as monitor:
-                assert await monitor.disk_limits() == {
-                    "bps-read": 5_000_000, "bps-write": 5_000_000,
-                }  # fmt: skip
+            assert await session.monitor.disk_limits() == {
+                "bps-read": 5_000_000, "bps-write": 5_000_000,
+            }  # fmt: skip
             return slow, fast
 
     slow, _ = asyncio.run(story())

@@ -15,14 +15,15 @@ import pytest
 from machinebox import BOOT, Box, box, facts, image, make_root, plan_of
 from needs import needs
 from wirt.engine.protocol import Plan, ResolvedMount
-from wirt.errors import Invalid, WirtError
+from wirt.errors import Invalid, Unavailable, WirtError
 from wirt.guest.frame import decode_record
 from wirt.linux import procfs
 from wirt.model.guest import GuestSpec, Isolation
 from wirt.model.volume import MountKind
 from wirt.privileged.machine import uid_of
+from wirt.qemu import qmp
 from wirt.qemu.host import MachineHost
-from wirt.qemu.qmp import open_monitor
+from wirt.qemu.qmp import Monitor
 
 __all__ = ["box", "facts", "image"]
 pytestmark = needs("root", "mountns", "qemu", "erofs", "busybox", "keeper", "agent", "guest-kernel")
@@ -152,7 +153,7 @@ def _qemu(box: Box) -> int:
 
 
 def test_qemu_has_no_rights_and_its_end_is_the_machines(box: Box, facts: MachineHost) -> None:
-    box.launch(*plan_of(facts, "sleep", "1000"))
+    box.launch(*plan_of(facts, "sleep", "1000", box=box))
 
     async def story() -> None:
         async with asyncio.timeout(BOOT), box.session(boot=True) as session:
@@ -165,12 +166,11 @@ def test_qemu_has_no_rights_and_its_end_is_the_machines(box: Box, facts: Machine
             assert {int(about[s], 16) for s in ("CapEff", "CapPrm", "CapInh", "CapAmb")} == {0}
             assert (about["Seccomp"], about["NoNewPrivs"]) == ("2", "1")
             assert pid in box.cgroups.processes(box.layout.cgroup(box.guest.id))
-            async with open_monitor(box.run / "qmp.sock") as monitor:
-                assert await monitor.status() == "running"
-                await monitor.stop()
-                assert await monitor.status() == "paused"
-                await monitor.cont()
-                assert (await monitor.memory()).left == 256 << 20
+            assert await session.monitor.status() == "running"
+            await session.monitor.stop()
+            assert await session.monitor.status() == "paused"
+            await session.monitor.cont()
+            assert (await session.monitor.memory()).left == 256 << 20
             os.kill(pid, signal.SIGKILL)
             event = await session.event("exit", "main")
             assert event["code"] == ["137"]
@@ -179,6 +179,32 @@ def test_qemu_has_no_rights_and_its_end_is_the_machines(box: Box, facts: Machine
     end = box.exit()
     assert end["code"] == ["137"]
     assert end["error"] == ["the machine ended without an exit status"]
+
+
+def test_a_monitor_outlives_who_asked_and_a_qemu_that_stood_still(
+    box: Box, facts: MachineHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """QEMU serves one connection at a time: the next daemon's waits for the end of the last."""
+    monkeypatch.setattr(qmp, "SECONDS", 2.0)
+    box.launch(*plan_of(facts, "sleep", "1000", box=box))
+
+    async def story() -> None:
+        async with asyncio.timeout(BOOT), box.session(boot=True) as session:
+            first, second = session.monitor, Monitor(box.layout.monitor_socket(box.guest.id))
+            assert await first.status() == "running"
+            with pytest.raises(Unavailable, match="no answer"):
+                await second.status()
+            asyncio.get_running_loop().call_later(0.3, first.close)
+            assert await second.status() == "running"
+            os.kill(_qemu(box), signal.SIGSTOP)
+            for _ in range(3):
+                with pytest.raises(Unavailable):
+                    await second.told()
+            os.kill(_qemu(box), signal.SIGCONT)
+            assert (await second.told())[0].left == 256 << 20
+            second.close()
+
+    asyncio.run(story())
 
 
 def _as_qemu(pid: int, *argv: str) -> list[str]:

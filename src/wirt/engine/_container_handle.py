@@ -194,6 +194,9 @@ class ContainerHandle:
         await self._place.helper.call(WatchTraffic(id=self._guest.id, on=False))
         await self._place.helper.call(FreezeGuest(id=self._guest.id, frozen=frozen))
 
+    def close(self) -> None:
+        """There is nothing but the keeper's connection."""
+
 
 def cannot_run(said: str, program: str) -> str:
     """Why a program cannot be run, naming it, in the words that the agent of machines uses too.

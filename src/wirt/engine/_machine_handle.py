@@ -19,7 +19,7 @@ from wirt.model.resources import Resources, Usage
 from wirt.model.terminal import parse_detach_keys
 from wirt.privileged.client import Helper
 from wirt.privileged.protocol import FreezeGuest, LimitGuest, TreeStat, WatchTraffic
-from wirt.qemu.qmp import Monitor, open_monitor
+from wirt.qemu.qmp import Monitor
 
 AGENT_SECONDS = 10.0
 """How long the agent may take for an answer; under emulation it is busy at times."""
@@ -40,7 +40,8 @@ class MachineHandle:
         self, guest: Guest, shape: Shape, keeper: KeeperLink, helper: Helper, monitor: Path
     ) -> None:
         self._guest = guest
-        self._monitor = monitor
+        self.monitor = Monitor(monitor)
+        self._changing = asyncio.Lock()
         self._shape = shape
         self._keeper = keeper
         self._helper = helper
@@ -118,8 +119,7 @@ class MachineHandle:
         comes last, since it may not."""
         self._check_fixed(wish)
         if wish.memory is not None or wish.io_limit is not None or self._grows(wish):
-            async with open_monitor(self._monitor) as monitor:
-                await self._resize(monitor, wish)
+            await self._resize(self.monitor, wish)
         limits = Resources(
             cpu_millis=wish.cpu_millis,
             cpu_shares=wish.cpu_shares,
@@ -155,8 +155,9 @@ class MachineHandle:
             await monitor.limit_disks(wish.io_limit)
         if wish.memory is not None:
             most = host_memory(memory, shares_of(self._guest.spec))
-            await self._limit_programs(Resources(memory=most))
-            await _growth.set_memory(monitor, memory, name)
+            async with self._changing:
+                await self._limit_programs(Resources(memory=most))
+                await _growth.set_memory(monitor, memory, name)
         if self._grows(wish):
             await _growth.add_processors(monitor, vcpus(wish), self._use_processors, name)
 
@@ -178,14 +179,18 @@ class MachineHandle:
 
     async def inner_memory(self) -> InnerMemory:
         """What its kernel says (:class:`wirt.engine.protocol.Elastic`)."""
-        async with open_monitor(self._monitor) as monitor:
-            memory, figures = await monitor.memory(), await monitor.figures()
+        memory, figures = await self.monitor.told()
         return _elastic.judged(memory, figures, now=time.time())
 
     async def set_inner_memory(self, size: int) -> None:
         """Inflate or deflate the balloon, within the machine's bounds."""
-        async with open_monitor(self._monitor) as monitor:
-            await monitor.leave(max(size, self._shape.min_memory))
+        if self._changing.locked():  # two who move one balloon would both wait for it in vain
+            raise Unavailable(f"the memory of {self._guest.name} is just being changed")
+        await self.monitor.leave(max(size, self._shape.min_memory))
+
+    def close(self) -> None:
+        """End the connection to QEMU."""
+        self.monitor.close()
 
     async def write_file(self, name: str, content: str) -> None:
         """Rewrite ``hosts``, ``hostname`` or ``resolv.conf`` inside."""

@@ -213,6 +213,10 @@ class Handle(Protocol):
         """Pause or resume."""
         ...
 
+    def close(self) -> None:
+        """Let go of the guest, which goes on; the keeper's connection is its owner's to close."""
+        ...
+
 
 class Trees(Protocol):
     """Files of a running guest that only the guest itself can reach: machines have this.

@@ -130,6 +130,7 @@ class Running:
         if live is not None:
             if live.exit is not None:
                 self._ending.add(guest_id)
+            live.handle.close()
             await live.keeper.close()
         for process in self.execs_of(guest_id):
             if not process.started:

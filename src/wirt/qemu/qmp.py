@@ -1,26 +1,29 @@
 """A machine's QMP monitor: few verbs, each with a deadline.
 
-QEMU serves one connection at a time, so a monitor is opened for one question and closed again.
+QEMU serves one connection at a time, so there is one for all who ask. It is made with the first
+question and stays open: to open it costs more than what is asked. After anything that is not as it
+should be it is closed, and the next question makes another one.
 The answers come from a process that a guest may have taken over: only their shape is trusted.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from qemu.qmp import ConnectError, QMPClient, QMPError
-from qemu.qmp.qmp_client import NegotiationError
-
 from wirt.errors import Unavailable
 from wirt.qemu.device import balloon, disk, more
+from wirt.qemu.link import Link, Question
 
 SECONDS = 5.0
-_AGAIN = 0.02
+"""For an answer, and for the connection when there is none yet."""
+_LONGEST = 200
+_SIZES: Question = ("query-memory-size-summary", {})
+_BALLOON: Question = ("query-balloon", {})
+_FIGURES: Question = ("qom-get", {"path": balloon.PATH, "property": "guest-stats"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,10 +59,22 @@ class Extra:
 
 
 class Monitor:
-    """An open monitor."""
+    """The monitor at the socket ``qmp.sock`` of a guest."""
 
-    def __init__(self, client: QMPClient) -> None:
-        self._client = client
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._link: Link | None = None
+        self._opening = asyncio.Lock()
+        self._closed = False
+
+    def close(self) -> None:
+        """End the connection, for ever; whoever waits for an answer gets none."""
+        self._closed = True
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        if self._link is not None:
+            self._link.close()
 
     async def stop(self) -> None:
         """Stop the virtual CPUs."""
@@ -76,12 +91,12 @@ class Monitor:
 
     async def memory(self) -> Memory:
         """What the guest has, and may use now."""
-        sizes = await self.execute("query-memory-size-summary")
-        balloon_leaves = _number(await self.execute("query-balloon"), "actual")
-        plugged = _number(sizes, "plugged-memory")
-        return Memory(
-            start=_number(sizes, "base-memory"), plugged=plugged, left=balloon_leaves + plugged
-        )
+        return _memory(*await self._ask(_SIZES, _BALLOON))
+
+    async def told(self) -> tuple[Memory, Figures]:
+        """:meth:`memory` and :meth:`figures` in one go: what is asked most often."""
+        sizes, leaves, figures = await self._ask(_SIZES, _BALLOON, _FIGURES)
+        return _memory(sizes, leaves), _figures(figures)
 
     async def leave(self, size: int) -> None:
         """Ask the balloon to leave the guest ``size`` bytes; it does so as far as it can. What was
@@ -130,54 +145,56 @@ class Monitor:
 
     async def figures(self) -> Figures:
         """What the guest last said of its memory."""
-        answer = await self.execute("qom-get", {"path": balloon.PATH, "property": "guest-stats"})
-        stats = answer.get("stats") if isinstance(answer, dict) else None
-        if not isinstance(stats, dict):
-            return Figures()
-        known = {k: v for k, v in stats.items() if isinstance(v, int)}
-        said = {str(k): v for k, v in known.items() if 0 <= v < 2**63}
-        return Figures(at=answer.get("last-update") or 0, said=said)
+        return _figures(*await self._ask(_FIGURES))
 
-    async def execute(self, command: str, arguments: dict[str, object] | None = None) -> Any:
+    async def execute(self, command: str, arguments: Mapping[str, object] | None = None) -> Any:
         """Any command's answer. Raises Unavailable when QEMU refuses or is silent for 5 s."""
+        return (await self._ask((command, arguments or {})))[0]
+
+    async def _ask(self, *questions: Question) -> Sequence[Any]:
+        """All answers, or Unavailable."""
         try:
             async with asyncio.timeout(SECONDS):
-                return await self._client.execute(command, arguments)
-        except (QMPError, OSError, TimeoutError, EOFError) as error:
-            raise Unavailable(
-                f"the machine's monitor did not carry out {command}: {error or 'no answer'}"
-            ) from error
+                answers = await (await self._open()).ask(*questions)
+        except (OSError, TimeoutError, EOFError) as error:
+            self._hang_up()
+            raise _refused(questions[0], str(error) or "no answer") from error
+        for question, answer in zip(questions, answers, strict=True):
+            if answer.error is not None:
+                raise _refused(question, answer.error.desc)
+        return [answer.value for answer in answers]
+
+    async def _open(self) -> Link:
+        async with self._opening:
+            if self._closed:
+                raise EOFError("the connection was closed")
+            if self._link is None or self._link.closed:
+                self._link = await Link.open(self._path)
+            return self._link
 
 
-@contextlib.asynccontextmanager
-async def open_monitor(path: Path) -> AsyncIterator[Monitor]:
-    """Connect to the socket ``qmp.sock`` of a guest. Raises Unavailable within 5 s."""
-    try:
-        async with asyncio.timeout(SECONDS):
-            client = await _connect(path)
-    except (QMPError, OSError, TimeoutError, EOFError) as error:
-        raise Unavailable("the machine's monitor does not answer") from error
-    try:
-        yield Monitor(client)
-    finally:
-        with contextlib.suppress(QMPError, OSError, TimeoutError, EOFError):
-            async with asyncio.timeout(SECONDS):
-                await client.disconnect()
+def _refused(question: Question, why: str) -> Unavailable:
+    plain = "".join(c if c.isprintable() else "?" for c in why[:_LONGEST])
+    return Unavailable(f"the machine's monitor did not carry out {question[0]}: {plain}")
 
 
-async def _connect(path: Path) -> QMPClient:
-    """A client that has agreed with QEMU. An event that comes before QEMU's answer (the balloon
-    has moved) is taken for that by the library: then once more, as often as there is time."""
-    while True:
-        client = QMPClient("wirt")
-        try:
-            await client.connect(str(path))
-        except ConnectError as error:
-            if not isinstance(error.exc, NegotiationError):
-                raise
-            await asyncio.sleep(_AGAIN)
-            continue
-        return client
+def _memory(sizes: object, leaves: object) -> Memory:
+    plugged = _number(sizes, "plugged-memory")
+    return Memory(
+        start=_number(sizes, "base-memory"),
+        plugged=plugged,
+        left=_number(leaves, "actual") + plugged,
+    )
+
+
+def _figures(answer: object) -> Figures:
+    stats = answer.get("stats") if isinstance(answer, dict) else None
+    if not isinstance(answer, dict) or not isinstance(stats, dict):
+        return Figures()
+    known = {k: v for k, v in stats.items() if isinstance(v, int)}
+    said = {str(k): v for k, v in known.items() if 0 <= v < 2**63}
+    at = answer.get("last-update")
+    return Figures(at=at if isinstance(at, int) else 0, said=said)
 
 
 def _number(answer: object, key: str) -> int:

@@ -156,9 +156,11 @@ async def session(layout: Layout, engine: Engine, guest: Guest) -> AsyncIterator
     keeper = await KeeperLink.connect(
         layout.keeper_socket(guest.id), on_event=endings.event, on_closed=endings.closed
     )
+    handle = engine.handle(guest, keeper)
     try:
-        yield Session(keeper, engine.handle(guest, keeper), endings)
+        yield Session(keeper, handle, endings)
     finally:
+        handle.close()
         await keeper.close()
         endings.forget()
 
