@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from wirt.governor.decide import State, decide
-from wirt.governor.demand import Estimate, Tuning
+from wirt.governor.estimate import Estimate, Tuning
 from wirt.governor.movement import Reason
 from wirt.governor.observe import Seen, Tick
 from wirt.governor.simulate import Load, Moment, Profile, World

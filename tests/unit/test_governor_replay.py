@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from wirt.governor.decide import State, decide
-from wirt.governor.demand import Tuning, want_of
+from wirt.governor.estimate import Tuning, want_of
 from wirt.governor.journal import Frame, Share
 from wirt.governor.movement import Reason
 from wirt.governor.observe import Seen, Tick

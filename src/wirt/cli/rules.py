@@ -9,7 +9,7 @@ from typing import Any
 
 from wirt.cli.flags import misuse
 from wirt.errors import Invalid, NotFound, WirtError
-from wirt.governor.demand import Tuning
+from wirt.governor.estimate import Tuning
 from wirt.governor.replay import Rules
 from wirt.governor.tree import MOST_SHARES, UNLIMITED, Claim, Member, Resource
 from wirt.model.units import parse_cpus, parse_rate, parse_size

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
-from wirt.governor.demand import Estimate, Tuning, cpu_wants, memory_wants, want_of
+from wirt.governor.demand import cpu_wants, memory_wants
 from wirt.governor.emergency import Alarm, alarm
+from wirt.governor.estimate import Estimate, Tuning, want_of
 from wirt.governor.movement import Reason
 from wirt.governor.observe import Seen, Tick
 from wirt.governor.plan import Entitlements, Want, entitle

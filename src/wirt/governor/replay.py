@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from wirt.governor.admission import Host, Shortage, shortages
 from wirt.governor.decide import State, decide
-from wirt.governor.demand import Tuning, want_of
+from wirt.governor.estimate import Tuning, want_of
 from wirt.governor.journal import Frame
 from wirt.governor.movement import Reason
 from wirt.governor.plan import Want, entitle

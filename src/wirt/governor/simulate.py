@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from wirt.governor.decide import State, decide
-from wirt.governor.demand import Tuning
+from wirt.governor.estimate import Tuning
 from wirt.governor.movement import Holding, Reason, grows, shrinks
 from wirt.governor.observe import Seen, Tick
 from wirt.governor.tree import Group

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 
 from wirt.governor.decide import Decision, State
-from wirt.governor.demand import Tuning, want_of
+from wirt.governor.estimate import Tuning, want_of
 from wirt.governor.journal import Share
 from wirt.governor.movement import Reason
 from wirt.governor.observe import Seen, Tick

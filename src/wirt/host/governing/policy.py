@@ -18,7 +18,7 @@ import msgspec
 
 from wirt.errors import Invalid
 from wirt.governor.admission import Host
-from wirt.governor.demand import Tuning
+from wirt.governor.estimate import Tuning
 from wirt.governor.tree import UNLIMITED, Resource
 from wirt.host.capacity import WholeHost, with_reserve
 from wirt.host.claims import told

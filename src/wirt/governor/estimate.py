@@ -1,0 +1,95 @@
+"""What is thought of a guest's need from tick to tick, and what moves that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wirt.governor.observe import Seen
+from wirt.governor.plan import Want
+from wirt.governor.tree import Claim
+
+_MIB = 1 << 20
+SORE = 1.25
+"""Times the size at which the tax hurt up to which, and down to which, that is regretted: what lies
+above is idle, and who came to be calm far below needs less than then."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tuning:
+    """How the estimates move. All were measured, see docs/explanation/governor.md.
+
+    ``cpu_up``, ``cpu_down``: part of the way that an estimate goes in a tick. ``ramp``: by what a
+    hungry guest's estimate grows in a tick. ``near``: part of the limit from which on a guest may
+    be hungry. ``refaults``: pages a second below which nobody is. ``ratio``: part of the most
+    urgent guest's refaults below which another's do not count. ``missed``: part of what was taken
+    from a guest of late that it must have asked back to be hungry. ``patience``: calm ticks before
+    the tax. ``tax``: part of the memory taken from an idle guest in a tick while another is hungry
+    or was a moment ago. ``headroom``: part added to what is used, for growth. ``tight``: part of
+    the capacity above which memory is short. ``buffer``: part of it that calm guests make room for
+    before anybody is hungry, ``early`` of the tax a tick; ``room``: part of it that those do whose
+    memory does little work.
+    """
+
+    cpu_up: float = 0.7
+    cpu_down: float = 0.15
+    ramp: float = 1.35
+    near: float = 0.92
+    refaults: float = 60.0
+    ratio: float = 0.2
+    missed: float = 0.3
+    patience: int = 5
+    tax: float = 0.2
+    headroom: float = 0.08
+    spare: int = 4 * _MIB
+    tight: float = 0.97
+    buffer: float = 0.125
+    room: float = 0.3
+    early: float = 0.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What is remembered of a guest from tick to tick.
+
+    ``cpu``: millicores; ``memory``: bytes it needs; ``rate``: pages a second that it read again or
+    grew by at its limit, smoothed; ``calm``: ticks since it last was hungry or grew; ``use``: bytes
+    it held; ``hungry``: now. ``taxed``: whether it was taxed since it last was hungry; ``lull``:
+    ticks since it was taxed; ``regret``: how often in a row the tax made it hungry, so that it was
+    no idle memory that was taken; ``hurt``: what it held then. ``limit``: bytes that it might hold.
+    ``taken``, ``missed``: pages taken from it and read again of late, both fading alike: where
+    little is missed it was idle memory.
+    """
+
+    cpu: float = 0.0
+    memory: int = 0
+    rate: float = 0.0
+    calm: int = 0
+    use: int = 0
+    hungry: bool = False
+    taxed: bool = False
+    lull: int = 0
+    regret: int = 0
+    hurt: int = 0
+    limit: int | None = None
+    taken: float = 0.0
+    missed: float = 0.0
+    growth: float = 0.0
+
+    @property
+    def sorry(self) -> int:
+        """How often it was sorry for a tax at about the size that it has."""
+        return self.regret if self.hurt / SORE <= self.use <= self.hurt * SORE else 0
+
+
+FRESH = Estimate()
+
+
+def held(guest: Seen) -> int:
+    """What it holds and cannot do without: a machine also needs room to move."""
+    return (guest.memory or 0) + guest.margin
+
+
+def want_of(estimate: Estimate, claim: Claim, tuning: Tuning) -> Want:
+    """What to ask for: the need and some headroom, between reservation and limit."""
+    amount = int(estimate.memory * (1 + tuning.headroom)) + tuning.spare
+    return Want(amount=min(max(amount, claim.reservation), claim.limit), hungry=estimate.hungry)

@@ -1,0 +1,90 @@
+"""The idle tax: from whom memory is taken while others need it, and how much of it.
+
+No more is taken than is lacking, and first where memory does the least work: who computes little
+for what it holds, beside the others, is presumed to hold idle memory, until it asks for it back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from wirt.governor.estimate import Estimate, Tuning, held, want_of
+from wirt.governor.observe import Seen
+from wirt.governor.tree import Claim
+
+IDLE = 0.5
+"""Part of what all do for a byte, below which a guest's memory counts as idle."""
+AHEAD = 10
+"""Ticks for which growth is thought to go on."""
+
+
+def taxed(
+    estimates: Mapping[str, Estimate],
+    seen: Mapping[str, Seen],
+    claims: Mapping[str, Claim],
+    *,
+    capacity: int,
+    pressing: bool,
+    tuning: Tuning,
+) -> dict[str, int]:
+    """Bytes that those who are taxed are thought to need afterwards. ``pressing``: somebody is
+    hungry, or was a moment ago."""
+    wanted = sum(want_of(estimates[n], claims[n], tuning).amount for n in seen)
+    lack = wanted - int(tuning.tight * capacity)
+    if pressing and lack > 0:
+        sorry = {n: estimates[n].sorry for n in seen}
+        lacks = dict.fromkeys(seen, lack)
+        return _take(estimates, seen, claims, lacks, sorry, part=tuning.tax, tuning=tuning)
+    lacks = _rooms(estimates, seen, capacity, tuning)
+    calm = {n: 0 for n in seen if not estimates[n].sorry}
+    part = tuning.tax * tuning.early
+    return _take(estimates, seen, claims, lacks, calm, part=part, tuning=tuning)
+
+
+def _rooms(
+    estimates: Mapping[str, Estimate], seen: Mapping[str, Seen], capacity: int, tuning: Tuning
+) -> dict[str, int]:
+    """Bytes of room that are still to be made before anybody is hungry: more of it of memory that
+    does little work."""
+    use = sum(map(held, seen.values()))
+    growth = sum(int(AHEAD * estimates[n].growth) for n in seen)
+    room = use + growth - int((1 - tuning.buffer) * capacity)
+    idle = max(room, use - int((1 - tuning.room) * capacity))
+    usual = sum(estimates[n].cpu for n in seen) / max(use, 1)
+    return {n: idle if _work(estimates[n], seen[n]) < IDLE * usual else room for n in seen}
+
+
+def _take(
+    estimates: Mapping[str, Estimate],
+    seen: Mapping[str, Seen],
+    claims: Mapping[str, Claim],
+    lacks: Mapping[str, int],
+    sorry: Mapping[str, int],
+    *,
+    part: float,
+    tuning: Tuning,
+) -> dict[str, int]:
+    """Take ``part`` of what the calm ones among those in ``sorry`` use, one after another, until
+    nothing is lacking. ``sorry``: how often each is to be taxed half as hard."""
+    made: dict[str, int] = {}
+    given = 0
+    for name in sorted(sorry, key=lambda n: (_work(estimates[n], seen[n]), -estimates[n].calm, n)):
+        now, guest = estimates[name], seen[name]
+        lack = lacks[name] - given
+        if lack <= 0 or guest.blind or now.calm <= tuning.patience << sorry[name]:
+            continue
+        use = held(guest)
+        kept = min(guest.anon or 0, use)
+        least = int(min(now.memory, use) * (1 - part / (1 << sorry[name])))
+        memory = max(least, kept, now.memory - int(lack / (1 + tuning.headroom)))
+        before = want_of(now, claims[name], tuning).amount
+        if memory < now.memory and before > claims[name].reservation:
+            made[name] = memory
+            given += before - want_of(replace(now, memory=memory), claims[name], tuning).amount
+    return made
+
+
+def _work(estimate: Estimate, guest: Seen) -> float:
+    """Millicores for a byte."""
+    return estimate.cpu / max(held(guest), 1)
