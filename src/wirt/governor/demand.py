@@ -20,6 +20,9 @@ FADE = 0.95
 _PAGE = 4096
 PRESSING = 3
 """Ticks for which somebody's hunger counts: a guest that was just fed is not sated yet."""
+PACE = 0.4
+"""Part of the way that the work a guest does is followed in a tick: a few ticks tell that a peak is
+over."""
 FORGIVEN = 4
 """Patiences of calm after which an earlier regret no longer counts."""
 
@@ -39,7 +42,8 @@ def cpu_wants(
             continue
         now = guest.cpu + (guest.cpu_wait or 0)
         part = tuning.cpu_up if now > old.cpu else tuning.cpu_down
-        after[name] = replace(old, cpu=old.cpu + part * (now - old.cpu))
+        work = old.work + PACE * (now - old.work)
+        after[name] = replace(old, cpu=old.cpu + part * (now - old.cpu), work=work)
     return after
 
 

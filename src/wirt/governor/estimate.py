@@ -51,16 +51,17 @@ class Tuning:
 class Estimate:
     """What is remembered of a guest from tick to tick.
 
-    ``cpu``: millicores; ``memory``: bytes it needs; ``rate``: pages a second that it read again or
-    grew by at its limit, smoothed; ``calm``: ticks since it last was hungry or grew; ``use``: bytes
-    it held; ``hungry``: now. ``taxed``: whether it was taxed since it last was hungry; ``lull``:
-    ticks since it was taxed; ``regret``: how often in a row the tax made it hungry, so that it was
-    no idle memory that was taken; ``hurt``: what it held then. ``limit``: bytes that it might hold.
-    ``taken``, ``missed``: pages taken from it and read again of late, both fading alike: where
-    little is missed it was idle memory.
+    ``cpu``: millicores; ``work``: the same, without haste; ``memory``: bytes it needs; ``rate``:
+    pages a second that it read again or grew by at its limit, smoothed; ``calm``: ticks since it
+    last was hungry or grew; ``use``: bytes it held; ``hungry``: now. ``taxed``: whether it was
+    taxed since it last was hungry; ``lull``: ticks since it was taxed; ``regret``: how often in a
+    row the tax made it hungry, so that it was no idle memory that was taken; ``hurt``: what it held
+    then. ``limit``: bytes that it might hold. ``taken``, ``missed``: pages taken from it and read
+    again of late, both fading alike: where little is missed it was idle memory.
     """
 
     cpu: float = 0.0
+    work: float = 0.0
     memory: int = 0
     rate: float = 0.0
     calm: int = 0

@@ -51,7 +51,7 @@ def _rooms(
     growth = sum(int(AHEAD * estimates[n].growth) for n in seen)
     room = use + growth - int((1 - tuning.buffer) * capacity)
     idle = max(room, use - int((1 - tuning.room) * capacity))
-    usual = sum(estimates[n].cpu for n in seen) / max(use, 1)
+    usual = sum(estimates[n].work for n in seen) / max(use, 1)
     return {n: idle if _work(estimates[n], seen[n]) < IDLE * usual else room for n in seen}
 
 
@@ -87,4 +87,4 @@ def _take(
 
 def _work(estimate: Estimate, guest: Seen) -> float:
     """Millicores for a byte."""
-    return estimate.cpu / max(held(guest), 1)
+    return estimate.work / max(held(guest), 1)

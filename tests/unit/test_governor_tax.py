@@ -1,0 +1,110 @@
+"""The idle tax: no more than is lacking, idle memory first, some room before anybody needs it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wirt.governor.estimate import Estimate, Tuning, want_of
+from wirt.governor.observe import Seen
+from wirt.governor.tax import taxed
+from wirt.governor.tree import Claim
+
+MIB = 1 << 20
+CAPACITY = 512 * MIB
+TUNING = Tuning()
+
+
+def taxes(
+    guests: dict[str, tuple[int, float]], *, pressing: bool, calm: int = 20, growth: float = 0.0
+) -> dict[str, int]:
+    """MiB that are taken. ``guests``: MiB in use, and millicores; h is hungry for as much again,
+    and not calm; g grows by ``growth`` MiB a tick, and is not calm either."""
+    estimates, seen = {}, {}
+    for name, (mib, cpu) in guests.items():
+        restless = name in "gh"
+        need = 2 * mib if name == "h" else mib
+        estimates[name] = Estimate(
+            memory=need * MIB, use=mib * MIB, work=cpu, calm=0 if restless else calm,
+            hungry=name == "h", growth=growth * MIB if name == "g" else 0.0,
+        )  # fmt: skip
+        seen[name] = Seen(memory=mib * MIB, memory_limit=2 * mib * MIB, refaults=0.0)
+    claims = dict.fromkeys(guests, Claim(reservation=MIB, limit=CAPACITY, shares=1000))
+    after = taxed(estimates, seen, claims, capacity=CAPACITY, pressing=pressing, tuning=TUNING)
+    return {name: (estimates[name].memory - now) // MIB for name, now in after.items()}
+
+
+def test_a_small_need_does_not_take_much_of_who_works() -> None:
+    """Of the owner of a peak 56 MiB were taken when an idle guest asked for four."""
+    taken = taxes({"a": (285, 700), "b": (130, 35), "h": (24, 35)}, pressing=True)
+    assert set(taken) == {"b"}
+    assert 0 < taken["b"] <= 15
+
+
+def test_memory_that_does_little_work_is_taken_first() -> None:
+    taken = taxes({"a": (150, 700), "b": (150, 35), "h": (97, 500)}, pressing=True)
+    assert taken["b"] == 30, "a fifth"
+    assert taken.get("a", 0) < 30, "only what is still lacking"
+
+
+def test_who_all_work_alike_give_alike_and_the_longest_calm_first() -> None:
+    taken = taxes({"a": (150, 0), "b": (150, 0), "h": (120, 0)}, pressing=True)
+    assert taken == {"a": 30, "b": 30}
+
+
+@pytest.mark.parametrize(
+    ("guests", "givers"),
+    [
+        ({"a": (300, 20), "b": (90, 700)}, {"a"}),  # idle memory makes room for a third
+        ({"a": (300, 700), "b": (90, 20)}, {"b"}),  # the peak's owner gives none of it
+        ({"a": (300, 300), "b": (90, 90)}, set()),  # who all work keep it
+        ({"a": (400, 300), "b": (90, 90)}, {"a", "b"}),  # but for an eighth
+        ({"a": (200, 20), "b": (90, 700)}, set()),  # there is room enough
+    ],
+)
+def test_room_is_made_while_nobody_is_hungry(
+    guests: dict[str, tuple[int, float]], givers: set[str]
+) -> None:
+    taken = taxes(guests, pressing=False)
+    assert set(taken) == givers
+    assert all(mib <= 0.06 * guests[name][0] for name, mib in taken.items()), "gently"
+
+
+def test_room_is_made_for_who_grows_before_it_meets_its_limit() -> None:
+    before = taxes({"a": (280, 300), "g": (60, 65)}, pressing=False)
+    assert not before
+    assert set(taxes({"a": (280, 300), "g": (60, 65)}, pressing=False, growth=20)) == {"a"}
+
+
+def test_who_was_just_hungry_is_not_taxed() -> None:
+    assert not taxes({"a": (400, 0), "h": (100, 0)}, pressing=True, calm=TUNING.patience)
+
+
+@given(
+    guests=st.dictionaries(
+        st.sampled_from("abcdegh"),
+        st.tuples(st.integers(0, 600), st.floats(0, 4000)),
+        min_size=1,
+    ),
+    pressing=st.booleans(),
+    calm=st.integers(0, 40),
+)
+def test_no_more_is_taken_than_is_lacking(
+    guests: dict[str, tuple[int, float]], pressing: bool, calm: int
+) -> None:
+    wanted = sum(
+        want_of(
+            Estimate(memory=(2 * mib if name == "h" else mib) * MIB),
+            Claim(reservation=MIB, limit=CAPACITY, shares=1000),
+            TUNING,
+        ).amount
+        for name, (mib, _) in guests.items()
+    )
+    taken = taxes(guests, pressing=pressing, calm=calm)
+    assert all(mib >= 0 for mib in taken.values())
+    assert all(mib <= TUNING.tax * guests[name][0] + 1 for name, mib in taken.items())
+    lack = (wanted - TUNING.tight * CAPACITY) / MIB
+    if pressing and lack > 0:
+        capped = [name for name in taken if guests[name][0] * 1.08 * MIB >= CAPACITY]
+        assert capped or sum(taken.values()) <= lack + len(taken) + 1
