@@ -127,6 +127,22 @@ def test_memory_is_seen_as_the_guest_tells_it_and_the_rest_from_outside() -> Non
     assert inside.least(now) is None
 
 
+def test_what_a_guest_has_touched_since_it_told_is_seen_from_outside() -> None:
+    inside = Inside()
+    sizes = ((0.0, 500), (0.8, 560), (1.0, 540), (1.2, 600), (1.4, 640))
+    for at, mib in sizes[:3]:
+        seen(Seen(memory=mib * MIB), inside, at)
+        inside.looks.append((at, mib * MIB))
+    inside.told(InnerMemory(size=SIZE, available=800 * MIB, age=0.3), 1.0)
+    for at, mib in sizes[3:]:
+        found = seen(Seen(memory=mib * MIB), inside, at)
+        assert found.memory == 224 * MIB + (mib - 540) * MIB
+        assert found.anon == found.memory + margin(SIZE)
+    assert not found.under_oom, "that only its own word tells"
+    inside.told(InnerMemory(size=SIZE, available=700 * MIB, age=0.0), 1.5)
+    assert seen(Seen(memory=640 * MIB), inside, 1.6).memory == 324 * MIB, "it has told anew"
+
+
 def test_a_balloon_that_only_claims_to_be_full_counts_as_overhead() -> None:
     assert overhead(SIZE, use=500 * MIB, left=SIZE) == 96 * MIB + SIZE // 100
     assert overhead(SIZE, use=1100 * MIB, left=128 * MIB) == 972 * MIB

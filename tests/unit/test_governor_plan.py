@@ -55,7 +55,11 @@ def trees(draw: st.DrawFn, resource: Resource = MEMORY) -> Group:
 def wanting(draw: st.DrawFn, resource: Resource = MEMORY) -> tuple[Group, dict[str, Want]]:
     tree = draw(trees(resource))
     return tree, {
-        m.name: Want(amount=draw(st.integers(0, 2**33)), hungry=draw(st.booleans()))
+        m.name: Want(
+            amount=draw(st.integers(0, 2**33)),
+            hungry=draw(st.booleans()),
+            modest=draw(st.booleans()),
+        )
         for m in tree.members()
     }
 
@@ -279,3 +283,15 @@ def test_weights_bring_reservations_out_when_all_want_all() -> None:
     assert cpu_weights(tree, 2000) == {"a": 10_000, "b": 2667, "c": 667}
     assert cpu_weights(Group(name="host"), 2000) == {}
     assert [as_shares(weight) for weight in (1, 100, 10_000)] == [10, 1024, 102_400]
+
+
+def test_who_is_modest_leaves_what_nobody_wants_to_others_or_free() -> None:
+    """A machine gives back slowly; what it does not need is at hand for whoever grows."""
+    tree = Group(name="host", children=tuple(Member(name=name) for name in "abc"))
+    wants = {name: Want(amount=100 * MIB, modest=name != "c") for name in "abc"}
+    got = entitle(tree, MEMORY, 1000 * MIB, wants).members
+    assert got == {"a": 100 * MIB, "b": 100 * MIB, "c": 800 * MIB}
+    wants["c"] = replace(wants["c"], modest=True)
+    assert sum(entitle(tree, MEMORY, 1000 * MIB, wants).members.values()) == 300 * MIB
+    wants["a"] = replace(wants["a"], hungry=True)
+    assert entitle(tree, MEMORY, 1000 * MIB, wants).members["a"] == 800 * MIB

@@ -105,7 +105,8 @@ def _weighed(old: Estimate, guest: Seen, seconds: float, tuning: Tuning) -> Esti
 def _near(guest: Seen, tuning: Tuning) -> bool:
     if guest.memory is None or guest.memory_limit is None:
         return False
-    return held(guest) > tuning.near * guest.memory_limit
+    near = 1.0 if guest.margin else tuning.near  # which is the room that others are left here
+    return held(guest) > near * guest.memory_limit
 
 
 def _grew(old: Estimate, guest: Seen, tuning: Tuning) -> bool:
@@ -125,7 +126,7 @@ def _hungry(guest: Seen, now: Estimate, shares: int, urgent: float, tuning: Tuni
 def _move(old: Estimate, guest: Seen, tuning: Tuning) -> Estimate:
     """Up at once; down to what it uses, and what it was taxed to for some time."""
     use = held(guest)
-    now = replace(old, use=use, growth=_growth(old, use))
+    now = replace(old, use=use, growth=_growth(old, use), margin=guest.margin)
     if old.hungry or _grew(old, guest, tuning):
         moved = replace(now, memory=int(use * tuning.ramp) + tuning.spare, calm=0, taxed=False)
         if old.taxed and old.lull <= tuning.patience:
@@ -133,7 +134,8 @@ def _move(old: Estimate, guest: Seen, tuning: Tuning) -> Estimate:
         return moved
     calm = old.calm + 1
     lately = old.taxed and old.lull < tuning.patience
-    memory = min(old.memory if lately else max(old.memory, use), int(1.1 * use))
+    most = use + (use - guest.margin) // 10
+    memory = min(old.memory if lately else max(old.memory, use), most)
     regret = old.regret if calm <= FORGIVEN * tuning.patience << old.regret else 0
     return replace(now, memory=memory, calm=calm, lull=old.lull + 1, regret=regret)
 

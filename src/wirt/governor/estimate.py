@@ -75,6 +75,7 @@ class Estimate:
     taken: float = 0.0
     missed: float = 0.0
     growth: float = 0.0
+    margin: int = 0
 
     @property
     def sorry(self) -> int:
@@ -92,5 +93,6 @@ def held(guest: Seen) -> int:
 
 def want_of(estimate: Estimate, claim: Claim, tuning: Tuning) -> Want:
     """What to ask for: the need and some headroom, between reservation and limit."""
-    amount = int(estimate.memory * (1 + tuning.headroom)) + tuning.spare
-    return Want(amount=min(max(amount, claim.reservation), claim.limit), hungry=estimate.hungry)
+    room = 0 if estimate.margin else int(estimate.memory * tuning.headroom) + tuning.spare
+    amount = min(max(estimate.memory + room, claim.reservation), claim.limit)
+    return Want(amount=amount, hungry=estimate.hungry, modest=estimate.margin > 0)

@@ -14,13 +14,15 @@ class Want:
     """What a guest wants of one resource now. ``hungry``: it would take more, at once.
 
     ``lendable``: what it does not use of its reservation may be lent, since it comes back fast.
-    ``kept``: of the amount, what cannot be taken from it.
+    ``kept``: of the amount, what cannot be taken from it. ``modest``: of what nobody wants it takes
+    nothing, since it gives back slowly; so that is free for whoever grows.
     """
 
     amount: int = 0
     kept: int = 0
     hungry: bool = False
     lendable: bool = False
+    modest: bool = False
 
 
 NOTHING = Want()
@@ -45,6 +47,7 @@ class _Need:
     limit: int
     shares: int
     hungry: bool
+    modest: bool
     children: tuple[_Need, ...] = ()
 
     @property
@@ -97,7 +100,10 @@ def _rounds(capacity: int, needs: tuple[_Need, ...]) -> dict[str, int]:
         capacity,
         [_slot(n, got[n.key], max(n.limit, got[n.key]) if n.hungry else got[n.key]) for n in needs],
     )
-    return fill(capacity, [_slot(n, got[n.key], max(n.limit, got[n.key])) for n in needs])
+    return fill(
+        capacity,
+        [_slot(n, got[n.key], got[n.key] if n.modest else max(n.limit, got[n.key])) for n in needs],
+    )
 
 
 def _slot(need: _Need, floor: int, ceiling: int) -> Slot:
@@ -118,6 +124,7 @@ def _need(node: Group | Member, resource: Resource, wants: Mapping[str, Want]) -
             limit=claim.limit,
             shares=claim.shares,
             hungry=want.hungry,
+            modest=want.modest,
         )
     children = tuple(_need(child, resource, wants) for child in node.children)
     limit = min(claim.limit, sum(child.limit for child in children))
@@ -133,5 +140,6 @@ def _need(node: Group | Member, resource: Resource, wants: Mapping[str, Want]) -
         limit=limit,
         shares=claim.shares,
         hungry=any(child.hungry for child in children),
+        modest=all(child.modest for child in children),
         children=children,
     )

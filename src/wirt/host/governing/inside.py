@@ -6,7 +6,8 @@ guest knows; so it is asked, believed within bounds, and never made smaller than
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections import deque
+from dataclasses import dataclass, field, replace
 
 from wirt.governor.observe import Seen
 from wirt.model.reading import InnerMemory
@@ -23,6 +24,8 @@ _PAGE = 4096
 STUCK_AFTER = 6
 """Answers in a row in which a balloon that is to grow has not moved."""
 MOVED = 1 * _MIB
+LOOKS = 64
+"""How many looks from outside are remembered; of a guest's figures two seconds old ten are used."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -30,7 +33,8 @@ class Inside:
     """What is known of one machine. ``at``: monotonic seconds of ``memory``. ``rate``: pages a
     second that it read from its disks for want of memory. ``target``: bytes that its balloon was
     last asked to leave it, None: not by this daemon. ``order``: to be asked for next, ``ordered``
-    when. ``asking``: under way. ``still``: answers in which it did not move."""
+    when. ``asking``: under way. ``still``: answers in which it did not move. ``looks``: seconds and
+    bytes of the host that it held then."""
 
     memory: InnerMemory | None = None
     at: float = 0.0
@@ -40,6 +44,7 @@ class Inside:
     ordered: float = 0.0
     asking: bool = False
     still: int = 0
+    looks: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=LOOKS))
 
     def told(self, memory: InnerMemory, now: float) -> None:
         """It has answered."""
@@ -75,6 +80,13 @@ class Inside:
         """Whether it does not do what it was asked."""
         return self.still >= STUCK_AFTER
 
+    def grown(self) -> int:
+        """Bytes of the host that it has come to hold since its guest told ``memory``, which may be
+        two seconds ago."""
+        when = self.at - ((self.memory.age if self.memory else None) or 0.0)
+        since = [use for at, use in self.looks if at >= when]
+        return max(since[-1] - min(since), 0) if since else 0
+
     def committed(self, size: int) -> int:
         """Bytes that the guest may hold without asking anybody, all of its ``size`` when nothing is
         known."""
@@ -109,7 +121,7 @@ def seen(outside: Seen, inside: Inside, now: float) -> Seen:
     if memory is None or memory.available is None or not inside.fresh(now):
         return replace(outside, memory=None, memory_limit=limit, refaults=None, under_oom=False)
     kept = margin(memory.size)
-    needed = max(memory.size - memory.available, 0)
+    needed = max(memory.size - memory.available, 0) + _grown(outside, inside, now)
     cache = min(memory.cache or 0, memory.size // 4)
     return replace(
         outside,
@@ -120,6 +132,14 @@ def seen(outside: Seen, inside: Inside, now: float) -> Seen:
         refaults=inside.rate or 0.0,
         under_oom=memory.available < kept // 2,
     )
+
+
+def _grown(outside: Seen, inside: Inside, now: float) -> int:
+    """Bytes by which the guest's figures are out of date: what it touched, the host sees at once.
+    Of that some may be files' caches; its next answer tells."""
+    if outside.memory is not None:
+        inside.looks.append((now, outside.memory))
+    return inside.grown()
 
 
 def _rate(before: InnerMemory, now: InnerMemory, seconds: float) -> float | None:
