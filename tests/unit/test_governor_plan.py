@@ -106,8 +106,14 @@ def test_nothing_lies_idle_while_somebody_wants_it(
     tree, wants = world
     flat = Group(name="host", children=tuple(tree.members()))
     got = entitle(flat, MEMORY, capacity, wants).members
-    limits = {m.name: m.claim(MEMORY).limit for m in flat.members()}
-    assert sum(got.values()) == min(capacity, sum(limits.values()))
+    most = {m.name: _most(m.claim(MEMORY), wants[m.name]) for m in flat.members()}
+    assert sum(got.values()) == min(capacity, sum(most.values()))
+
+
+def _most(claim: Claim, want: Want) -> int:
+    if want.hungry or not want.modest:
+        return claim.limit
+    return min(max(want.amount, claim.reservation), claim.limit)
 
 
 @RELAXED

@@ -124,3 +124,20 @@ def test_an_idle_machine_asks_for_its_margin_and_no_headroom_beside() -> None:
     seen = {"m": Seen(memory=180 * MIB, memory_limit=300 * MIB, margin=128 * MIB, refaults=0.0)}
     grown = memory_wants(before, seen, claims, capacity=CAPACITY, seconds=0.2, tuning=TUNING)
     assert want_of(grown["m"], claims["m"], TUNING).amount >= 1.3 * 308 * MIB, "and that is"
+
+
+def test_who_grows_is_given_room_before_it_meets_its_limit_and_is_not_taxed() -> None:
+    """A guest at the beginning of its peak was taxed with all others to make room for it."""
+    claims = dict.fromkeys("ab", Claim(reservation=MIB, limit=420 * MIB))
+    before: dict[str, Estimate] = {}
+    for number in range(12):
+        grown = 30 + 15 * max(number - 8, 0)
+        seen = {
+            "a": Seen(memory=300 * MIB, memory_limit=320 * MIB, refaults=0.0, cpu=20),
+            "b": Seen(memory=grown * MIB, memory_limit=190 * MIB, refaults=0.0, cpu=300),
+        }
+        before = memory_wants(before, seen, claims, capacity=400 * MIB, seconds=0.2, tuning=TUNING)
+        if number > 8:
+            assert before["b"].memory >= 1.3 * grown * MIB
+            assert not before["b"].regret, "it has missed nothing"
+    assert before["a"].memory <= 260 * MIB

@@ -42,7 +42,7 @@ def cpu_wants(
             continue
         now = guest.cpu + (guest.cpu_wait or 0)
         part = tuning.cpu_up if now > old.cpu else tuning.cpu_down
-        work = old.work + PACE * (now - old.work)
+        work = old.work + PACE * (guest.cpu - old.work)
         after[name] = replace(old, cpu=old.cpu + part * (now - old.cpu), work=work)
     return after
 
@@ -92,7 +92,8 @@ def _weighed(old: Estimate, guest: Seen, seconds: float, tuning: Tuning) -> Esti
     lowered = max((old.limit or 0) - (guest.memory_limit or (1 << 62)), 0)
     lost = max(old.use - held(guest), 0)
     taken = FADE * old.taken + min(lowered, lost) / _PAGE
-    grown = (held(guest) - old.use) / _PAGE if _grew(old, guest, tuning) else 0.0
+    met = _near(guest, tuning) and _grew(old, guest, tuning)
+    grown = (held(guest) - old.use) / _PAGE if met else 0.0
     return replace(
         old,
         rate=(old.rate + guest.refaults + grown / max(seconds, 0.01)) / 2,
@@ -110,7 +111,9 @@ def _near(guest: Seen, tuning: Tuning) -> bool:
 
 
 def _grew(old: Estimate, guest: Seen, tuning: Tuning) -> bool:
-    return old.use > 0 and held(guest) > 1.02 * old.use and _near(guest, tuning)
+    """Whether it grows; a machine that has its margin still has room for that."""
+    grew = old.use > 0 and held(guest) > 1.02 * old.use
+    return grew and (not guest.margin or _near(guest, tuning))
 
 
 def _hungry(guest: Seen, now: Estimate, shares: int, urgent: float, tuning: Tuning) -> bool:
@@ -129,7 +132,8 @@ def _move(old: Estimate, guest: Seen, tuning: Tuning) -> Estimate:
     now = replace(old, use=use, growth=_growth(old, use), margin=guest.margin)
     if old.hungry or _grew(old, guest, tuning):
         moved = replace(now, memory=int(use * tuning.ramp) + tuning.spare, calm=0, taxed=False)
-        if old.taxed and old.lull <= tuning.patience:
+        missed = old.hungry or _near(guest, tuning)
+        if missed and old.taxed and old.lull <= tuning.patience:
             return replace(moved, regret=min(now.sorry + 1, MOST_REGRET), hurt=use)
         return moved
     calm = old.calm + 1

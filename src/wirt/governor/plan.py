@@ -47,7 +47,7 @@ class _Need:
     limit: int
     shares: int
     hungry: bool
-    modest: bool
+    most: int
     children: tuple[_Need, ...] = ()
 
     @property
@@ -100,10 +100,7 @@ def _rounds(capacity: int, needs: tuple[_Need, ...]) -> dict[str, int]:
         capacity,
         [_slot(n, got[n.key], max(n.limit, got[n.key]) if n.hungry else got[n.key]) for n in needs],
     )
-    return fill(
-        capacity,
-        [_slot(n, got[n.key], got[n.key] if n.modest else max(n.limit, got[n.key])) for n in needs],
-    )
+    return fill(capacity, [_slot(n, got[n.key], max(n.most, got[n.key])) for n in needs])
 
 
 def _slot(need: _Need, floor: int, ceiling: int) -> Slot:
@@ -124,7 +121,7 @@ def _need(node: Group | Member, resource: Resource, wants: Mapping[str, Want]) -
             limit=claim.limit,
             shares=claim.shares,
             hungry=want.hungry,
-            modest=want.modest,
+            most=amount if want.modest else claim.limit,
         )
     children = tuple(_need(child, resource, wants) for child in node.children)
     limit = min(claim.limit, sum(child.limit for child in children))
@@ -140,6 +137,6 @@ def _need(node: Group | Member, resource: Resource, wants: Mapping[str, Want]) -
         limit=limit,
         shares=claim.shares,
         hungry=any(child.hungry for child in children),
-        modest=all(child.modest for child in children),
+        most=min(limit, sum(child.most for child in children)),
         children=children,
     )
