@@ -60,8 +60,9 @@ def test_who_all_work_alike_give_alike_and_the_longest_calm_first() -> None:
         ({"a": (300, 20), "b": (90, 700)}, {"a"}),  # idle memory makes room for a third
         ({"a": (300, 700), "b": (90, 20)}, {"b"}),  # the peak's owner gives none of it
         ({"a": (300, 300), "b": (90, 90)}, set()),  # who all work keep it
-        ({"a": (400, 300), "b": (90, 90)}, {"a", "b"}),  # but for an eighth
+        ({"a": (400, 300), "b": (90, 70)}, {"a", "b"}),  # but for an eighth
         ({"a": (200, 20), "b": (90, 700)}, set()),  # there is room enough
+        ({"a": (300, 300), "b": (90, 30), "c": (90, 30)}, {"b", "c"}),  # nor of the eighth
     ],
 )
 def test_room_is_made_while_nobody_is_hungry(

@@ -13,8 +13,9 @@ from wirt.governor.estimate import Estimate, Tuning, held, want_of
 from wirt.governor.observe import Seen
 from wirt.governor.tree import Claim
 
-IDLE = 0.5
-"""Part of what all do for a byte, below which a guest's memory counts as idle."""
+IDLE, BUSY = 0.5, 1.1
+"""Parts of the usual work for a byte: a guest's memory counts as idle below the first, and is not
+taken before somebody needs it above the second."""
 AHEAD = 10
 """Ticks for which growth is thought to go on."""
 
@@ -37,7 +38,7 @@ def taxed(
         lacks = dict.fromkeys(seen, lack)
         return _take(estimates, seen, claims, lacks, sorry, part=tuning.tax, tuning=tuning)
     lacks = _rooms(estimates, seen, capacity, tuning)
-    calm = {n: 0 for n in seen if not estimates[n].sorry}
+    calm = {n: 0 for n in lacks if not estimates[n].sorry}
     part = tuning.tax * tuning.early
     return _take(estimates, seen, claims, lacks, calm, part=part, tuning=tuning)
 
@@ -52,7 +53,12 @@ def _rooms(
     room = use + growth - int((1 - tuning.buffer) * capacity)
     idle = max(room, use - int((1 - tuning.room) * capacity))
     usual = sum(estimates[n].work for n in seen) / max(use, 1)
-    return {n: idle if _work(estimates[n], seen[n]) < IDLE * usual else room for n in seen}
+    works = {n: _work(estimates[n], seen[n]) for n in seen}
+    return {
+        n: idle if work < IDLE * usual else room
+        for n, work in works.items()
+        if work <= BUSY * usual
+    }
 
 
 def _take(
