@@ -106,12 +106,13 @@ def _weighed(old: Estimate, guest: Seen, seconds: float, tuning: Tuning) -> Esti
 def _near(guest: Seen, tuning: Tuning) -> bool:
     if guest.memory is None or guest.memory_limit is None:
         return False
-    near = 1.0 if guest.margin else tuning.near  # which is the room that others are left here
-    return held(guest) > near * guest.memory_limit
+    if guest.margin:
+        return guest.memory + guest.margin // 2 > guest.memory_limit
+    return guest.memory > tuning.near * guest.memory_limit
 
 
 def _grew(old: Estimate, guest: Seen, tuning: Tuning) -> bool:
-    """Whether it grows; a machine that has its margin still has room for that."""
+    """Whether it grows; a machine that has half of its margin still has room for that."""
     grew = old.use > 0 and held(guest) > 1.02 * old.use
     return grew and (not guest.margin or _near(guest, tuning))
 
