@@ -85,15 +85,14 @@ def memory_wants(
 def _weighed(old: Estimate, guest: Seen, seconds: float, tuning: Tuning) -> Estimate:
     """How urgently it needs memory, and how much of what was taken from it it asks back.
 
-    Who grows towards its limit needs it as much as who reads again what it lost.
+    Who grows needs it as much as who reads again what it lost, even before it meets its limit.
     """
     if guest.refaults is None or guest.memory is None:
         return replace(old, limit=guest.memory_limit)
     lowered = max((old.limit or 0) - (guest.memory_limit or (1 << 62)), 0)
     lost = max(old.use - held(guest), 0)
     taken = FADE * old.taken + min(lowered, lost) / _PAGE
-    met = _near(guest, tuning) and _grew(old, guest, tuning)
-    grown = (held(guest) - old.use) / _PAGE if met else 0.0
+    grown = (held(guest) - old.use) / _PAGE if _grew(old, guest, tuning) else 0.0
     return replace(
         old,
         rate=(old.rate + guest.refaults + grown / max(seconds, 0.01)) / 2,

@@ -36,7 +36,7 @@ class Tuning:
     near: float = 0.92
     refaults: float = 60.0
     ratio: float = 0.2
-    missed: float = 0.3
+    missed: float = 0.4
     patience: int = 5
     tax: float = 0.2
     headroom: float = 0.08
@@ -52,12 +52,12 @@ class Estimate:
     """What is remembered of a guest from tick to tick.
 
     ``cpu``: millicores; ``work``: the same, without haste; ``memory``: bytes it needs; ``rate``:
-    pages a second that it read again or grew by at its limit, smoothed; ``calm``: ticks since it
-    last was hungry or grew; ``use``: bytes it held; ``hungry``: now. ``taxed``: whether it was
-    taxed since it last was hungry; ``lull``: ticks since it was taxed; ``regret``: how often in a
-    row the tax made it hungry, so that it was no idle memory that was taken; ``hurt``: what it held
-    then. ``limit``: bytes that it might hold. ``taken``, ``missed``: pages taken from it and read
-    again of late, both fading alike: where little is missed it was idle memory.
+    pages a second that it read again or grew by, smoothed; ``calm``: ticks since it last was hungry
+    or grew; ``use``: bytes it held; ``hungry``: now. ``taxed``: whether it was taxed since it last
+    was hungry; ``lull``: ticks since it was taxed; ``regret``: how often in a row the tax made it
+    hungry, so that it was no idle memory that was taken; ``hurt``: what it held then. ``limit``:
+    bytes that it might hold. ``taken``, ``missed``: pages taken from it and read again of late,
+    both fading alike: where little is missed it was idle memory.
     """
 
     cpu: float = 0.0
