@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from wirt.governor.estimate import FRESH, Estimate, Tuning, held
+from wirt.governor.estimate import AHEAD, FRESH, Estimate, Tuning, held
 from wirt.governor.observe import Seen
 from wirt.governor.tax import taxed
 from wirt.governor.tree import Claim
@@ -131,8 +131,11 @@ def _move(old: Estimate, guest: Seen, tuning: Tuning) -> Estimate:
     use = held(guest)
     now = replace(old, use=use, growth=_growth(old, use), margin=guest.margin)
     if old.hungry or _grew(old, guest, tuning):
-        moved = replace(now, memory=int(use * tuning.ramp) + tuning.spare, calm=0, taxed=False)
         missed = old.hungry or _near(guest, tuning)
+        memory = use + int((use - guest.margin) * (tuning.ramp - 1)) + tuning.spare
+        if not missed:
+            memory = min(memory, use + int(AHEAD * now.growth))
+        moved = replace(now, memory=memory, calm=0, taxed=False)
         if missed and old.taxed and old.lull <= tuning.patience:
             return replace(moved, regret=min(now.sorry + 1, MOST_REGRET), hurt=use)
         return moved

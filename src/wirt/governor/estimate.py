@@ -9,6 +9,8 @@ from wirt.governor.plan import Want
 from wirt.governor.tree import Claim
 
 _MIB = 1 << 20
+AHEAD = 10
+"""Ticks for which growth is thought to go on."""
 SORE = 1.25
 """Times the size at which the tax hurt up to which, and down to which, that is regretted: what lies
 above is idle, and who came to be calm far below needs less than then."""

@@ -9,15 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from wirt.governor.estimate import Estimate, Tuning, held, want_of
+from wirt.governor.estimate import AHEAD, Estimate, Tuning, held, want_of
 from wirt.governor.observe import Seen
 from wirt.governor.tree import Claim
 
 IDLE, BUSY = 0.5, 1.1
 """Parts of the usual work for a byte: a guest's memory counts as idle below the first, and is not
 taken before somebody needs it above the second."""
-AHEAD = 10
-"""Ticks for which growth is thought to go on."""
 
 
 def taxed(
