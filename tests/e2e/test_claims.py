@@ -261,8 +261,8 @@ def test_a_containers_disks_are_limited(shared_instance: Live) -> None:
         live.wirt("update", "--io-limit", "0", "slow")
         assert str(12 << 20) not in _rates(live, "slow")
     for kind in ("microvm", "vm"):
-        refused = live.wirt("create", "--as", kind, "--io-limit", "2m", "busybox", code=125)
-        assert f"2MiB a second are too little for the disk of a {kind}" in refused.stderr
+        refused = live.wirt("create", "--as", kind, "--io-limit", "32k", "busybox", code=125)
+        assert f"32KiB a second are too little for the disk of a {kind}" in refused.stderr
 
 
 @needs("disk-limits")
@@ -306,9 +306,17 @@ def test_a_groups_disks_are_limited(shared_instance: Live, tmp_path: Path) -> No
             took = time.monotonic() - begun
             assert sum(moved.values()) <= 1.3 * 12 * (1 << 20) * took
             assert 2 <= moved["one"] / (moved["two"] + moved["three"]) <= 4.5, moved
+            live.wirt("governor", "pause")
+            eventually(lambda: [_rate(live, name) >> 19 for name in names] == [18, 3, 3])
+            live.wirt("group", "set", "--io-limit", "8m", "shop")
+            eventually(lambda: [_rate(live, name) >> 20 for name in names] == [6, 1, 1])
+            live.wirt("rm", "-f", "three")
+            eventually(lambda: [_rate(live, name) >> 20 for name in names[:2]] == [6, 2])
+            live.wirt("governor", "resume")
             live.wirt("group", "set", "--io-limit", "0", "shop")
-            eventually(lambda: not any(_rate(live, name) for name in names))
+            eventually(lambda: not any(_rate(live, name) for name in names[:2]))
     finally:
+        live.wirt("governor", "resume")
         live.wirt("governor", "policy", "unset")
 
 

@@ -16,6 +16,7 @@ from wirt.linux import usage
 from wirt.model.guest import GuestSpec, Isolation
 from wirt.model.resources import Resources
 from wirt.model.volume import MountKind
+from wirt.qemu.device.disk import LEAST_RATE
 from wirt.qemu.host import MachineHost
 
 __all__ = ["box", "facts", "image"]
@@ -145,6 +146,23 @@ def test_a_disk_is_throttled_from_the_start_and_anew(
     slow, _ = asyncio.run(story())
     # 48 MB at 8 MB/s, the first tenth of a second of which may come at once.
     assert slow > 5
+
+
+@pytest.mark.parametrize("kind", [Isolation.MICROVM, Isolation.VM])
+def test_a_machine_bears_the_slowest_disk(box: Box, facts: MachineHost, kind: Isolation) -> None:
+    """It boots, nothing fails, and what it has written is there."""
+    spec = GuestSpec(image="busybox", resources=Resources(io_limit=LEAST_RATE))
+    box.launch(*plan_of(facts, "sleep", "1000", kind=kind, spec=spec, box=box))
+    write = "dd if=/dev/zero of=/x bs=1k count=200 conv=fsync && echo 3 >/proc/sys/vm/drop_caches"
+
+    async def story() -> None:
+        async with asyncio.timeout(4 * BOOT), box.session(boot=True) as session:
+            assert (await session.execute("sh", "-c", write))[0] == 0
+            done = await session.execute("wc", "-c", "/x")
+            assert done == (0, b"204800 /x\n")
+
+    asyncio.run(story())
+    assert "I/O error" not in (box.run / "console.log").read_text()
 
 
 async def _seconds_to_write(session: Session) -> float:

@@ -114,6 +114,28 @@ def test_usage_of_version_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("reads", "writes", "rate"),
+    [
+        ("", "", 0),
+        ("8:0 5\n", "8:0 5\n", 5),
+        ("8:0 5\n8:16 5\n", "8:0 5\n8:16 5\n", 5),
+        ("8:0 5\n8:16 6\n", "8:0 5\n8:16 6\n", None),
+        ("8:0 5\n", "", None),
+    ],
+)
+def test_the_limit_of_disks_is_read_back(
+    tmp_path: Path, reads: str, writes: str, rate: int | None
+) -> None:
+    cgroups = _v1(tmp_path)
+    _files(
+        tmp_path / "blkio/wirt/abc",
+        blkio__throttle__read_bps_device=reads,
+        blkio__throttle__write_bps_device=writes,
+    )
+    assert limits.io_limit(cgroups, GROUP) == rate
+
+
+@pytest.mark.parametrize(
     ("now", "order"),
     [
         (64 * MIB, ["memory.memsw.limit_in_bytes", "memory.limit_in_bytes"]),
@@ -196,6 +218,23 @@ def test_usage_of_a_group_that_is_gone_is_unknown_not_zero(tmp_path: Path) -> No
     for cgroups in (_v2(tmp_path / "2"), _v1(tmp_path / "1")):
         read = usage.read(cgroups, "/wirt/gone")
         assert read.cpu_ns is read.memory is read.pids is read.block_read is None
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [
+        ("", 0),
+        ("8:0 rbps=5 wbps=5 riops=max wiops=7\n", 5),
+        ("8:0 rbps=max wbps=max riops=9 wiops=max\n", 0),
+        ("8:0 rbps=5 wbps=max riops=max wiops=max\n", None),
+    ],
+)
+def test_the_limit_of_disks_of_version_two_is_read_back(
+    tmp_path: Path, text: str, rate: int | None
+) -> None:
+    cgroups = _v2(tmp_path)
+    _files(tmp_path / "wirt/abc", io__max=text)
+    assert limits.io_limit(cgroups, GROUP) == rate
 
 
 def test_a_group_of_version_two_without_traffic_has_read_nothing(tmp_path: Path) -> None:

@@ -84,3 +84,24 @@ def test_a_groups_limit_of_disks_is_kept_at_all_times() -> None:
     rates = disk.Disks().targets(root, idle, members, 100 * MIB)
     assert rates["a"] + rates["b"] <= 10 * MIB
     assert rates["a"] + rates["b"] + rates["c"] <= 30 * MIB
+
+
+def test_a_groups_limit_of_disks_is_kept_while_nobody_governs() -> None:
+    inner = replace(
+        disk_group("inner", *leaves("a", "b"), limit=10 * MIB),
+        children=(*leaves("a"), Leaf(name="b", claims={Resource.DISK: Claim(limit=2 * MIB)})),
+    )
+    root = Group(
+        name="", children=(disk_group("outer", inner, *leaves("c"), limit=30 * MIB),
+                           disk_group("open", *leaves("free")))
+    )  # fmt: skip
+    rates = disk.ungoverned(root)
+    assert rates == {"a": 8 * MIB, "b": 2 * MIB, "c": 20 * MIB}
+    one = member("a")
+    assert (one.safe_disk, one.throttled, one.safe) == (0, False, None)
+    one.group_disk = rates["a"]
+    assert (one.own_disk, one.safe_disk, one.throttled) == (0, 8 * MIB, True)
+    assert one.safe is not None
+    assert one.safe.disk == 8 * MIB, "the helper keeps it when all others are gone"
+    tiny = disk_group("tiny", *leaves("a", "b"), limit=5)
+    assert set(disk.ungoverned(Group(name="", children=(tiny,))).values()) == {disk.LEAST_IN_GROUP}

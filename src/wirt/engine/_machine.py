@@ -133,7 +133,7 @@ def _check_sizes(spec: GuestSpec, shape: Shape) -> None:
     if rate and rate < LEAST_RATE:
         raise Invalid(
             f"{format_size(rate)} a second are too little for the disk of a {kind}",
-            hint=f"its kernel would take it for broken: allow {format_size(LEAST_RATE)} or more",
+            hint=f"its programs would not come in: allow {format_size(LEAST_RATE)} or more",
         )
     if spec.disk_size is not None and not MIN_DISK <= spec.disk_size <= MAX_DISK:
         raise Invalid(

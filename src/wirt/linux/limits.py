@@ -72,6 +72,30 @@ def _before(file: Path, value: str) -> str:
     return lines[0] if lines else f"{disk} {_rates(0) if file.name == 'io.max' else 0}"
 
 
+def io_limit(cgroups: Cgroups, path: str) -> int | None:
+    """Bytes a second that group ``path`` may read and write, 0: no limit. None when the kernel has
+    not one figure for both and all disks."""
+    if cgroups.mode is Mode.V2:
+        words = _words(cgroups, "io", path, "io.max")
+        rates = {word[5:] for word in words if word.startswith(("rbps=", "wbps="))}
+    else:
+        reads, writes = (_words(cgroups, "blkio", path, name) for name in _V1_RATES)
+        if reads != writes:
+            return None
+        rates = set(reads[1::2])
+    match [0 if rate == "max" else int(rate) for rate in rates]:
+        case []:
+            return 0
+        case [rate]:
+            return rate
+    return None
+
+
+def _words(cgroups: Cgroups, controller: str, path: str, name: str) -> list[str]:
+    directory = cgroups.directory(controller, path)
+    return [] if directory is None else read_file(directory / name).split()
+
+
 def count_disks(cgroups: Cgroups, path: str, disks: Iterable[str]) -> None:
     """Let the kernel count what groups read and write on these disks. With version 1 it begins when
     the first limit of a disk is written, whoever it is for, even if it says none (Linux 6.9 on:

@@ -7,7 +7,8 @@ when all want all, and whoever uses less than that may begin with twice as much:
 begins would else wait for some ticks at the limit of its idle time.
 
 A group's limit counts at all times. Version 1 does not add up what the guests below a group move,
-so the limit is divided among them, and there nobody begins with more than is his.
+so the limit is divided among them, and there nobody begins with more than is his. While nobody
+governs each has what is due to it when all want all: then the limit holds as well, only worse used.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from wirt.governor.observe import Seen
 from wirt.governor.plan import Want, due, entitle
 from wirt.governor.tree import UNLIMITED, Group, Resource
 from wirt.host.governing.actuate import Actuator
-from wirt.host.governing.member import Member
+from wirt.host.governing.member import Member, bounded
 from wirt.privileged.holds import Hold
+from wirt.qemu.device.disk import LEAST_RATE
 
 BUSY, CALM = 0.7, 0.5
 """Parts of what the disks can do: limits begin above the first and end below the second."""
@@ -33,7 +35,7 @@ NEAR = 0.85
 """Part of its limit above which a guest may want more."""
 LEAST = 1 << 20
 """Bytes a second that every guest may move; with less it cannot even start a program."""
-LEAST_IN_GROUP = 64 << 10
+LEAST_IN_GROUP = LEAST_RATE
 """And below a group's limit, which may be too small for :data:`LEAST` to each."""
 BAND = 0.05
 BURST = 2
@@ -73,7 +75,7 @@ class Disks:
                 entitled = entitle(group, Resource.DISK, limit, wants).members
             for name in used.keys() & {leaf.name for leaf in group.members()}:
                 rates[name] = max(entitled[name], LEAST_IN_GROUP)
-        return asleep | {n: _bounded(members[n].safe_disk, rate) for n, rate in rates.items()}
+        return asleep | {n: bounded(members[n].own_disk, rate) for n, rate in rates.items()}
 
     def _want(self, member: Member, use: int) -> Want:
         hungry = bool(member.disk) and use >= NEAR * member.disk
@@ -88,6 +90,15 @@ def _free(use: int, its: int) -> int:
     return BURST * its if use < its else its
 
 
+def ungoverned(root: Group) -> dict[str, int]:
+    """Bytes a second for each guest that a group's limit is for, while nobody governs."""
+    return {
+        name: max(rate, LEAST_IN_GROUP)
+        for group, limit in _limited(root)
+        for name, rate in due(group, Resource.DISK, limit).items()
+    }
+
+
 def differs(now: int, target: int) -> bool:
     """Whether a limit is worth a write."""
     if not now or not target:
@@ -97,11 +108,6 @@ def differs(now: int, target: int) -> bool:
 
 def _moved(before: float, use: int) -> float:
     return before + (UP if use > before else DOWN) * (use - before)
-
-
-def _bounded(own: int, rate: int) -> int:
-    """The lower of two rates, of which 0 is none."""
-    return min(own, rate) if own and rate else own or rate
 
 
 def _limited(above: Group) -> Iterator[tuple[Group, int]]:

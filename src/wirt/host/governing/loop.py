@@ -189,7 +189,9 @@ class Governor:
         self._state = decision.state
         self._short.alarmed(decision.state.alarm)
         spent = time.thread_time() - begun
-        if not self.paused:
+        if self.paused:
+            await self._slow_safely()
+        else:
             await self._act(root, tick, decision, host)
         begun = time.thread_time()
         done = (*self._mover.take_done(), *self._machines.take_done(), *self.steering.done())
@@ -240,8 +242,7 @@ class Governor:
             await self._mover.loosen(bounded)
         claims = {leaf.name: leaf.claim(Resource.MEMORY) for leaf in self.roll.tree().members()}
         self._machines.loosen(self.roll.elastic(), claims)
-        slowed = [m for m in everybody if m.throttled]
-        await self._slow(slowed, {m.guest.id: m.safe_disk for m in slowed})
+        await self._slow_safely()
         await self._heart.clear()
 
     async def close(self) -> None:
@@ -378,6 +379,12 @@ class Governor:
         with contextlib.suppress(WirtError):
             await self._mover.feed(member)
         self._urgent.set()
+
+    async def _slow_safely(self) -> None:
+        """What users allowed, single guests and groups, holds while nobody governs as well."""
+        self.roll.tree()
+        slowed = [m for m in self.roll.members.values() if m.throttled]
+        await self._slow(slowed, {m.guest.id: m.safe_disk for m in slowed})
 
     async def _slow(self, members: list[Member], rates: Mapping[str, int]) -> None:
         """Write how fast guests may read and write."""

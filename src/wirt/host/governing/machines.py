@@ -16,11 +16,10 @@ from wirt.governor.movement import PACE, Reason
 from wirt.governor.tree import Claim, Resource
 from wirt.host.governing import disk
 from wirt.host.governing.inside import Inside
-from wirt.host.governing.member import MOST_BACKOFF, Member
+from wirt.host.governing.member import MOST_BACKOFF, UNKNOWN, Member
 from wirt.host.governing.memory import Goal
 from wirt.model.guest import GuestState
 from wirt.model.resources import Resources
-from wirt.qemu.device.disk import LEAST_RATE
 
 ASKED = 1.0
 """Seconds between two questions while memory is short; the guest's figures are as old at most."""
@@ -31,8 +30,6 @@ MOVING = 0.5
 MOST = 0.5
 """Part of its memory that is asked of a guest at once, before it has told anew how it is."""
 _WHOLE = 2 << 20
-UNKNOWN = -1
-"""Rate of a machine's disks at first sight: a daemon before this one may have slowed them."""
 
 
 class Machines:
@@ -173,11 +170,9 @@ class Machines:
     # --- disks
 
     def slow(self, members: Iterable[Member], rates: Mapping[str, int]) -> None:
-        """Have these read and write no faster, 0: as they can. Too slow a disk is a broken one for
-        a guest, so there is a least."""
+        """Have these read and write no faster, 0: as they can."""
         for member in members:
-            before, rate = member.disk, rates[member.guest.id]
-            member.disk = rate and max(rate, LEAST_RATE)
+            before, member.disk = member.disk, rates[member.guest.id]
             self._nursery.start(self._throttle(member, before), name="slow a machine")
 
     async def _throttle(self, member: Member, before: int) -> None:

@@ -11,12 +11,14 @@ from dataclasses import dataclass, field
 from wirt.host.governing.inside import Inside
 from wirt.host.running import Live
 from wirt.linux.cgroup import Cgroups, Mode, read_file
-from wirt.linux.limits import weight
+from wirt.linux.limits import io_limit, weight
 from wirt.linux.readings import Readings
 from wirt.model.guest import Guest, Isolation
 from wirt.model.reading import Reading
 from wirt.privileged.holds import Safe
 
+UNKNOWN = -1
+"""Rate of disks at first sight: a daemon before this one may have slowed them."""
 NORMAL_SHARES, NORMAL_WEIGHT = 1024, 100
 MOST_BACKOFF = 60.0
 """Seconds for which a guest that gives nothing back is left alone, at most."""
@@ -34,7 +36,8 @@ class Member:
     ``fenced``: its limit is one that kills (see :mod:`wirt.host.governing.fence`).
     ``revocable``: bytes that the kernel can take from it.
     ``frozen``: in an emergency of the host's, by a governor, not by its user.
-    ``disk``: bytes a second that were written, 0 for no limit. ``inside``: what a machine says.
+    ``disk``: bytes a second that were written, 0 for no limit. ``group_disk``: what is due to it of
+    a group's limit, 0: none has one. ``inside``: what a machine says.
     ``minimal``: it has been idle for long, and gets only what it needs to answer.
     """
 
@@ -57,6 +60,7 @@ class Member:
     floor: int | None = None
     frozen: bool = False
     disk: int = 0
+    group_disk: int = 0
     watched: bool = field(default=False)
     inside: Inside | None = None
     minimal: bool = False
@@ -89,9 +93,14 @@ class Member:
         return NORMAL_SHARES if shares is None else shares
 
     @property
-    def safe_disk(self) -> int:
+    def own_disk(self) -> int:
         """Bytes a second that its user allowed, 0: no limit."""
         return self.guest.spec.resources.io_limit or 0
+
+    @property
+    def safe_disk(self) -> int:
+        """And what its group's user allowed."""
+        return bounded(self.own_disk, self.group_disk)
 
     @property
     def bounded(self) -> bool:
@@ -103,7 +112,7 @@ class Member:
 
     @property
     def throttled(self) -> bool:
-        """Whether its disks are slower than its user allowed."""
+        """Whether its disks are not as they are to be when nobody governs."""
         return self.disk != self.safe_disk
 
     @property
@@ -144,6 +153,17 @@ class Member:
         with contextlib.suppress(OSError):
             os.eventfd_read(self.event)
         heard(self)
+
+
+def bounded(own: int, rate: int) -> int:
+    """The lower of two rates, of which 0 is none."""
+    return min(own, rate) if own and rate else own or rate
+
+
+def kernel_rate(cgroups: Cgroups, path: str) -> int:
+    """Bytes a second that a group may read and write, 0: no limit."""
+    rate = io_limit(cgroups, path)
+    return UNKNOWN if rate is None else rate
 
 
 def kernel_weight(cgroups: Cgroups, path: str) -> int | None:

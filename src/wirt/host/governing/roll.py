@@ -9,9 +9,9 @@ from wirt.errors import NotFound
 from wirt.governor.tree import Group, Resource
 from wirt.governor.tree import Member as Leaf
 from wirt.host.admit import UP, Admit
+from wirt.host.governing import disk
 from wirt.host.governing.inside import overhead
-from wirt.host.governing.machines import UNKNOWN
-from wirt.host.governing.member import Member, kernel_floor, kernel_weight
+from wirt.host.governing.member import UNKNOWN, Member, kernel_floor, kernel_rate, kernel_weight
 from wirt.host.groups import Groups
 from wirt.host.roster import Roster
 from wirt.host.running import Running
@@ -19,7 +19,7 @@ from wirt.layout import Layout
 from wirt.linux.cgroup import Cgroups, Mode
 from wirt.linux.interface import Interfaces
 from wirt.linux.readings import Readings
-from wirt.model.guest import Guest, GuestState
+from wirt.model.guest import Guest, GuestState, Isolation
 
 
 class Roll:
@@ -43,6 +43,7 @@ class Roll:
         self._groups = groups
         self._interfaces = Interfaces()
         self._tree: tuple[object, Group] | None = None
+        self._rates: Mapping[str, int] = {}
         self.members: dict[str, Member] = {}
 
     @property
@@ -81,17 +82,16 @@ class Roll:
                         self.members[guest_id].frozen = False  # by its user now, or asleep
                     continue
                 path = self._layout.cgroup(guest_id)
+                container = guest.spec.isolation is Isolation.CONTAINER
                 cards = self._interfaces.named(self._layout.link_alias(guest_id))
                 self.members[guest_id] = Member(
                     guest=guest, live=live, v2=self._cgroups.mode is Mode.V2,
                     readings=Readings(self._cgroups, path, cards=cards),
                     cpu=kernel_weight(self._cgroups, path),
                     floor=kernel_floor(self._cgroups, path),
-                    disk=guest.spec.resources.io_limit or 0,
+                    disk=kernel_rate(self._cgroups, path) if container else UNKNOWN,
                     frozen=guest.status.state is GuestState.RUNNING and self._cgroups.frozen(path),
                 )  # fmt: skip
-                if not self.members[guest_id].container:
-                    self.members[guest_id].disk = UNKNOWN
 
     def clear(self) -> None:
         """Let go of all."""
@@ -115,6 +115,9 @@ class Roll:
         if self._tree is None or self._tree[0] != key:
             found = prune(self._admit.tree(), self.members.__contains__)
             self._tree = (key, found)
+            self._rates = disk.ungoverned(found)
+        for guest_id, member in self.members.items():
+            member.group_disk = self._rates.get(guest_id, 0)
         return self._tree[1]
 
     def containers(self) -> dict[str, Member]:
