@@ -70,7 +70,7 @@ def test_it_is_seen_live(live: Live, guests: dict[str, str]) -> None:
     assert "governor governing" in table
     assert "dc" in table.split("GUEST")[1]
     assert "PID" in live.wirt("top", "dc").stdout
-    with Terminal("top", socket=live.socket, rows=24, columns=140) as terminal:
+    with Terminal("top", socket=live.socket, rows=24, columns=140, term="linux") as terminal:
         terminal.wait_for(b"mail")
         terminal.wait_for(b"governing, tick")
         terminal.press(b"jb")

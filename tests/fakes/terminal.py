@@ -76,13 +76,20 @@ def start(*words: str, socket: Path | str, **env: str) -> subprocess.Popen[bytes
 class Terminal:
     """A pseudo terminal with the client on its other side."""
 
-    def __init__(self, *words: str, socket: Path | str, rows: int = 24, columns: int = 80) -> None:
+    def __init__(
+        self,
+        *words: str,
+        socket: Path | str,
+        rows: int = 24,
+        columns: int = 80,
+        term: str = "dumb",
+    ) -> None:
         self.master, self._slave = pty.openpty()
         self._size(rows, columns)
         self.before = termios.tcgetattr(self._slave)
         self.process = subprocess.Popen(
             argv(words),
-            env=environment(socket),
+            env=environment(socket, TERM=term),
             stdin=self._slave,
             stdout=self._slave,
             stderr=self._slave,

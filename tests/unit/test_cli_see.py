@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,13 +11,11 @@ from typing import Any
 import pytest
 
 from fakes import governed
-from fakes.daemon import Exchange, FakeDaemon
-from fakes.governed import DC, HOSTILE, MIB, SECOND, answer_trace, frame, scene, trace
-from fakes.terminal import Terminal
+from fakes.daemon import FakeDaemon
+from fakes.governed import DC, MIB, SECOND, answer_trace, trace
 from wirt.cli.app import main
 from wirt.cli.figures import times
 from wirt.errors import Invalid
-from wirt.governor.trace import Head, encode
 
 Run = Callable[..., tuple[int, str, str]]
 TRACE = "GET /v1/governor/trace"
@@ -45,127 +42,6 @@ def run(daemon: FakeDaemon, capfd: pytest.CaptureFixture[str]) -> Run:
         return code, out, err
 
     return call
-
-
-# --- top
-
-
-def test_top_once_is_one_table_of_the_newest_tick(run: Run) -> None:
-    code, out, err = run("top", "--once")
-    assert (code, err) == (0, "")
-    head, titles, *rows = out.splitlines()
-    assert "cpu 1.00 used 75 %" in head
-    assert "memory 512MiB used" in head
-    assert "governor governing, tick 0.2 s, 1 blind" in head
-    assert titles.split()[:2] == ["GUEST", "STATE"]
-    dc = rows[0]
-    assert dc.split()[:2] == ["dc", "running"]
-    for figure in ("0.71/", "/0.73", "0.02", "2000", "410/s", "hungry", "#"):
-        assert figure in dc
-    assert "321/339/360" in dc  # the fifth tick, not the first
-    assert "-/64/-" in rows[1]
-    assert "blind" in rows[1]
-
-
-def test_no_guests_name_drives_a_terminal(run: Run) -> None:
-    for words in (("top", "--once"), ("top", "--plain"), ("top", "--json"), ("host", "plot")):
-        _, out, _ = run(*words)
-        assert "\x1b" not in out
-        assert "]0;il" in out
-
-
-def test_top_plain_is_a_table_a_tick_and_json_a_line(run: Run) -> None:
-    assert run("top", "--plain")[1].count("GUEST") == 5
-    records = [json.loads(line) for line in run("top", "--json")[1].splitlines()]
-    assert len(records) == 5
-    assert records[-1]["alarm"] == "none"
-    guests = {guest["name"]: guest for guest in records[-1]["guests"]}
-    assert guests[HOSTILE]["why"] == "blind"
-    memory = guests["dc"]["resources"]["memory"]
-    assert (memory["use"], memory["reservation"], memory["shares"]) == (321 * MIB, 32 * MIB, 1000)
-
-
-def test_top_sorts_and_shows_groups(run: Run) -> None:
-    def names(*words: str) -> list[str]:
-        lines = run("top", "--once", *words)[1].splitlines()[2:]
-        return [line.split()[0] for line in lines if line]
-
-    hostile = "ma\\x1b]0;il\\n=x"
-    assert names("--sort", "cpu") == ["dc", hostile]
-    assert names("--sort", "shares") == ["dc", hostile]
-    assert names("--tree") == [hostile, "it/", "dc"]
-    assert run("top", "--sort", "beauty")[0] == 2
-
-
-def test_top_without_a_tick_says_so(daemon: FakeDaemon, run: Run) -> None:
-    daemon.routes["GET /v1/governor"] = lambda x: x.answer({"state": "idle"})
-    daemon.routes[TRACE] = lambda x: answer_trace(x, trace()[:1])
-    code, out, _ = run("top", "--once")
-    assert code == 0
-    assert "governor idle, no tick yet" in out
-
-
-def test_top_of_a_guest_stays_dockers(daemon: FakeDaemon, run: Run) -> None:
-    table = {"titles": ["PID"], "processes": [["1"]]}
-    daemon.routes["GET /v1/guests/dc/top"] = lambda x: x.answer(table)
-    assert run("top", "dc") == (0, "PID\n1\n", "")
-    assert run("top", "--once", "dc")[0] == 2
-
-
-class Live:
-    """Ticks for as long as a test wants."""
-
-    def __init__(self, daemon: FakeDaemon) -> None:
-        self.paused = False
-        self.over = threading.Event()
-        self.boosts: dict[str, int] = {}
-        daemon.routes[TRACE] = self.ticks
-        daemon.routes[f"POST /v1/guests/{DC}/pause"] = self.pause
-        daemon.routes["POST /v1/boosts"] = self.boost
-        daemon.routes[f"GET /v1/governor/changes/{DC}"] = lambda x: x.answer([CHANGE])
-
-    def ticks(self, exchange: Exchange) -> None:
-        exchange.begin()
-        exchange.chunk(encode(Head(at=1)))
-        while not self.over.wait(0.1):
-            now = time.time_ns()
-            shown = scene(now, boosts=self.boosts, paused=self.paused)
-            exchange.chunk(encode(shown))
-            exchange.chunk(encode(frame(now)))
-        exchange.chunk(b"")
-
-    def pause(self, exchange: Exchange) -> None:
-        self.paused = True
-        exchange.answer(None, status=204)
-
-    def boost(self, exchange: Exchange) -> None:
-        self.boosts = {DC: time.time_ns() + 600 * SECOND}
-        exchange.answer({}, status=201)
-
-
-def test_top_on_a_terminal(daemon: FakeDaemon) -> None:
-    live = Live(daemon)
-    with Terminal("top", socket=daemon.path, rows=24, columns=150) as terminal:
-        try:
-            terminal.wait_for(b"281/339/360")
-            assert terminal.is_raw()
-            terminal.press(b"w")
-            terminal.wait_for(b"lowered memory from 200MiB to 140MiB")
-            terminal.press(b"p")
-            terminal.wait_for(b"paused")
-            terminal.press(b"b")
-            terminal.wait_for(b"boosted for 10 minutes")
-            terminal.press(b"t")
-            terminal.wait_for(b"it/")
-            terminal.resize(10, 40)
-            terminal.press(b"q")
-            assert terminal.end() == 0
-        finally:
-            live.over.set()
-        assert terminal.mode() == terminal.before
-        assert b"\x1b]0;" not in terminal.seen
-        sent = [r.json for r in daemon.requests if r.path == "/v1/boosts"]
-        assert [(one["target"], one["seconds"]) for one in sent] == [(DC, 600)]
 
 
 # --- why

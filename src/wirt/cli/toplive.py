@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from wirt.cli import toprows
 from wirt.cli.flags import Call
+from wirt.cli.keys import Keys
 from wirt.cli.output import STDOUT, cell, out, visible
 from wirt.cli.signals import Signals, drain
 from wirt.cli.terminal import Raw, size
@@ -28,9 +29,16 @@ PATIENCE = 2.0
 BOOST = {"cpu": 4000, "memory": 4000}
 BOOST_SECONDS = 600
 WHY = 20
-KEYS = "j/k choose  b boost 10 min  p pause  w why  t tree  {sorts}  q quit"
-HOME, BELOW, HIDE, SHOW = "\x1b[H", "\x1b[J", "\x1b[?25l", "\x1b[?25h"
-REST = "\x1b[K"
+KEYS = (
+    "q quit  j/k choose  b boost 10 min  p pause  w why  t tree  {sorts}",
+    "q quit  j/k choose  b boost  p pause  w why  t tree  {keys} sort",
+    "q quit j/k b p w t {keys}",
+)
+"""What can be typed, the longest first."""
+HIDE, SHOW, CLEAR, REST = "\x1b[?25l", "\x1b[?25h", "\x1b[H\x1b[J", "\x1b[K"
+STEPS = {"j": 1, "k": -1, "J": 10, "K": -10}
+NOBODY = frozenset({"idle", "off"})
+"""States of the governor in which there is nothing to show."""
 
 
 class Feed:
@@ -103,7 +111,9 @@ def _newest(call: Call, feed: Feed) -> int:
             frame = record
     if scene is not None and frame is not None:
         _print(call, scene, frame)
-    elif not call.on("json"):
+    elif call.on("json"):
+        out(encode(toprows.nobody(time.time_ns())).decode() + "\n")
+    else:
         out(toprows.headline(None, _state(call)) + "\n")
     return 0
 
@@ -115,8 +125,9 @@ def _print(call: Call, scene: Scene, frame: Frame) -> None:
     key = call.text("sort") or "n"
     found = toprows.rows(scene, frame, key=key[:1], tree=call.on("tree"))
     memory = frame.capacity.get(Resource.MEMORY, 0)
-    head = toprows.headline(frame, _state(call))
-    out("\n".join([head, *toprows.lines(found, capacity=memory)]) + "\n\n")
+    columns = size(STDOUT)[1]  # 0 of what is no terminal, where nothing is left out
+    head = toprows.headline(frame, _state(call), columns)
+    out("\n".join([head, *toprows.lines(found, columns=columns, capacity=memory)]) + "\n\n")
 
 
 def _soon(feed: Feed, seconds: float) -> bool:
@@ -146,6 +157,8 @@ class Screen:
         self._rows: list[toprows.Row] = []
         self._said = ""
         self._below: list[str] = []
+        self._keys = Keys()
+        self._drawn: tuple[tuple[int, int], list[str]] = ((0, 0), [])
 
     def run(self) -> int:
         """Until it is left, or the daemon goes."""
@@ -171,6 +184,8 @@ class Screen:
             ready = {fd for fd, _ in poll.poll(round(PATIENCE * 1000))}
             if not ready:
                 self._state = _state(self._call)
+                if self._state in NOBODY:
+                    self._frame = None  # what it shows is over
             if wake in ready:
                 drain(wake)
             if daemon in ready and not self._take():
@@ -197,19 +212,38 @@ class Screen:
     def _draw(self) -> None:
         height, width = size(STDOUT)
         height, width = height or 24, width or 80
+        self._show(self._lines(height, width), (height, width))
+
+    def _show(self, lines: list[str], window: tuple[int, int]) -> None:
+        """Write what is not on the screen yet: a serial line carries some lines a second."""
+        before, shown = self._drawn
+        if before != window:
+            out(CLEAR)
+            shown = []
+        shown = shown + [""] * (len(lines) - len(shown))
+        lines = lines + [""] * (len(shown) - len(lines))
+        pairs = zip(lines, shown, strict=True)
+        out(
+            "".join(
+                f"\x1b[{number};1H{line}{REST}"
+                for number, (line, old) in enumerate(pairs, 1)
+                if line != old
+            )
+        )
+        self._drawn = (window, lines)
+
+    def _lines(self, height: int, width: int) -> list[str]:
         made = [toprows.headline(self._frame, self._state, width)]
+        self._rows = self._rows if self._frame is not None else []
         if self._scene is not None and self._frame is not None:
             self._rows = toprows.rows(self._scene, self._frame, key=self._key, tree=self._tree)
             memory = self._frame.capacity.get(Resource.MEMORY, 0)
             table = toprows.lines(
                 self._rows, columns=width, chosen=self._position(), capacity=memory
             )
-            made += self._window(table, height - len(self._below) - 3)
-        sorts = " ".join(f"{key}:{what}" for key, (what, _) in toprows.KEYS.items())
-        foot = self._said or KEYS.format(sorts=sorts)
+            made += self._window(table, height - len(self._below) - 2)
         made += [line[:width] for line in self._below]
-        made = [*made[: height - 1], foot[:width]]
-        out(HOME + "\r\n".join(line + REST for line in made) + BELOW)
+        return [*made[: height - 1], (self._said or _help(width))[:width]]
 
     def _window(self, table: list[str], room: int) -> list[str]:
         """The heading and the rows around the chosen one."""
@@ -225,17 +259,17 @@ class Screen:
 
     def _type(self, typed: bytes) -> bool:
         """Act on keys; False to leave."""
-        text = typed.decode("latin-1").replace("\x1b[A", "k").replace("\x1b[B", "j")
-        for key in text:
+        for key in self._keys.take(typed):
             self._said = ""
             if key in "q\x03\x04":
                 return False
             if key in toprows.KEYS:
                 self._key = key
+                self._said = f"sorted by {toprows.KEYS[key][0]}"
             elif key == "t":
                 self._tree = not self._tree
-            elif key in "jk" and self._rows:
-                step = 1 if key == "j" else -1
+            elif key in STEPS and self._rows:
+                step = STEPS[key]
                 place = min(max(self._position() + step, 0), len(self._rows) - 1)
                 self._chosen = _key(self._rows[place])
             elif key in "bpw":
@@ -255,9 +289,10 @@ class Screen:
             elif key == "b":
                 self._boost(row)
             else:
-                verb = "unpause" if row.state == "paused" else "pause"
+                verb = "unpause" if row.state in {"paused", "sleeping"} else "pause"
                 self._call.daemon.call("POST", f"/v1/guests/{quote(row.id)}/{verb}")
-                self._said = f"{cell(row.name)}: {verb}d"
+                told = {"pause": "is paused", "unpause": "goes on"}[verb]
+                self._said = f"{cell(row.name)} {told}"
         except WirtError as error:
             self._said = cell(error.message)
 
@@ -277,6 +312,13 @@ class Screen:
         body = {"target": row.id, "seconds": BOOST_SECONDS, "gain": BOOST}
         self._call.daemon.call("POST", "/v1/boosts", body)
         self._said = f"{cell(row.name)} is boosted for 10 minutes"
+
+
+def _help(width: int) -> str:
+    """As much of what can be typed as there is room for."""
+    sorts = " ".join(f"{key}:{what}" for key, (what, _) in toprows.KEYS.items())
+    told = [one.format(sorts=sorts, keys="".join(toprows.KEYS)) for one in KEYS]
+    return next((one for one in told if len(one) <= width), told[-1])
 
 
 def _key(row: toprows.Row) -> str:

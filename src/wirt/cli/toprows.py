@@ -32,6 +32,7 @@ class Row:
     shares: Mapping[Resource, Share] = field(default_factory=dict)
     wait: int | None = None
     refaults: float | None = None
+    swap: int | None = None
     why: str = ""
     boosted: int = 0
 
@@ -95,6 +96,7 @@ def _row(member: Member, scene: Scene, frame: Frame, shares: Mapping[Resource, S
         shares=shares,
         wait=None if seen is None else seen.cpu_wait,
         refaults=None if seen is None else seen.refaults,
+        swap=None if seen is None else seen.swap,
         why=NONE if reason is None else reason.value,
         boosted=scene.boosts.get(member.name, 0),
     )
@@ -113,40 +115,63 @@ def headline(frame: Frame | None, state: str, columns: int = 0) -> str:
         f"wirt top   cpu {cpu}   memory {memory}   governor {cell(state)}, "
         f"tick {frame.tick.seconds:.1f} s{told}{alarm}   {clock}"
     )
-    return text[:columns] if columns else text
+    if not columns or len(text) <= columns:
+        return text
+    used = " ".join(f"{name} {_percent(frame, one)}" for name, one in _SHORT.items())
+    return f"{used}  {cell(state)}{told}{alarm}"[:columns]
 
 
 def _host(frame: Frame, resource: Resource) -> str:
     capacity = frame.capacity.get(resource)
-    used = sum(inner[resource].use or 0 for inner in frame.shares.values() if resource in inner)
     if not capacity:
         return NONE
-    return f"{amount(resource, capacity)} used {100 * used / capacity:.0f} %"
+    return f"{amount(resource, capacity)} used {_percent(frame, resource)}"
+
+
+def _percent(frame: Frame, resource: Resource) -> str:
+    used = sum(inner[resource].use or 0 for inner in frame.shares.values() if resource in inner)
+    capacity = frame.capacity.get(resource)
+    return f"{100 * used / capacity:.0f} %" if capacity else NONE
 
 
 HEADINGS = (
     "GUEST", "STATE", "CPU use/due/want", "WAIT", "SHARES", "RES", "MEM use/due/want MiB", "RES",
-    "LIMIT", "REFAULT", "WHY", "",
+    "LIMIT", "SWAP", "REFAULT", "WHY", "",
 )  # fmt: skip
-_LEFT = frozenset({0, 1, 10, 11})
+_LEFT = frozenset({0, 1, 11, 12})
+_LEAST = (12, 5, 4, 7, 10, 9, 3, 8, 1, 11, 2)
+"""Columns in the order in which they are left out of a narrow table; guest and memory stay."""
+_SHORT = {"cpu": Resource.CPU, "mem": Resource.MEMORY}
 
 
 def lines(
     found: list[Row], *, columns: int = 0, chosen: int | None = None, capacity: int = 0
 ) -> list[str]:
-    """The table, cut to so many ``columns`` (0: not); ``chosen`` is marked by a ``>``."""
+    """The table; with so many ``columns`` (0: any number) it leaves out what matters least until it
+    fits. ``chosen`` is marked by a ``>``."""
     table = [list(HEADINGS)] + [_cells(row, capacity) for row in found]
     widths = [max(len(line[number]) for line in table) for number in range(len(HEADINGS))]
+    shown = _fitting(widths, columns - (chosen is not None)) if columns else range(len(widths))
     made = []
     for number, line in enumerate(table):
         mark = ">" if chosen is not None and number == chosen + 1 else " "
         cells = [
             text.ljust(width) if column in _LEFT else text.rjust(width)
-            for column, (text, width) in enumerate(zip(line, widths, strict=True))
+            for column, text, width in ((n, line[n], widths[n]) for n in shown)
         ]
         text = (mark if chosen is not None else "") + "  ".join(cells).rstrip()
         made.append(text[:columns] if columns else text)
     return made
+
+
+def _fitting(widths: list[int], columns: int) -> list[int]:
+    """Numbers of the columns that there is room for."""
+    shown = list(range(len(widths)))
+    for least in _LEAST:
+        if sum(widths[n] + 2 for n in shown) - 2 <= columns:
+            break
+        shown.remove(least)
+    return shown
 
 
 def _cells(row: Row, capacity: int) -> list[str]:
@@ -159,7 +184,7 @@ def _cells(row: Row, capacity: int) -> list[str]:
     if group:
         return [
             name, "", "", "", str(cpus.shares), _cores(cpus.reservation), "",
-            _mib(bytes_.reservation), _mib(bytes_.limit), "", why.strip(), "",
+            _mib(bytes_.reservation), _mib(bytes_.limit), "", "", why.strip(), "",
         ]  # fmt: skip
     return [
         name,
@@ -171,6 +196,7 @@ def _cells(row: Row, capacity: int) -> list[str]:
         "/".join(_mib(one) for one in (memory.use, memory.entitled, memory.demand)),
         _mib(bytes_.reservation),
         _mib(memory.limit if memory.limit is not None else bytes_.limit),
+        _mib(row.swap),
         NONE if row.refaults is None else f"{row.refaults:.0f}/s",
         why,
         _bar(memory, capacity),
@@ -206,10 +232,18 @@ def record(scene: Scene, frame: Frame) -> dict[str, Any]:
     }
 
 
+def nobody(at: int) -> dict[str, Any]:
+    """The same when no guest runs, or nobody governs. ``at``: Unix nanoseconds."""
+    return {
+        "at": at, "seconds": 0.0, "capacity": {}, "alarm": "none", "free": None, "guests": [],
+    }  # fmt: skip
+
+
 def _record(row: Row) -> dict[str, Any]:
     return {
         "id": row.id, "name": row.name, "state": row.state, "why": row.why,
         "boosted_until": row.boosted or None, "cpu_wait": row.wait, "refaults": row.refaults,
+        "swap": row.swap,
         "resources": {
             resource.value: {
                 "use": row.share(resource).use, "demand": row.share(resource).demand,

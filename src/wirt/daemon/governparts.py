@@ -79,7 +79,9 @@ class GovernParts:
             ),
         )  # fmt: skip
         self.governor.steering.done = self.dozing.take_done
-        self.insight = Insight(layout=layout, cgroups=cgroups, frame=lambda: ring.last)
+        self.insight = Insight(
+            layout=layout, cgroups=cgroups, frame=lambda: ring.last, state=self._state
+        )
 
     def _changed(self) -> None:
         """There is another policy: another pool to divide."""
@@ -112,12 +114,19 @@ class GovernParts:
     def _labels(self) -> dict[str, Label]:
         """Names and states of those who are governed."""
         found = {}
-        for guest_id, member in self.governor.roll.members.items():
+        for guest_id in self.governor.roll.members:
             with contextlib.suppress(NotFound):  # just removed
-                guest = self._roster.get(guest_id)
-                state = "minimal" if member.minimal else guest.status.state.value
-                found[guest_id] = Label(name=guest.name, state=state)
+                name = self._roster.get(guest_id).name
+                found[guest_id] = Label(name=name, state=self._state(guest_id))
         return found
+
+    def _state(self, guest_id: str) -> str:
+        """How a guest is, by whom it was paused included. Raises NotFound."""
+        status = self._roster.get(guest_id).status
+        if status.asleep:
+            return "sleeping"
+        member = self.governor.roll.members.get(guest_id)
+        return "minimal" if member is not None and member.minimal else status.state.value
 
     def _boosted(self) -> dict[str, int]:
         """Until when who is boosted."""

@@ -12,8 +12,9 @@ class Seen:
 
     ``cpu``: millicores used; ``cpu_wait``: millicores it waited for a processor (run delay or
     pressure). ``memory``: what it holds; ``memory_limit``: what it may hold now; ``anon``: what
-    cannot be taken from it here. ``refaults``: pages that were read again shortly after they
-    had been taken, swap-ins included. ``under_oom``: it stands still for want of memory.
+    cannot be taken from it here; ``swap``: what of it was swapped out. ``refaults``: pages that
+    were read again shortly after they had been taken, swap-ins included. ``under_oom``: it stands
+    still for want of memory.
     ``margin``: bytes beyond what it holds without which it would be short at once, of a machine.
     ``disk``: bytes moved; ``net_in`` and ``net_out``: bits. ``quiet``: seconds without work.
     """
@@ -30,6 +31,7 @@ class Seen:
     net_in: int | None = None
     net_out: int | None = None
     quiet: float | None = None
+    swap: int | None = None
 
     @property
     def blind(self) -> bool:

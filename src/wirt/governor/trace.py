@@ -35,7 +35,8 @@ class Head:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Label:
-    """What people call a guest, and how it was: ``running``, ``paused``."""
+    """What people call a guest, and how it was: ``running``, ``minimal`` (with nothing to do),
+    ``sleeping`` (paused for that), ``paused``."""
 
     name: str
     state: str = ""

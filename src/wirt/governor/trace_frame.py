@@ -19,7 +19,7 @@ _SEEN = {
     "cpu": strict.whole, "cpu_wait": strict.whole, "memory": strict.whole,
     "memory_limit": strict.whole, "anon": strict.whole, "refaults": strict.real,
     "under_oom": strict.truth, "margin": strict.whole, "disk": strict.whole, "net_in": strict.whole,
-    "net_out": strict.whole, "quiet": strict.real,
+    "net_out": strict.whole, "quiet": strict.real, "swap": strict.whole,
 }  # fmt: skip
 _SHARE = ("use", "demand", "entitled", "limit")
 MOST_SECONDS = 1e7

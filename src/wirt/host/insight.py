@@ -18,22 +18,30 @@ FRESH = 30 * 10**9
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Glimpse:
     """``shares``: by resource, in the governor's units; ``pressure``: see
-    :func:`~wirt.linux.split.pressure`."""
+    :func:`~wirt.linux.split.pressure`. ``state``: ``running``, ``minimal``, ``sleeping`` or
+    ``paused``."""
 
     split: Split
     pressure: Mapping[str, float] = field(default_factory=dict)
     shares: Mapping[str, Share] = field(default_factory=dict)
+    state: str = ""
 
 
 class Insight:
-    """Looks at one guest. ``frame``: the governor's newest tick."""
+    """Looks at one guest. ``frame``: the governor's newest tick; ``state``: how a guest is."""
 
     def __init__(
-        self, *, layout: Layout, cgroups: Cgroups, frame: Callable[[], Frame | None]
+        self,
+        *,
+        layout: Layout,
+        cgroups: Cgroups,
+        frame: Callable[[], Frame | None],
+        state: Callable[[str], str],
     ) -> None:
         self._layout = layout
         self._cgroups = cgroups
         self._frame = frame
+        self._state = state
 
     def of(self, guest_id: str) -> Glimpse:
         """What is known now."""
@@ -45,6 +53,7 @@ class Insight:
         return Glimpse(
             split=times, pressure=pressure(self._cgroups, path),
             shares={resource.value: share for resource, share in found.items()},
+            state=self._state(guest_id),
         )  # fmt: skip
 
 

@@ -28,7 +28,8 @@ class Sample:
     ``cpu_user_percent``, ``cpu_system_percent``, ``cpu_guest_percent``: in programs, in the kernel
     and in guest mode, seen from the host, of machines with their emulation. ``shares``: by resource
     what the governor last saw and gave, in its units. ``pressure``: parts of the time in which it
-    waited for ``cpu``, ``memory`` or ``io``.
+    waited for ``cpu``, ``memory`` or ``io``. ``state``: ``running``, ``minimal`` (it has nothing to
+    do), ``sleeping`` (paused for that) or ``paused``.
     """
 
     id: str
@@ -40,6 +41,7 @@ class Sample:
     cpu_guest_percent: float | None = None
     shares: Mapping[str, Share] = field(default_factory=dict)
     pressure: Mapping[str, float] = field(default_factory=dict)
+    state: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +123,7 @@ def reading(guest: Guest, usage: Usage, glimpse: Glimpse | None, before: Reading
         cpu_percent=cpu_percent(before.sample.usage if before else None, usage),
         shares={} if glimpse is None else glimpse.shares,
         pressure={} if glimpse is None else glimpse.pressure,
+        state=guest.status.state.value if glimpse is None else glimpse.state,
         **rates,
     )
     return Reading(sample, glimpse)

@@ -33,6 +33,7 @@ def _v2(cgroups: Cgroups, path: str) -> dict[str, int | None]:
         "memory_cache": memory.get("file"),
         "memory_limit": _number(group / "memory.max"),
         "memory_peak": _number(group / "memory.peak"),
+        "swap": _number(group / "memory.swap.current"),
         "pids": _number(group / "pids.current"),
         "block_read": blocks[0],
         "block_written": blocks[1],
@@ -48,13 +49,15 @@ def _v1(cgroups: Cgroups, path: str) -> dict[str, int | None]:
     blkio = cgroups.directory("blkio", path) or nowhere
     blocks = service_bytes(read_file(blkio / "blkio.throttle.io_service_bytes"))
     limit = _number(memory / "memory.limit_in_bytes")
+    stat = flat(read_file(memory / "memory.stat"))
     return {
         "cpu_ns": _number(cpuacct / "cpuacct.usage"),
         "cpu_user_ns": _number(cpuacct / "cpuacct.usage_user"),
         "cpu_system_ns": _number(cpuacct / "cpuacct.usage_sys"),
         "cpu_throttled_ns": flat(read_file(cpu / "cpu.stat")).get("throttled_time"),
         "memory": _number(memory / "memory.usage_in_bytes"),
-        "memory_cache": flat(read_file(memory / "memory.stat")).get("total_cache"),
+        "memory_cache": stat.get("total_cache"),
+        "swap": stat.get("total_swap"),
         "memory_limit": None if limit is None or limit >= _NO_LIMIT else limit,
         "memory_peak": _number(memory / "memory.max_usage_in_bytes"),
         "pids": _number(pids / "pids.current"),

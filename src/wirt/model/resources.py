@@ -52,7 +52,7 @@ class Usage:
     """One reading of what a guest uses; None means unknown, never zero.
 
     Times are nanoseconds since the guest's start, ``read_at`` is Unix time in nanoseconds,
-    sizes are bytes.
+    sizes are bytes. ``swap``: what of its memory was swapped out.
     """
 
     read_at: int
@@ -64,6 +64,7 @@ class Usage:
     memory_cache: int | None = None
     memory_limit: int | None = None
     memory_peak: int | None = None
+    swap: int | None = None
     pids: int | None = None
     block_read: int | None = None
     block_written: int | None = None

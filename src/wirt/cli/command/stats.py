@@ -31,6 +31,8 @@ MORE = (
     ("CPU DUE / WANTED", "CPUShare"),
     ("MEM DUE / WANTED", "MemShare"),
     ("PRESSURE CPU / MEM / IO", "Pressure"),
+    ("SWAP", "Swap"),
+    ("STATE", "State"),
 )
 """Shown with ``--governor``; templates have them always."""
 CLEAR = "\x1b[H\x1b[J"
@@ -76,6 +78,8 @@ def row(sample: dict[str, Any], *, cut: bool) -> dict[str, object]:
         "Container": sample["name"],
         "CPUPerc": UNKNOWN if percent is None else f"{percent:.2f}%",
         "MemUsage": f"{_binary(memory)} / {_binary(limit)}",
+        "Swap": _binary(usage.get("swap")),
+        "State": sample.get("state") or UNKNOWN,
         "MemPerc": f"{memory / limit * 100:.2f}%" if memory is not None and limit else UNKNOWN,
         "NetIO": f"{_decimal(usage.get('net_received'))} / {_decimal(usage.get('net_sent'))}",
         "BlockIO": f"{_decimal(usage.get('block_read'))} / {_decimal(usage.get('block_written'))}",

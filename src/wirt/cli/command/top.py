@@ -5,6 +5,7 @@ from __future__ import annotations
 import posix
 
 from wirt.cli.flags import Call, Command, Flag, misuse
+from wirt.cli.keys import dumb
 from wirt.cli.output import STDOUT, out
 from wirt.cli.view.table import grid
 from wirt.client.wire import quote, target
@@ -30,7 +31,7 @@ def run(call: Call) -> int:
 def _all(call: Call) -> int:
     from wirt.cli import toplive
 
-    terminal = posix.isatty(STDOUT) and posix.isatty(0)
+    terminal = posix.isatty(STDOUT) and posix.isatty(0) and not dumb()
     if call.on("once") or call.on("plain") or call.on("json") or not terminal:
         return toplive.plain(call, once=call.on("once"))
     return toplive.Screen(call).run()

@@ -95,6 +95,11 @@ def _families(f: Figures) -> Iterator[tuple[str, str, Samples]]:
     ):
         units = ", ".join(f"{r.value} in {unit}" for r, (unit, _) in UNITS.items())
         yield f"wirt_guest_{name}", f"{what} ({units})", list(_guests(f, guests, key))
+    swaps = {g: seen.swap for g in guests if (seen := frame.tick.guests.get(g)) is not None}
+    yield (
+        "wirt_guest_swap_bytes", "Memory of the guest that is swapped out",
+        [(_guest(f, g), float(swap)) for g, swap in swaps.items() if swap is not None],
+    )  # fmt: skip
     yield (
         "wirt_guest_blind", "1 when nothing is known about the guest",
         [(_guest(f, g), float(frame.reasons.get(g) is Reason.BLIND)) for g in guests],

@@ -21,7 +21,9 @@ def seen(before: Reading | None, now: Reading, *, revocable: int = 0, cards: boo
     """
     kept = None if now.memory is None else max(now.memory - revocable, 0)
     if before is None or now.at <= before.at:
-        return Seen(memory_limit=now.memory_limit, anon=kept, under_oom=now.under_oom)
+        return Seen(
+            memory_limit=now.memory_limit, anon=kept, under_oom=now.under_oom, swap=now.swap
+        )
     seconds = (now.at - before.at) / _SECOND
     refaults = _rate(before.refaults, now.refaults, seconds)
     waits = now.under_oom or _stopped(before, now, revocable)
@@ -36,6 +38,7 @@ def seen(before: Reading | None, now: Reading, *, revocable: int = 0, cards: boo
         disk=_scaled(_both(before, now, "disk_read", "disk_written", seconds), 1),
         net_in=_scaled(_rate(before.net_in, now.net_in, seconds), 8) if cards else None,
         net_out=_scaled(_rate(before.net_out, now.net_out, seconds), 8) if cards else None,
+        swap=now.swap,
     )
 
 
