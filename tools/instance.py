@@ -253,6 +253,7 @@ def sweep(instance: Instance) -> None:
     }
     ask_helper(instance, {"verb": "sweep", "running": [], **kept})
     ask_helper(instance, {"verb": "set-networks", "bridges": []})
+    ask_helper(instance, {"verb": "set-swap", "size": 0})  # the next start makes it again
 
 
 def remove_roots(instance: Instance) -> None:

@@ -101,3 +101,13 @@ def test_what_is_no_size_is_refused(live: Live, tmp_path: Path, zram: str) -> No
     assert done.returncode not in {0, 1}
     assert "zram" in done.stderr or zram in done.stderr
     assert own(live) is None
+
+
+def test_nothing_of_it_is_left_when_the_instance_goes(session_tag: str, tmp_path: Path) -> None:
+    before = devices()
+    policy = tmp_path / "policy.toml"
+    policy.write_text("[pool]\nzram = '16m'\n")
+    with running(f"wt{session_tag}z") as instance:
+        instance.wirt("governor", "policy", "set", str(policy))
+        assert len(devices() - before) == 1
+    assert devices() == before

@@ -21,7 +21,9 @@ from wirt.privileged.protocol import Ping, SetSwap
 
 pytestmark = needs("root", "netns", "zram")
 MIB = 1 << 20
-STEPS = {"swap.recorded", "swap.claimed", "swap.signed", "swap.off", "swap.cleared"}
+STEPS = {
+    "swap.added", "swap.recorded", "swap.claimed", "swap.signed", "swap.off", "swap.cleared",
+}  # fmt: skip
 
 
 @pytest.fixture

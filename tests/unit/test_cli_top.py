@@ -316,6 +316,18 @@ def test_what_is_over_is_no_longer_shown(daemon: FakeDaemon) -> None:
             over.set()
 
 
+def test_once_waits_for_what_comes_in_pieces(daemon: FakeDaemon) -> None:
+    def feed(exchange: Exchange) -> None:
+        exchange.begin()
+        for line in trace():
+            exchange.chunk(line)
+            time.sleep(0.02)
+        exchange.chunk(b"")
+
+    daemon.routes[TRACE] = feed
+    assert b"321/339/360" in wirt("top", "--once", socket=daemon.path).out
+
+
 def test_nobody_is_a_record_too(daemon: FakeDaemon) -> None:
     daemon.routes[TRACE] = lambda x: answer_trace(x, trace()[:1])
     told = json.loads(wirt("top", "--once", "--json", socket=daemon.path).out)

@@ -28,6 +28,8 @@ PATIENCE = 2.0
 """Seconds without a tick after which the governor is asked how it is doing."""
 BOOST = {"cpu": 4000, "memory": 4000}
 BOOST_SECONDS = 600
+SETTLED = 0.1
+"""Seconds without a tick after which the last one is the newest."""
 WHY = 20
 KEYS = (
     "q quit  j/k choose  b boost 10 min  p pause  w why  t tree  {sorts}",
@@ -98,10 +100,14 @@ def _each(call: Call, feed: Feed) -> int:
 
 
 def _newest(call: Call, feed: Feed) -> int:
-    """The newest tick that has come, or the next one."""
+    """The newest tick that has come, or the next one. What was before comes in pieces: who looks
+    too soon sees a tick that is three seconds old."""
+    now = time.time_ns()
     scene: Scene | None = None
     frame: Frame | None = None
-    while _soon(feed, 0 if frame is not None else PATIENCE + 1):
+    while (frame is None or frame.at < now) and _soon(
+        feed, PATIENCE + 1 if frame is None else SETTLED
+    ):
         record = feed.next()
         if record is None:
             break

@@ -116,6 +116,13 @@ def devices() -> list[Device]:
     return [Device(n) for n in sorted(int(name[1]) for name in names if name is not None)]
 
 
+def next_number() -> int:
+    """What :func:`add` will make, unless somebody else adds one meanwhile: the kernel gives the
+    lowest number that is free."""
+    taken = {device.number for device in devices()}
+    return next(number for number in range(len(taken) + 1) if number not in taken)
+
+
 def add() -> Device:
     """One more. Raises OSError (ENOENT: this kernel has no zram, or it is not loaded)."""
     return Device(int((CONTROL / "hot_add").read_text()))

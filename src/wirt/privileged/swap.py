@@ -2,8 +2,8 @@
 
 The device is signed with a UUID made of the instance's name, so nobody else's is ever touched.
 Before it is signed and after it is cleared a device is nobody's; which one that is, and how large,
-is written down before, in ``<run>/zram``. It is given up only while nothing was written to it. One
-that was added and not yet written down takes no memory, and is used the next time.
+is written down before, in ``<run>/zram``; before one is added, the number that the kernel will give
+it. It is given up only while nothing was written to it.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def _own(layout: Layout) -> list[Device]:
 
 def _make(layout: Layout, record: int, size: int) -> Device:
     for _ in range(8):  # somebody else may take the one that we have found
-        device = _free()
+        device = _free(record)
         _write(record, f"{device.number} {size}")
         fault("swap.recorded")
         try:
@@ -83,14 +83,15 @@ def _make(layout: Layout, record: int, size: int) -> Device:
     raise Conflict("every zram device is taken", hint="see zramctl", code="swap.taken")
 
 
-def _free() -> Device:
+def _free(record: int) -> Device:
     """One that nobody has set up: left by a kill, or a new one. Never the first, which is there
     from the start and which others name in their settings."""
     for device in zram.devices():
         if device.number and not device.size:
             return device
+    _write(record, f"{zram.next_number()} 0")
     try:
-        return zram.add()
+        device = zram.add()
     except OSError as error:
         raise Unsupported(
             f"this host cannot make compressed swap: {zram.CONTROL}/hot_add: "
@@ -99,6 +100,8 @@ def _free() -> Device:
             "or leave out pool.zram",
             code="swap.zram",
         ) from error
+    fault("swap.added")
+    return device
 
 
 def _refused(size: int, error: OSError) -> Conflict:
