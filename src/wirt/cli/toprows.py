@@ -106,7 +106,8 @@ def headline(frame: Frame | None, state: str, columns: int = 0) -> str:
     """The host in one line."""
     clock = time.strftime("%H:%M:%S")
     if frame is None:
-        return f"wirt top   governor {cell(state)}, no tick yet   {clock}"
+        told = f"wirt top   governor {cell(state)}, no tick yet   {clock}"
+        return told[:columns] if columns else told
     cpu, memory = (_host(frame, one) for one in (Resource.CPU, Resource.MEMORY))
     alarm = "" if frame.alarm is Alarm.NONE else f"   ALARM {frame.alarm.name.lower()}"
     blind = sum(reason.value == "blind" for reason in frame.reasons.values())
