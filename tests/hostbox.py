@@ -16,9 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import guest_kernel
-from live import ROOT, Live
+from live import ROOT, Live, running
 from wirt.qemu.module import load_order, normal, read_module
 
+NEEDS = (
+    "root", "netns", "mountns", "overlay", "nft", "crun", "busybox", "keeper", "qemu", "erofs",
+    "virtiofsd", "agent", "guest-kernel", "mmdebstrap",
+)  # fmt: skip
+"""What a host needs for such a box; names for :mod:`needs`."""
 IMAGE = "debian-host:12"
 TAR = ROOT / "build" / "images" / "debian-host-12.tar"
 MODULES = (
@@ -146,3 +151,10 @@ def hostbox(outer: Live, modules: Path) -> Iterator[Hostbox]:
         yield box
     finally:
         outer.wirt("rm", "-f", guest, timeout=PATIENCE)
+
+
+@contextmanager
+def booted(name: str, modules: Path) -> Iterator[Hostbox]:
+    """The same in an instance of its own, named ``name``."""
+    with running(name) as outer, hostbox(outer, modules) as box:
+        yield box

@@ -12,18 +12,11 @@ from contextlib import contextmanager
 
 import pytest
 
-from hostbox import NAME, Hostbox, hostbox
-from live import ROOT, running
+from hostbox import NAME, NEEDS, Hostbox, booted
+from live import ROOT
 from needs import needs, require
-from waiting import until
 
-pytestmark = [
-    needs(
-        "root", "netns", "mountns", "overlay", "nft", "crun", "busybox", "keeper", "qemu", "erofs",
-        "virtiofsd", "agent", "guest-kernel", "mmdebstrap",
-    ),
-    pytest.mark.timeout(300),
-]  # fmt: skip
+pytestmark = [needs(*NEEDS), pytest.mark.timeout(300)]
 MIB = 2**20
 PYTHON = ".venv/bin/python"
 LOOP = ("sh", "-c", "trap 'exit 3' TERM; while :; do sleep 0.2; done")
@@ -32,13 +25,8 @@ LOOP = ("sh", "-c", "trap 'exit 3' TERM; while :; do sleep 0.2; done")
 @pytest.fixture(scope="module")
 def box(session_tag: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hostbox]:
     """The host inside, booted once."""
-    for mark in pytestmark:
-        if mark.name == "needs":
-            require(*mark.args)
-    with (
-        running(f"wt{session_tag}b") as outer,
-        hostbox(outer, tmp_path_factory.mktemp("modules")) as inside,
-    ):
+    require(*NEEDS)
+    with booted(f"wt{session_tag}b", tmp_path_factory.mktemp("modules")) as inside:
         yield inside
 
 
@@ -261,83 +249,3 @@ found.remove("/nest")
     seen, offered = done.stdout.splitlines()
     assert seen == "v2 [] []"
     assert "memory" in offered, "the top group itself has controllers, which it cannot hand on"
-
-
-def test_memory_is_divided_by_what_slows_down_and_not_by_what_kills(box: Hostbox) -> None:
-    """The governor gives ``memory.high``; ``memory.max`` stays the user's."""
-    policy = "tick = 0.5\n[pool]\nmemory = '128m'\n"
-    box.sh("cat > /policy.toml", feed=policy)
-    box.wirt("governor", "policy", "set", "/policy.toml")
-    hold = (
-        'exec awk \'BEGIN { c = sprintf("%1048000s", ""); for (i = 0; i < 70; i++) a[i] = c i; '
-        'while (1) system("sleep 1000") }\''
-    )
-    try:
-        a = box.wirt("run", "-d", "--name", "a", "busybox", "sleep", "1000").stdout.strip()
-        b = box.wirt(
-            "run", "-d", "--name", "b", "-m", "100m", "--memory-reservation", "16m", "busybox",
-            "sh", "-c", hold,
-        ).stdout.strip()  # fmt: skip
-
-        def high(guest: str) -> int:
-            text = box.group(guest, "memory.high")
-            return 2**62 if text == "max" else int(text)
-
-        until(lambda: high(a) + high(b) <= 128 * MIB, "memory is divided", within=120)
-        until(lambda: int(box.group(b, "memory.current")) > 70 * MIB, "b grows", within=120)
-        assert high(a) + high(b) <= 128 * MIB
-        assert box.group(b, "memory.max") == str(100 * MIB)
-        assert box.group(a, "memory.max") == "max"
-        assert "oom_kill 0" in box.group(b, "memory.events")
-        assert box.group(b, "memory.min") == str(16 * MIB)
-        above = box.sh(f"cat /sys/fs/cgroup/{NAME}/memory.min").stdout.strip()
-        assert above == str(16 * MIB), "a promise counts only if all above promise it too"
-        box.wirt("update", "--memory-reservation", "24m", "b")
-        until(lambda: box.group(b, "memory.min") == str(24 * MIB), "it is promised more")
-        assert box.sh(f"cat /sys/fs/cgroup/{NAME}/memory.max").stdout.strip() == str(128 * MIB)
-        box.wirt("governor", "pause")
-        assert box.group(a, "memory.high") == box.group(b, "memory.high") == "max"
-    finally:
-        box.wirt("rm", "-f", "a", "b", code=None)
-        box.wirt("governor", "resume")
-        box.wirt("governor", "policy", "unset")
-    assert box.sh(f"cat /sys/fs/cgroup/{NAME}/memory.max").stdout.strip() == "max"
-
-
-def test_what_is_promised_stays_when_memory_is_taken_back(box: Hostbox) -> None:
-    """``memory.min`` of the guest and of the group above it; a neighbour without it is emptied."""
-    fill = "head -c 24m /dev/zero > /x; sync; cat /x > /dev/null; exec sleep 1000"
-    words = ["busybox", "sh", "-c", fill]
-    top = f"/sys/fs/cgroup/{NAME}"
-    box.sh("printf 'tick = 0.5\\n' > /policy.toml")
-    box.wirt("governor", "policy", "set", "/policy.toml")
-
-    def promised() -> int:
-        return int(box.sh(f"cat {top}/memory.min").stdout)
-
-    def holds(guest: str) -> int:
-        return int(box.group(guest, "memory.current"))
-
-    try:
-        kept = box.wirt(
-            "run", "-d", "--name", "kept", "--memory-reservation", "16m", *words
-        ).stdout.strip()
-        plain = box.wirt("run", "-d", "--name", "plain", *words).stdout.strip()
-        until(lambda: box.group(kept, "memory.min") == str(16 * MIB), "it is written", within=60)
-        assert box.group(plain, "memory.min") == "0"
-        assert promised() == 16 * MIB
-        until(lambda: min(holds(kept), holds(plain)) > 24 * MIB, "both have caches", within=60)
-
-        def emptied() -> bool:
-            box.sh(f"echo 64m > {top}/memory.reclaim", code=None)  # more than there is: EAGAIN
-            return holds(plain) < 12 * MIB
-
-        until(emptied, "its neighbour is emptied", within=60)
-        assert holds(kept) > 15 * MIB
-        box.wirt("update", "--memory-reservation", "8m", "kept")
-        until(lambda: box.group(kept, "memory.min") == str(8 * MIB), "it is lowered", within=60)
-        until(lambda: promised() == 8 * MIB, "the group above follows", within=60)
-    finally:
-        box.wirt("rm", "-f", "kept", "plain", code=None)
-        box.wirt("governor", "policy", "unset")
-    assert promised() == 0, "who is gone needs nothing"

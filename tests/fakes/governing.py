@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from wirt.errors import NotFound
 from wirt.privileged.holds import Held, Hold, Safe
 
 UNLIMITED = -1
@@ -22,6 +23,7 @@ class FakeKernel:
         self.waits = dict.fromkeys(uses, False)
         self.weights: dict[str, int] = {}
         self.floors: dict[str, int] = {}
+        self.lows: dict[str, int] = {}
         self.safe: tuple[Safe, ...] = ()
         self.frozen: set[str] = set()
         self.killed: list[str] = []
@@ -44,6 +46,9 @@ class FakeKernel:
             self.weights[hold.id] = hold.cpu
         if hold.floor is not None:
             self.floors[hold.id] = hold.floor
+        if hold.low is not None:
+            self.lows[hold.id] = hold.low
+            self.after_write()
         if hold.limit is not None:
             if squeeze:
                 self.uses[hold.id] = max(self.anon.get(hold.id, 0), hold.limit)
@@ -55,7 +60,7 @@ class FakeKernel:
         return Held(id=hold.id, limit=self.limits[hold.id], use=self.uses[hold.id], failure=failure)
 
     async def watch(self, guest_id: str) -> int:
-        raise AssertionError(f"{guest_id} is not to be watched here")
+        raise NotFound(f"{guest_id} is not to be watched here")
 
     async def bound(self, *, cpu_millis: int, memory: int) -> None:
         raise AssertionError(f"no pool of {cpu_millis}, {memory} here")

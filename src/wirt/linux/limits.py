@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Final
 
 from wirt.errors import Conflict, Invalid, NotFound, Unsupported
 from wirt.linux.cgroup import Cgroups, Mode, read_file, write_file
@@ -14,6 +15,9 @@ PERIOD = 100_000
 """Microseconds in which a CPU quota is counted, as docker's."""
 _V1_RATES = ("blkio.throttle.read_bps_device", "blkio.throttle.write_bps_device")
 """Bytes a second; 0 is no limit."""
+DISK_WEIGHTS: Final = {"io.weight": 10_000, "io.bfq.weight": 1_000}
+"""Files of version 2 with the weight of a group at disks, io.cost's and BFQ's, and their largest
+values."""
 
 
 def write(cgroups: Cgroups, path: str, resources: Resources, *, disks: Iterable[str] = ()) -> None:

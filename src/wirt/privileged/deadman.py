@@ -80,6 +80,7 @@ class Deadman:
         for safe in self._plan:
             path = self._layout.cgroup(safe.id)
             governing.release(self._cgroups, path, safe, disks=devices)
+        governing.protect(self._cgroups, f"/{self._layout.name}")
 
     def _wind(self, seconds: float) -> None:
         libc.timerfd_settime(self._timer, seconds if self._plan else 0)

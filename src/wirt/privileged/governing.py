@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from wirt.errors import NotFound, WirtError
-from wirt.linux import limits
+from wirt.linux import limits, pressure
 from wirt.linux.cgroup import Cgroups, Mode, read_file, write_file
 from wirt.model.resources import Resources
 from wirt.privileged.faults import fault
@@ -39,6 +39,10 @@ def hold(cgroups: Cgroups, path: str, wanted: Hold, *, disks: Sequence[str] = ()
         _try(cgroups.directory("cpu", path), name, str(wanted.cpu), failures)
     if wanted.floor is not None and cgroups.mode is Mode.V2:
         _try(memory, "memory.min", str(wanted.floor), failures)
+    if wanted.low is not None and cgroups.mode is Mode.V2:
+        _try(memory, "memory.low", str(wanted.low), failures)
+    if wanted.disk_weight is not None:
+        _weigh_disks(cgroups, path, wanted.disk_weight, failures)
     if wanted.disk is not None:
         _rates(cgroups, path, wanted.disk, disks, failures)
     if wanted.waits and cgroups.mode is not Mode.V2:
@@ -86,9 +90,13 @@ def release(cgroups: Cgroups, path: str, safe: Safe, *, disks: Sequence[str] = (
         _try(memory, _limit(cgroups), _text(cgroups, safe.limit), failures)
         if cgroups.mode is not Mode.V2:
             _try(memory, "memory.oom_control", "0", failures)
+    if safe.low is not None and cgroups.mode is Mode.V2:
+        _try(memory, "memory.low", str(safe.low), failures)
     if safe.cpu is not None:
         name = "cpu.weight" if cgroups.mode is Mode.V2 else "cpu.shares"
         _try(cgroups.directory("cpu", path), name, str(safe.cpu), failures)
+    if safe.disk_weight is not None:
+        _weigh_disks(cgroups, path, safe.disk_weight, failures)
     if safe.disk is not None:
         _rates(cgroups, path, safe.disk, disks, failures)
     if safe.thaw:
@@ -96,28 +104,33 @@ def release(cgroups: Cgroups, path: str, safe: Safe, *, disks: Sequence[str] = (
             cgroups.freeze(path, False)
 
 
-def promise(cgroups: Cgroups, path: str) -> None:
-    """Protect a group of guests by what is promised to those in it, with version 2: the kernel
-    keeps a ``memory.min`` only as far as the groups above have one, and where it hands on what is
-    left of theirs (``memory_recursiveprot``), more would protect those who were promised nothing.
-    What fails is done at the next promise."""
+def protect(cgroups: Cgroups, path: str) -> None:
+    """Protect a group of guests by as much as those in it are, with version 2: the kernel keeps a
+    ``memory.min`` or ``memory.low`` only as far as the groups above have one, and where it hands on
+    what is left of theirs (``memory_recursiveprot``), more would protect those who have none.
+    What fails is done at the next time."""
     top = None if cgroups.mode is not Mode.V2 else cgroups.directory("memory", path)
     if top is None or not top.is_dir():
         return
-    promised = sum(_number(one, "memory.min") or 0 for one in top.iterdir() if one.is_dir())
-    if _number(top, "memory.min") != promised:
-        with contextlib.suppress(OSError):
-            write_file(top / "memory.min", str(promised))
+    below = [one for one in top.iterdir() if one.is_dir()]
+    for name in ("memory.min", "memory.low"):
+        total = sum(_number(one, name) or 0 for one in below)
+        if _number(top, name) != total:
+            with contextlib.suppress(OSError):
+                write_file(top / name, str(total))
 
 
 def watch(cgroups: Cgroups, path: str) -> int:
-    """An eventfd for the group's OOM state (cgroup-v1/memory.rst, "OOM Control").
+    """An eventfd for the group's OOM state (cgroup-v1/memory.rst, "OOM Control"), with version 2 a
+    trigger for its pressure.
 
     Raises NotFound when the group is gone, OSError where the kernel cannot tell.
     """
     directory = cgroups.directory("memory", path)
-    if directory is None or cgroups.mode is Mode.V2 or not directory.is_dir():
+    if directory is None or not directory.is_dir():
         raise NotFound(f"control group {path} tells nothing", code="cgroup.missing")
+    if cgroups.mode is Mode.V2:
+        return pressure.trigger(directory / "memory.pressure")
     event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
     try:
         control = os.open(directory / "memory.oom_control", os.O_RDONLY | os.O_CLOEXEC)
@@ -162,6 +175,14 @@ def _rates(
         limits.write(cgroups, path, Resources(io_limit=rate), disks=disks)
     except (OSError, WirtError) as error:
         failures.append(f"disk: {error}")
+
+
+def _weigh_disks(cgroups: Cgroups, path: str, weight: int, failures: list[str]) -> None:
+    """For whoever shares disks by weight on this host: io.cost, BFQ, or both."""
+    directory = cgroups.directory("io", path) if cgroups.mode is Mode.V2 else None
+    for name, most in limits.DISK_WEIGHTS.items():
+        if directory is not None and (directory / name).exists():
+            _try(directory, name, f"default {min(weight, most)}", failures)
 
 
 def _takes(cgroups: Cgroups, memory: Path | None, limit: int) -> bool:

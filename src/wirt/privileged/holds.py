@@ -10,8 +10,9 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True):
 
     ``limit``: bytes of memory, -1 none: version 1's limit, version 2's ``memory.high``. ``cpu``:
     ``cpu.shares`` or ``cpu.weight``. ``waits``: at its limit it stands still until it is given
-    more, instead of being killed (version 1). ``floor``: bytes of ``memory.min`` (version 2).
-    ``disk``: bytes a second of reads and of writes each, 0 no limit.
+    more, instead of being killed (version 1). ``floor``: bytes of ``memory.min``, ``low``: of
+    ``memory.low``, ``disk_weight``: ``io.weight`` (version 2). ``disk``: bytes a second of reads
+    and of writes each, 0 no limit.
     """
 
     id: str
@@ -19,7 +20,9 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True):
     cpu: int | None = None
     waits: bool | None = None
     floor: int | None = None
+    low: int | None = None
     disk: int | None = None
+    disk_weight: int | None = None
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,7 +48,9 @@ class Safe(msgspec.Struct, frozen=True, kw_only=True):
     limit: int | None = None
     cpu: int | None = None
     thaw: bool = False
+    low: int | None = None
     disk: int | None = None
+    disk_weight: int | None = None
 
 
 class Woken(msgspec.Struct, frozen=True, kw_only=True):

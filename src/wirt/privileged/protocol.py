@@ -315,8 +315,8 @@ class Squeeze(Verb[Governed], frozen=True, kw_only=True, tag="squeeze"):
 
 
 class WatchMemory(Verb["Done"], frozen=True, kw_only=True, tag="watch-memory"):
-    """Answer: one descriptor, an eventfd that tells when the guest stands still for want of memory,
-    and when its group is gone. Version 1 of control groups only."""
+    """Answer: one descriptor that tells when the guest stands still for want of memory: an eventfd,
+    or a trigger of version 2 (``pressure.py``). ``id`` empty: a trigger for the whole host."""
 
     id: str
 

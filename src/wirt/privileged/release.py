@@ -70,7 +70,7 @@ def release(ctx: Context, guest_id: str) -> tuple[int, ...]:
         found = [links.unplug(netlink, name=card.host) for card in cards]
     fault("release.links")
     ctx.cgroups.remove(ctx.layout.cgroup(guest_id))
-    governing.promise(ctx.cgroups, f"/{ctx.layout.name}")
+    governing.protect(ctx.cgroups, f"/{ctx.layout.name}")
     fault("release.cgroup")
     remove(ctx.layout.crun_root / guest_id)
     remove(run)

@@ -32,7 +32,9 @@ class Actuator(Protocol):
         ...
 
     async def watch(self, guest_id: str) -> int:
-        """An eventfd, the caller's to close, that tells when the guest waits for memory."""
+        """A descriptor, the caller's to close, that tells when the guest waits for memory: an
+        eventfd with version 1, a :func:`~wirt.linux.pressure.trigger` with version 2 and, for no
+        guest, of the whole host."""
         ...
 
     async def bound(self, *, cpu_millis: int, memory: int) -> None:

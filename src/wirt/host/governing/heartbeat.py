@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
 from collections.abc import Iterable
 
+from wirt.errors import WirtError
 from wirt.host.governing.actuate import Actuator
 from wirt.privileged.holds import Safe
 
@@ -29,6 +32,17 @@ class Heartbeat:
         elif plan and now - self._last >= BEAT:
             await self._actuator.govern((), None)
             self._last = now
+
+    async def wait(self, urgent: asyncio.Event, seconds: float) -> None:
+        """Until it is urgent or so many seconds are over; a tick may be longer than the helper's
+        patience. A sign of life that does not come through is the next tick's trouble."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0 and not urgent.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(urgent.wait(), min(left, BEAT))
+            if self._plan is not None:
+                with contextlib.suppress(WirtError):
+                    await self.keep(self._plan)
 
     async def add(self, more: Iterable[Safe]) -> None:
         """Have these in it as well. Raises WirtError likewise."""

@@ -24,9 +24,10 @@ from wirt.governor.observe import Tick
 from wirt.governor.plan import due
 from wirt.governor.tree import Claim, Group, Resource
 from wirt.host.capacity import with_reserve
-from wirt.host.governing import disk, fence, look, promise, safety, weigh
+from wirt.host.governing import disk, fence, ioweight, look, protection, safety, weigh
 from wirt.host.governing.actuate import Actuator
 from wirt.host.governing.emergency import Emergency
+from wirt.host.governing.hearing import Hearing
 from wirt.host.governing.heartbeat import Heartbeat
 from wirt.host.governing.machines import Machines, fitting
 from wirt.host.governing.member import Member
@@ -89,6 +90,9 @@ class Governor:
         self._state = State()
         self._present = asyncio.Event()
         self._urgent = asyncio.Event()
+        self._hearing = Hearing(
+            actuator=actuator, nursery=nursery, mover=self._mover, urgent=self._urgent
+        )
         self._last = self._weighed = time.monotonic()
         self._changes: list[Change] = []
         self._cpu: tuple[Group, int, Mapping[str, int]] | None = None
@@ -151,6 +155,7 @@ class Governor:
     async def run(self) -> None:
         """Tick as long as there are guests, for ever."""
         await self.bounds.begin(self.policy.pool)
+        await self._hearing.begin()
         while True:
             if not await self._wait():
                 continue
@@ -188,6 +193,7 @@ class Governor:
         )  # fmt: skip
         self._state = decision.state
         self._short.alarmed(decision.state.alarm)
+        self._hearing.feeding = self._short.now and not self.paused
         spent = time.thread_time() - begun
         if self.paused:
             await self._slow_safely()
@@ -237,6 +243,9 @@ class Governor:
             await self._actuator.govern(holds)
         for member in members:
             member.cpu = None if member.cpu is None else member.safe_cpu
+        await protection.write(self._actuator, self.roll.members, protection.given_back(everybody))
+        back = ioweight.given_back(self.roll.members)
+        await ioweight.write(self._actuator, self.roll.members, back, self.steering.why)
         bounded = [m for m in members if m.container and (m.bounded or m.waits)]
         if bounded:
             await self._mover.loosen(bounded)
@@ -249,6 +258,7 @@ class Governor:
         """Let go; what guests have stays, and the helper's switch watches over it."""
         self.roll.clear()
         self._host.close()
+        self._hearing.close()
 
     # --- the pace
 
@@ -258,8 +268,12 @@ class Governor:
             await self._rest()
             return False
         deadline = self._last + (REST if self.failures >= MOST_FAILURES else self.policy.tick)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._urgent.wait(), max(deadline - time.monotonic(), 0.0))
+        left = max(deadline - time.monotonic(), 0.0)
+        if self.failures:  # let the helper act, should it go on like that
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._urgent.wait(), left)
+        else:
+            await self._heart.wait(self._urgent, left)
         self._urgent.clear()
         return self.roll.anybody() and self.policy.mode is Mode.ON
 
@@ -301,12 +315,20 @@ class Governor:
         touching = {member.guest.id for member in (*changed, *slowed)}
         touching |= divided.keys() if self._short.now else set()
         claims = {leaf.name: leaf.claim(Resource.MEMORY) for leaf in root.members()}
+        entitled = decision.memory.members if self._short.now else {}
+        spared = protection.wanted(self.roll.members, claims, entitled)
+        touching |= {hold.id for hold in spared if hold.low is not None}
+        tilted = ioweight.wanted(root, self.roll.members, host.capacity.get(Resource.DISK, 0))
+        touching |= {hold.id for hold in tilted}
         freezing = self._emergency.next(decision.state.alarm, list(divided.values()), claims)
         plan = safety.plan(self.roll.members.values(), touching, freezing)
         await self._heart.keep((*plan, *self.newcomers.plan()))
         self._changes += await weigh.write(self._actuator, changed, targets, why=self.steering.why)
         await self._slow(slowed, rates)
-        await promise.keep(self._actuator, divided.values(), claims)
+        self._changes += await ioweight.write(
+            self._actuator, self.roll.members, tilted, self.steering.why
+        )
+        await protection.write(self._actuator, self.roll.members, spared)
         if self._short.now:
             await self._divide(divided, tick, decision, claims)
         else:
@@ -322,9 +344,8 @@ class Governor:
         self, divided: Mapping[str, Member], tick: Tick, decision: Decision, claims: Claims
     ) -> None:
         now = time.monotonic()
+        await self._hearing.watch(divided.values())
         for member in divided.values():
-            if not member.watched and not member.v2:
-                await self._watch(member)
             if member.before is None or not member.before.under_oom:
                 member.starving = None
             elif member.starving is None:
@@ -358,27 +379,6 @@ class Governor:
         return max(
             short.capacity - self._machines.committed(self.roll.elastic().values(), claims), 0
         )
-
-    async def _watch(self, member: Member) -> None:
-        try:
-            event = await self._actuator.watch(member.guest.id)
-        except WirtError as error:
-            log.warning("guest %s cannot be watched: %s", member.guest.name, error.message)
-            return
-        member.listen(event, self._starves)
-        member.watched = True
-
-    def _starves(self, member: Member) -> None:
-        """A guest stands still at its limit: feed it at once, and think about it in a tick."""
-        if self.roll.members.get(member.guest.id) is not member or not self._short.now:
-            return
-        member.starving = member.starving or time.monotonic()
-        self._nursery.start(self._feed(member), name="feed")
-
-    async def _feed(self, member: Member) -> None:
-        with contextlib.suppress(WirtError):
-            await self._mover.feed(member)
-        self._urgent.set()
 
     async def _slow_safely(self) -> None:
         """What users allowed, single guests and groups, holds while nobody governs as well."""

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from wirt.host.governing.inside import Inside
 from wirt.host.running import Live
 from wirt.linux.cgroup import Cgroups, Mode, read_file
-from wirt.linux.limits import io_limit, weight
+from wirt.linux.limits import DISK_WEIGHTS, io_limit, weight
 from wirt.linux.readings import Readings
 from wirt.model.guest import Guest, Isolation
 from wirt.model.reading import Reading
@@ -20,6 +17,7 @@ from wirt.privileged.holds import Safe
 UNKNOWN = -1
 """Rate of disks at first sight: a daemon before this one may have slowed them."""
 NORMAL_SHARES, NORMAL_WEIGHT = 1024, 100
+PAGE = 4096
 MOST_BACKOFF = 60.0
 """Seconds for which a guest that gives nothing back is left alone, at most."""
 
@@ -29,15 +27,18 @@ class Member:
     """One run of one guest.
 
     ``limit``: bytes read back, None unlimited. ``cpu``: what the kernel has. ``waits``: the guest
-    stands still at its limit instead of being killed, None: not known. ``event``: tells when it
-    does. ``starving``: monotonic seconds since when it stands still. ``stuck``: until when it is
+    stands still at its limit instead of being killed, None: not known. ``watched``: somebody hears
+    when it is short of memory (see :mod:`wirt.host.governing.hearing`), until ``deafen`` is called.
+    ``starving``: monotonic seconds since when it stands still. ``stuck``: until when it is
     not squeezed, ``backoff`` seconds the next time. ``squeezing``: under way.
-    ``floor``: bytes of ``memory.min`` that the kernel has, None where it has no such thing.
+    ``floor`` and ``low``: bytes of ``memory.min`` and ``memory.low`` that the kernel has, None
+    where it has no such thing.
     ``fenced``: its limit is one that kills (see :mod:`wirt.host.governing.fence`).
     ``revocable``: bytes that the kernel can take from it.
     ``frozen``: in an emergency of the host's, by a governor, not by its user.
     ``disk``: bytes a second that were written, 0 for no limit. ``group_disk``: what is due to it of
-    a group's limit, 0: none has one. ``inside``: what a machine says.
+    a group's limit, 0: none has one. ``disk_weight``: ``io.weight``, None where the kernel has
+    none. ``inside``: what a machine says.
     ``minimal``: it has been idle for long, and gets only what it needs to answer.
     """
 
@@ -51,16 +52,18 @@ class Member:
     revocable: int = 0
     cpu: int | None = None
     waits: bool | None = None
-    event: int | None = None
+    deafen: Callable[[], None] | None = None
     starving: float | None = None
     stuck: float = 0.0
     backoff: float = 1.0
     squeezing: bool = False
     fenced: bool = False
     floor: int | None = None
+    low: int | None = None
     frozen: bool = False
     disk: int = 0
     group_disk: int = 0
+    disk_weight: int | None = None
     watched: bool = field(default=False)
     inside: Inside | None = None
     minimal: bool = False
@@ -103,6 +106,17 @@ class Member:
         return bounded(self.own_disk, self.group_disk)
 
     @property
+    def safe_low(self) -> int | None:
+        """Bytes of ``memory.low`` that it was started with, as docker's; None with version 1."""
+        own = self.guest.spec.resources.memory_reservation or 0
+        return own // PAGE * PAGE if self.v2 else None
+
+    @property
+    def protected(self) -> bool:
+        """Whether the kernel spares more or less of its memory than its user said."""
+        return self.low not in {None, self.safe_low}
+
+    @property
     def bounded(self) -> bool:
         """Whether it may hold less than its own limit says."""
         if self.limit is None or not self.container:
@@ -120,39 +134,26 @@ class Member:
         """What the helper gives it when nobody governs; None when that is what it has."""
         weighed = self.cpu is not None and self.cpu != self.safe_cpu
         slowed = self.throttled and self.container
-        if not (self.bounded or self.waits or weighed or self.frozen or slowed):
+        changed = self.bounded or self.waits or weighed or self.frozen or self.protected
+        tilted = self.disk_weight not in {None, NORMAL_WEIGHT}
+        if not (changed or slowed or tilted):
             return None
         return Safe(
             id=self.guest.id,
             limit=self.safe_limit,
             cpu=self.safe_cpu,
             thaw=self.frozen,
+            low=self.safe_low if self.protected else None,
             disk=self.safe_disk if slowed else None,
+            disk_weight=NORMAL_WEIGHT if tilted else None,
         )
 
     def close(self) -> None:
         """Let go of its files."""
         self.readings.close()
-        self.forget_event()
-
-    def forget_event(self) -> None:
-        """Listen no more."""
-        if self.event is not None:
-            with contextlib.suppress(RuntimeError, ValueError):
-                asyncio.get_running_loop().remove_reader(self.event)
-            os.close(self.event)
-            self.event = None
-
-    def listen(self, event: int, heard: Callable[[Member], None]) -> None:
-        """Call ``heard`` whenever the guest begins to wait for memory."""
-        self.event = event
-        asyncio.get_running_loop().add_reader(event, self._heard, heard)
-
-    def _heard(self, heard: Callable[[Member], None]) -> None:
-        assert self.event is not None
-        with contextlib.suppress(OSError):
-            os.eventfd_read(self.event)
-        heard(self)
+        if self.deafen is not None:
+            self.deafen()
+            self.deafen = None
 
 
 def bounded(own: int, rate: int) -> int:
@@ -172,9 +173,25 @@ def kernel_weight(cgroups: Cgroups, path: str) -> int | None:
     return _figure(cgroups, "cpu", path, name)
 
 
-def kernel_floor(cgroups: Cgroups, path: str) -> int | None:
-    """Bytes that the kernel never takes from a group; None with version 1, which has none."""
-    return _figure(cgroups, "memory", path, "memory.min") if cgroups.mode is Mode.V2 else None
+def kernel_disk_weight(cgroups: Cgroups, path: str) -> int | None:
+    """The weight of a group at all disks; None with version 1, and where nothing has weights."""
+    directory = cgroups.directory("io", path) if cgroups.mode is Mode.V2 else None
+    if directory is None:
+        return None
+    for name in DISK_WEIGHTS:
+        words = read_file(directory / name).split()[:2]
+        if words[:1] == ["default"] and words[-1].isdecimal():
+            return int(words[-1])
+    return None
+
+
+def kernel_protection(cgroups: Cgroups, path: str) -> tuple[int | None, int | None]:
+    """Bytes that the kernel never takes from a group, and that it takes only when it finds none
+    elsewhere; None with version 1, which has no such thing."""
+    if cgroups.mode is not Mode.V2:
+        return None, None
+    floor, low = (_figure(cgroups, "memory", path, f"memory.{name}") for name in ("min", "low"))
+    return floor, low
 
 
 def _figure(cgroups: Cgroups, controller: str, path: str, name: str) -> int | None:

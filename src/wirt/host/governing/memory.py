@@ -187,7 +187,7 @@ class Mover:
         own = member.guest.spec.resources.memory
         below = own is None or after < own
         member.fenced = False
-        waits = below if member.watched else None
+        waits = below if member.watched and not member.v2 else None
         written = None if waits is member.waits else waits
         member.waits = waits
         return Hold(id=member.guest.id, limit=after // _PAGE * _PAGE, waits=written)

@@ -11,7 +11,14 @@ from wirt.governor.tree import Member as Leaf
 from wirt.host.admit import UP, Admit
 from wirt.host.governing import disk
 from wirt.host.governing.inside import overhead
-from wirt.host.governing.member import UNKNOWN, Member, kernel_floor, kernel_rate, kernel_weight
+from wirt.host.governing.member import (
+    UNKNOWN,
+    Member,
+    kernel_disk_weight,
+    kernel_protection,
+    kernel_rate,
+    kernel_weight,
+)
 from wirt.host.groups import Groups
 from wirt.host.roster import Roster
 from wirt.host.running import Running
@@ -83,12 +90,14 @@ class Roll:
                     continue
                 path = self._layout.cgroup(guest_id)
                 container = guest.spec.isolation is Isolation.CONTAINER
+                floor, low = kernel_protection(self._cgroups, path)
                 cards = self._interfaces.named(self._layout.link_alias(guest_id))
                 self.members[guest_id] = Member(
                     guest=guest, live=live, v2=self._cgroups.mode is Mode.V2,
                     readings=Readings(self._cgroups, path, cards=cards),
                     cpu=kernel_weight(self._cgroups, path),
-                    floor=kernel_floor(self._cgroups, path),
+                    floor=floor, low=low,
+                    disk_weight=kernel_disk_weight(self._cgroups, path),
                     disk=kernel_rate(self._cgroups, path) if container else UNKNOWN,
                     frozen=guest.status.state is GuestState.RUNNING and self._cgroups.frozen(path),
                 )  # fmt: skip
@@ -104,7 +113,8 @@ class Roll:
         for guest_id, member in self.members.items():
             path = self._layout.cgroup(guest_id)
             member.cpu = kernel_weight(self._cgroups, path)
-            member.floor = kernel_floor(self._cgroups, path)
+            member.disk_weight = kernel_disk_weight(self._cgroups, path)
+            member.floor, member.low = kernel_protection(self._cgroups, path)
 
     def tree(self) -> Group:
         """The claims of the members, made anew when anything of them has changed."""
@@ -167,9 +177,11 @@ def fixed(root: Group, members: Mapping[str, Member]) -> int:
 
 
 def _renew(member: Member, guest: Guest) -> None:
-    """Take over what its user changed. A new limit of a container's disks stands in the kernel
-    already: to write it again could undo the next one."""
-    before, now = member.guest.spec.resources.io_limit, guest.spec.resources.io_limit
-    if before != now and member.container:
-        member.disk = now or 0
+    """Take over what its user changed. A container's new limit of its disks and its reservation
+    stand in the kernel already: to write a limit again could undo the next one."""
+    before, now = member.guest.spec.resources, guest.spec.resources
+    if before.io_limit != now.io_limit and member.container:
+        member.disk = now.io_limit or 0
     member.guest = guest
+    if before.memory_reservation != now.memory_reservation and member.container:
+        member.low = member.safe_low

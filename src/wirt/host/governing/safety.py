@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 
 from wirt.governor.tree import Claim
-from wirt.host.governing.member import Member
+from wirt.host.governing.member import NORMAL_WEIGHT, Member
 from wirt.model.guest import GuestClass, GuestState
 from wirt.privileged.holds import Safe
 
@@ -31,8 +31,9 @@ def plan(
         if member is freezing or (safe is None and member.guest.id in touching):
             safe = Safe(
                 id=member.guest.id, limit=member.safe_limit, cpu=member.safe_cpu,
-                thaw=member.frozen or member is freezing,
+                thaw=member.frozen or member is freezing, low=member.safe_low,
                 disk=member.safe_disk if member.container else None,
+                disk_weight=None if member.disk_weight is None else NORMAL_WEIGHT,
             )  # fmt: skip
         if safe is not None:
             made.append(safe)

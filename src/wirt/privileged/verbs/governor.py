@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 
 from wirt.errors import Conflict, Unsupported
-from wirt.linux import disks
+from wirt.linux import disks, pressure, procfs
 from wirt.privileged import check, governing, swap
 from wirt.privileged.context import Context, Outcome, Sent, on
 from wirt.privileged.faults import fault
@@ -37,9 +37,9 @@ def govern(ctx: Context, verb: Govern, _fds: Fds) -> Governed:
         fault("govern.hold")
         path = ctx.layout.cgroup(check.guest_id(wanted.id))
         held.append(governing.hold(ctx.cgroups, path, wanted, disks=devices))
-    if any(wanted.floor is not None for wanted in verb.holds):
+    if any(wanted.floor is not None or wanted.low is not None for wanted in verb.holds):
         fault("govern.promise")
-        governing.promise(ctx.cgroups, f"/{ctx.layout.name}")
+        governing.protect(ctx.cgroups, f"/{ctx.layout.name}")
     return Governed(held=tuple(held))
 
 
@@ -55,8 +55,17 @@ def squeeze(ctx: Context, verb: Squeeze, _fds: Fds) -> Governed:
 
 
 def watch_memory(ctx: Context, verb: WatchMemory, _fds: Fds) -> Outcome[Done]:
-    """Tell the daemon when the guest waits."""
-    event = governing.watch(ctx.cgroups, ctx.layout.cgroup(check.guest_id(verb.id)))
+    """Tell the daemon when the guest waits, or somebody on the host does."""
+    try:
+        if not verb.id:
+            event = pressure.trigger(procfs.PROC / "pressure" / "memory")
+        else:
+            event = governing.watch(ctx.cgroups, ctx.layout.cgroup(check.guest_id(verb.id)))
+    except OSError as error:
+        raise Unsupported(
+            f"the kernel tells nothing of it: {os.strerror(error.errno or 0)}",
+            code="governor.watch",
+        ) from error
     return Sent(answer=Done(), fds=(event,))
 
 

@@ -1,0 +1,312 @@
+"""The governor on a host with version 2 of control groups alone: memory goes where it is needed,
+what is promised or due is spared, and its end harms nobody. What is read is the kernel's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from hostbox import NAME, NEEDS, Hostbox, booted
+from needs import needs, require
+from waiting import until
+
+pytestmark = [needs(*NEEDS), pytest.mark.timeout(300)]
+MIB = 2**20
+POOL = 128 * MIB
+TOP = f"/sys/fs/cgroup/{NAME}"
+NONE = 2**62
+PATIENCE = 120.0
+CACHE = "head -c %dm /dev/zero > /x; sync; cat /x > /dev/null; exec sleep 1000"
+"""So many MiB of a file in its cache, which it does not use any more."""
+WORK = "head -c %dm /dev/zero > /y; sync; while :; do cat /y > /dev/null; done"
+"""So many MiB of a file that it reads again and again."""
+HOLD = (
+    'exec awk \'BEGIN { c = sprintf("%%1048000s", ""); for (i = 0; i < %d; i++) a[i] = c i; '
+    'while (1) system("sleep 1000") }\''
+)
+
+
+@pytest.fixture(scope="module")
+def box(session_tag: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hostbox]:
+    """The host inside, booted once."""
+    require(*NEEDS)
+    with booted(f"wt{session_tag}v", tmp_path_factory.mktemp("modules")) as inside:
+        yield inside
+
+
+@contextmanager
+def governed(
+    box: Hostbox, *, tick: float = 0.5, memory: str | None = "128m", disk: str | None = None
+) -> Iterator[None]:
+    """A policy of the governor's; afterwards it is unset, and no guest is left."""
+    set_policy(box, tick=tick, memory=memory, disk=disk)
+    try:
+        yield
+    finally:
+        until(lambda: box.wirt("ps", "-aq", code=None).returncode == 0, "it answers", PATIENCE)
+        if names := box.wirt("ps", "-aq").stdout.split():
+            box.wirt("rm", "-f", *names, code=None)
+        box.wirt("governor", "policy", "unset")
+    left = box.sh(f"cd {TOP}; cat memory.max memory.min memory.low").stdout.split()
+    assert left == ["max", "0", "0"], "who is gone needs nothing"
+
+
+def set_policy(box: Hostbox, *, tick: float, memory: str | None, disk: str | None = None) -> None:
+    given = {"memory": memory, "disk": disk}
+    pool = [f"{name} = '{value}'\n" for name, value in given.items() if value is not None]
+    box.sh("cat > /policy.toml", feed=f"tick = {tick}\n[pool]\n{''.join(pool)}")
+    box.wirt("governor", "policy", "set", "/policy.toml")
+
+
+class Guest:
+    """A running container inside, asked past wirt."""
+
+    def __init__(self, box: Hostbox, name: str, *flags: str, does: str) -> None:
+        words = ["run", "-d", "--name", name, *flags, "busybox", "sh", "-c", does]
+        self.id = box.wirt(*words).stdout.strip()
+        self.name = name
+        self._box = box
+
+    def figure(self, name: str) -> int:
+        """Bytes of a file of its group's."""
+        text = self._box.group(self.id, f"memory.{name}")
+        return NONE if text == "max" else int(text)
+
+    @property
+    def holds(self) -> int:
+        return self.figure("current")
+
+    @property
+    def high(self) -> int:
+        return self.figure("high")
+
+    @property
+    def low(self) -> int:
+        return self.figure("low")
+
+    def spared_by_kills(self) -> bool:
+        return "oom_kill 0" in self._box.group(self.id, "memory.events")
+
+    def reasons(self) -> set[str]:
+        """Why the governor did something to it."""
+        lines = self._box.wirt("why", self.name, "--json").stdout.splitlines()
+        return {json.loads(line)["reason"] for line in lines}
+
+
+def above(box: Hostbox, name: str) -> int:
+    """Bytes of a file of the group above all guests."""
+    return int(box.sh(f"cat {TOP}/memory.{name}").stdout)
+
+
+def together(box: Hostbox, *guests: Guest) -> int:
+    """Bytes of what guests may hold, all read at once."""
+    files = " ".join(f"{TOP}/{guest.id}/memory.high" for guest in guests)
+    return sum(
+        NONE if text == "max" else int(text) for text in box.sh(f"cat {files}").stdout.split()
+    )
+
+
+def take(box: Hostbox, group: str, mib: int) -> None:
+    """Have the kernel take memory from all in a group; more than there is fails, after that."""
+    box.sh(f"echo {mib}m > {group}/memory.reclaim", code=None)
+
+
+def test_what_slows_down_is_the_governors_and_what_kills_is_the_users(box: Hostbox) -> None:
+    with governed(box):
+        a = Guest(box, "a", does="exec sleep 1000")
+        b = Guest(box, "b", "-m", "100m", "--memory-reservation", "16m", does=HOLD % 70)
+        until(lambda: together(box, a, b) <= POOL, "memory is divided", PATIENCE)
+        until(lambda: b.holds > 70 * MIB, "b grows", PATIENCE)
+        assert together(box, a, b) <= POOL
+        assert (a.figure("max"), b.figure("max")) == (NONE, 100 * MIB)
+        assert b.spared_by_kills()
+        assert (b.figure("min"), above(box, "min")) == (16 * MIB, 16 * MIB)
+        box.wirt("update", "--memory-reservation", "24m", "b")
+        until(lambda: b.figure("min") == 24 * MIB, "it is promised more", PATIENCE)
+        assert above(box, "max") == POOL
+        box.wirt("governor", "pause")
+        try:
+            assert a.high == b.high == NONE
+            assert (a.low, b.low, above(box, "low")) == (0, 24 * MIB, 24 * MIB)
+        finally:
+            box.wirt("governor", "resume")
+
+
+def test_a_hungry_guest_gets_what_an_idle_one_does_not_use(box: Hostbox) -> None:
+    with governed(box):
+        idle = Guest(box, "idle", "--memory-reservation", "24m", does=CACHE % 80)
+        until(lambda: idle.holds > 80 * MIB, "it has its cache", PATIENCE)
+        busy = Guest(box, "busy", does=WORK % 80)
+        until(lambda: min(busy.high, busy.holds) > 80 * MIB, "it has what it needs", PATIENCE)
+        until(lambda: idle.high <= POOL - 80 * MIB, "the other has made room", PATIENCE)
+        assert idle.high >= 24 * MIB, "a promise is kept"
+        assert idle.holds >= 20 * MIB, "the kernel takes some MiB more than it is asked to"
+        assert "hungry" in busy.reasons()
+        assert busy.spared_by_kills()
+        assert idle.spared_by_kills()
+
+
+def test_what_is_due_is_spared_when_others_take_memory(box: Hostbox) -> None:
+    """The kernel takes from the host's other programs first, as long as it is governed; the group
+    above the guests protects as much as they are, or they would be protected by nothing."""
+    other = "/sys/fs/cgroup/other"
+    fill = "echo $BASHPID > %s/cgroup.procs; head -c 48m /dev/zero > /state/other; sync; exit"
+    look = f"cat {other}/memory.current"
+    with governed(box, memory="256m"):
+        a, b = Guest(box, "a", does=CACHE % 40), Guest(box, "b", does=CACHE % 40)
+        until(lambda: min(a.holds, b.holds) > 40 * MIB, "both have caches", PATIENCE)
+        until(lambda: min(a.low, b.low) > 48 * MIB, "both are entitled to more", PATIENCE)
+        until(lambda: above(box, "low") == a.low + b.low, "so is the group", PATIENCE)
+        assert a.low + b.low <= 256 * MIB
+        box.sh(f"mkdir {other}")
+        try:
+            box.sh(f"({fill % other})")
+            assert int(box.sh(look).stdout) > 48 * MIB
+
+            def emptied() -> bool:
+                take(box, "/sys/fs/cgroup", 32)
+                return int(box.sh(look).stdout) < 12 * MIB
+
+            until(emptied, "the others' memory is taken", PATIENCE)
+            assert min(a.holds, b.holds) > 38 * MIB
+        finally:
+            box.sh(f"rmdir {other}; rm -f /state/other")
+        box.wirt("governor", "pause")
+        try:
+            assert (a.low, b.low, above(box, "low")) == (0, 0, 0)
+
+            def unprotected() -> bool:
+                take(box, "/sys/fs/cgroup", 32)
+                return a.holds + b.holds < 40 * MIB
+
+            until(unprotected, "without it theirs is taken too", PATIENCE)
+        finally:
+            box.wirt("governor", "resume")
+
+
+def test_what_is_promised_stays_when_memory_is_taken_back(box: Hostbox) -> None:
+    """``memory.min`` of the guest and of the group above it; a neighbour without it is emptied."""
+    with governed(box, memory=None):
+        kept = Guest(box, "kept", "--memory-reservation", "16m", does=CACHE % 24)
+        plain = Guest(box, "plain", does=CACHE % 24)
+        until(lambda: kept.figure("min") == 16 * MIB, "it is written", PATIENCE)
+        assert (plain.figure("min"), above(box, "min")) == (0, 16 * MIB)
+        until(lambda: min(kept.holds, plain.holds) > 24 * MIB, "both have caches", PATIENCE)
+
+        def emptied() -> bool:
+            take(box, TOP, 64)
+            return plain.holds < 12 * MIB
+
+        until(emptied, "its neighbour is emptied", PATIENCE)
+        assert kept.holds > 15 * MIB
+        box.wirt("update", "--memory-reservation", "8m", "kept")
+        until(lambda: kept.figure("min") == 8 * MIB, "it is lowered", PATIENCE)
+        until(lambda: above(box, "min") == 8 * MIB, "the group above follows", PATIENCE)
+
+
+def test_pressure_wakes_the_governor_between_ticks(box: Hostbox) -> None:
+    """With a tick a minute a guest that stands still is given memory by what the kernel tells."""
+    with governed(box):
+        idle = Guest(box, "idle", does=CACHE % 80)
+        busy = Guest(box, "busy", does="exec sleep 1000")
+        until(lambda: together(box, idle, busy) <= POOL, "memory is divided", PATIENCE)
+        until(lambda: idle.holds > 70 * MIB, "it has its cache", PATIENCE)
+        set_policy(box, tick=60, memory="128m")
+
+        def last_tick() -> int:
+            found = json.loads(box.wirt("governor", "status", "--json").stdout)
+            assert found["tick"] == 60
+            return int(found["last_tick"])
+
+        box.sh("sleep 2")  # the last of the quick ticks may be under way
+        before, was = last_tick(), busy.high
+        assert was < 80 * MIB
+        box.wirt("exec", "-d", "busy", "sh", "-c", HOLD % 80)
+        until(lambda: busy.high > 80 * MIB, "it is given more", 50)
+        assert together(box, busy, idle) <= POOL, "and the safe plan was not carried out meanwhile"
+        until(lambda: last_tick() > before, "that was thought about", 50)
+        assert last_tick() - before < 55 * 10**9
+        assert busy.holds < busy.high
+        assert busy.spared_by_kills()
+
+
+def test_a_killed_governor_lets_go_and_the_next_start_goes_on(box: Hostbox) -> None:
+    with governed(box):
+        a = Guest(box, "a", "--memory-reservation", "8m", does=CACHE % 80)
+        b = Guest(box, "b", "-m", "100m", does=WORK % 80)
+        until(lambda: together(box, a, b) <= POOL, "memory is divided", PATIENCE)
+        until(lambda: b.low > 8 * MIB, "what is due is spared", PATIENCE)
+        box.sh(
+            f"pkill -9 -f '[s]upervisor.py .*--name {NAME} '\n"
+            f"pkill -9 -f 'wirt[.]daemon .*--name {NAME} '"
+        )
+        try:
+            until(lambda: a.high == b.high == NONE, "nobody is held any more", PATIENCE)
+            until(lambda: above(box, "low") == 8 * MIB, "nor spared for ever", PATIENCE)
+            assert (a.low, b.low, b.figure("max")) == (8 * MIB, 0, 100 * MIB)
+            assert above(box, "min") == 8 * MIB, "a promise holds without a governor"
+        finally:
+            box.instance("up", "--no-images", "--patience", str(PATIENCE))
+        until(lambda: together(box, a, b) <= POOL, "it governs again", PATIENCE)
+        until(lambda: b.low > 8 * MIB, "and spares again", PATIENCE)
+        box.sh(f"pkill -9 -f 'wirt[.](daemon|privileged) .*--name {NAME} '")
+        alive = ("exec", "a", "echo", "alive")
+        until(lambda: box.wirt(*alive, code=None).stdout == "alive\n", "both are back", PATIENCE)
+        until(lambda: min(b.high, b.holds) > 80 * MIB, "and moves memory again", PATIENCE)
+        assert a.spared_by_kills()
+        assert b.spared_by_kills()
+
+
+@contextmanager
+def weighed_disk(box: Hostbox) -> Iterator[str]:
+    """The disk of the guests' files (``major:minor``), shared by weight, slow enough to be short:
+    8 MiB or 2000 requests a second."""
+    disk = box.sh("awk '$5 == \"/state\" { print $3 }' /proc/self/mountinfo").stdout.strip()
+    rates = " ".join(f"{way}bps={8 * MIB}" for way in "rw")
+    counts = " ".join(f"{way}{kind}iops=2000" for way in "rw" for kind in ("seq", "rand"))
+    goals = "rpct=0 rlat=0 wpct=0 wlat=0 min=100 max=100"
+    on = "cd /sys/fs/cgroup\n"
+    box.sh(
+        f"{on}echo '{disk} ctrl=user model=linear {rates} {counts}' > io.cost.model\n"
+        f"echo '{disk} enable=1 ctrl=user {goals}' > io.cost.qos"
+    )
+    try:
+        yield disk
+    finally:
+        box.sh(f"{on}echo '{disk} enable=0' > io.cost.qos")
+
+
+def test_disks_are_shared_by_weight_where_the_kernel_can(box: Hostbox) -> None:
+    does = (
+        "head -c 8m /dev/zero > /d; sync; until [ -e /go ]; do sleep 0.1; done; "
+        "while :; do dd if=/d of=/dev/null bs=64k iflag=direct 2> /dev/null; done"
+    )
+    with governed(box, memory=None, disk="200m"), weighed_disk(box) as disk:
+        most = Guest(box, "most", "--io-shares", "3000", does=does)
+        least = Guest(box, "least", does=does)
+
+        def weight(guest: Guest) -> str:
+            return box.group(guest.id, "io.weight")
+
+        def moved(guest: Guest) -> int:
+            lines = box.group(guest.id, "io.stat").splitlines()
+            words = next((line.split() for line in lines if line.startswith(f"{disk} ")), [])
+            return next((int(w[7:]) for w in words if w.startswith("rbytes=")), 0)
+
+        until(lambda: weight(most) == "default 150", "its shares are in the kernel", PATIENCE)
+        until(lambda: weight(least) == "default 50", "the other's too", PATIENCE)
+        for guest in (most, least):
+            box.wirt("exec", guest.name, "touch", "/go")
+        until(lambda: moved(least) > 2 * MIB, "both read", PATIENCE)
+        before = moved(most), moved(least)
+        until(lambda: moved(most) - before[0] > 24 * MIB, "for a while", PATIENCE)
+        assert moved(most) - before[0] > 1.8 * (moved(least) - before[1])
+        assert "weigh" in box.wirt("why", "most", "--json").stdout
+        box.wirt("governor", "pause")
+        try:
+            assert weight(most) == weight(least) == "default 100"
+        finally:
+            box.wirt("governor", "resume")
