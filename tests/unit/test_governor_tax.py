@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,10 +20,15 @@ TUNING = Tuning()
 
 
 def taxes(
-    guests: dict[str, tuple[int, float]], *, pressing: bool, calm: int = 20, growth: float = 0.0
+    guests: dict[str, tuple[int, float]],
+    *,
+    pressing: bool,
+    calm: int = 20,
+    growth: float = 0.0,
+    shares: int = 1000,
 ) -> dict[str, int]:
     """MiB that are taken. ``guests``: MiB in use, and millicores; h is hungry for as much again,
-    and not calm; g grows by ``growth`` MiB a tick, and is not calm either."""
+    with ``shares``, and not calm; g grows by ``growth`` MiB a tick, and is not calm either."""
     estimates, seen = {}, {}
     for name, (mib, cpu) in guests.items():
         restless = name in "gh"
@@ -32,6 +39,8 @@ def taxes(
         )  # fmt: skip
         seen[name] = Seen(memory=mib * MIB, memory_limit=2 * mib * MIB, refaults=0.0)
     claims = dict.fromkeys(guests, Claim(reservation=MIB, limit=CAPACITY, shares=1000))
+    if "h" in guests:
+        claims["h"] = replace(claims["h"], shares=shares)
     after = taxed(estimates, seen, claims, capacity=CAPACITY, pressing=pressing, tuning=TUNING)
     return {name: (estimates[name].memory - now) // MIB for name, now in after.items()}
 
@@ -47,6 +56,15 @@ def test_memory_that_does_little_work_is_taken_first() -> None:
     taken = taxes({"a": (150, 700), "b": (150, 35), "h": (97, 500)}, pressing=True)
     assert taken["b"] == 30, "a fifth"
     assert taken.get("a", 0) < 30, "only what is still lacking"
+
+
+def test_idle_memory_is_worth_a_fourth_to_who_has_few_shares_too() -> None:
+    """A backup that read on and on kept 200 MiB, and dc less than it works with at night."""
+    guests = {"a": (200, 35), "b": (100, 35), "h": (200, 500)}
+    assert set(taxes(guests, pressing=True)) == {"a", "b"}
+    assert not taxes(guests, pressing=True, shares=100)
+    guests = {"a": (300, 35), "b": (100, 35), "h": (100, 500)}
+    assert set(taxes(guests, pressing=True, shares=100)) == {"a"}, "of three times as much some"
 
 
 def test_who_all_work_alike_give_alike_and_the_longest_calm_first() -> None:

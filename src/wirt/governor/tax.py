@@ -6,6 +6,8 @@ for what it holds, beside the others, is presumed to hold idle memory, until it 
 
 from __future__ import annotations
 
+import itertools
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -16,6 +18,10 @@ from wirt.governor.tree import Claim
 IDLE, BUSY = 0.5, 1.1
 """Parts of the usual work for a byte: a guest's memory counts as idle below the first, and is not
 taken before somebody needs it above the second."""
+
+WORTH = 4
+"""How much more a page is worth to who needs one than to who is taxed, as with a tax of 75 % (C.
+Waldspurger, Memory Resource Management in VMware ESX Server, 5.2)."""
 
 
 def taxed(
@@ -29,16 +35,37 @@ def taxed(
 ) -> dict[str, int]:
     """Bytes that those who are taxed are thought to need afterwards. ``pressing``: somebody is
     hungry, or was a moment ago."""
-    wanted = sum(want_of(estimates[n], claims[n], tuning).amount for n in seen)
-    lack = wanted - int(tuning.tight * capacity)
-    if pressing and lack > 0:
+    lacks = _lacks(estimates, seen, claims, capacity, tuning) if pressing else {}
+    if max(lacks.values(), default=0) > 0:
         sorry = {n: estimates[n].sorry for n in seen}
-        lacks = dict.fromkeys(seen, lack)
         return _take(estimates, seen, claims, lacks, sorry, part=tuning.tax, tuning=tuning)
     lacks = _rooms(estimates, seen, capacity, tuning)
     calm = {n: 0 for n in lacks if not estimates[n].sorry}
     part = tuning.tax * tuning.early
     return _take(estimates, seen, claims, lacks, calm, part=part, tuning=tuning)
+
+
+def _lacks(
+    estimates: Mapping[str, Estimate],
+    seen: Mapping[str, Seen],
+    claims: Mapping[str, Claim],
+    capacity: int,
+    tuning: Tuning,
+) -> dict[str, int]:
+    """Bytes that are lacking, as each is to see it: who grows or is hungry counts, above what is
+    promised to it, only for those who hold more than a :data:`WORTH` of that for their shares."""
+    prices = {n: claims[n].shares / max(held(seen[n]), 1) for n in seen}
+    base = -int(tuning.tight * capacity)
+    more: list[tuple[float, int]] = []
+    for name in seen:
+        wanted = want_of(estimates[name], claims[name], tuning).amount
+        least = wanted if estimates[name].calm else min(wanted, claims[name].reservation)
+        base += least
+        more.append((prices[name], wanted - least))
+    more.sort()
+    above = [*itertools.accumulate((amount for _, amount in reversed(more)), initial=0)]
+    steps = [price for price, _ in more]
+    return {n: base + above[len(more) - bisect_right(steps, prices[n] / WORTH)] for n in seen}
 
 
 def _rooms(
