@@ -67,9 +67,12 @@ def decide(
         for name, guest in seen.items()
     }
     wants = {
-        name: replace(want, amount=max(want.amount, kept[name]), kept=kept[name])
+        name: Want(
+            amount=max(want.amount, kept[name]), kept=kept[name],
+            hungry=want.hungry, modest=want.modest,
+        )
         for name, want in wants.items()
-    }
+    }  # fmt: skip
     if state.alarm >= Alarm.HARD:
         wants = {
             name: replace(

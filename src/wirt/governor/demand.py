@@ -73,7 +73,7 @@ def memory_wants(
     after = {
         name: replace(before.get(name, FRESH), hungry=False)
         if guest.blind
-        else _move(replace(known[name], hungry=hungry[name]), guest, tuning)
+        else _move(known[name], guest, hungry[name], tuning)
         for name, guest in seen.items()
     }
     taxes = taxed(after, seen, claims, capacity=capacity, pressing=pressing, tuning=tuning)
@@ -126,27 +126,26 @@ def _hungry(guest: Seen, now: Estimate, shares: int, urgent: float, tuning: Tuni
     return now.missed >= tuning.missed * now.taken
 
 
-def _move(old: Estimate, guest: Seen, tuning: Tuning) -> Estimate:
+def _move(old: Estimate, guest: Seen, hungry: bool, tuning: Tuning) -> Estimate:
     """Up at once; down to what it uses, and what it was taxed to for some time."""
     use = held(guest)
-    now = replace(old, use=use, growth=_growth(old, use), margin=guest.margin)
-    if old.hungry or _grew(old, guest, tuning):
-        missed = old.hungry or _near(guest, tuning)
+    growth = (old.growth + (max(use - old.use, 0) if old.use else 0)) / 2
+    if hungry or _grew(old, guest, tuning):
+        missed = hungry or _near(guest, tuning)
         memory = use + int((use - guest.margin) * (tuning.ramp - 1)) + tuning.spare
         if not missed:
-            memory = min(memory, use + int(AHEAD * now.growth))
-        moved = replace(now, memory=memory, calm=0, taxed=False)
-        if missed and old.taxed and old.lull <= tuning.patience:
-            return replace(moved, regret=min(now.sorry + 1, MOST_REGRET), hurt=use)
-        return moved
+            memory = min(memory, use + int(AHEAD * growth))
+        sorry = missed and old.taxed and old.lull <= tuning.patience
+        return replace(
+            old, use=use, growth=growth, margin=guest.margin, hungry=hungry, memory=memory, calm=0,
+            taxed=False, hurt=use if sorry else old.hurt,
+            regret=min(old.sorry_at(use) + 1, MOST_REGRET) if sorry else old.regret,
+        )  # fmt: skip
     calm = old.calm + 1
     lately = old.taxed and old.lull < tuning.patience
     most = use + (use - guest.margin) // 10
-    memory = min(old.memory if lately else max(old.memory, use), most)
-    regret = old.regret if calm <= FORGIVEN * tuning.patience << old.regret else 0
-    return replace(now, memory=memory, calm=calm, lull=old.lull + 1, regret=regret)
-
-
-def _growth(old: Estimate, use: int) -> float:
-    grown = max(use - old.use, 0) if old.use else 0
-    return (old.growth + grown) / 2
+    return replace(
+        old, use=use, growth=growth, margin=guest.margin, hungry=False, calm=calm,
+        memory=min(old.memory if lately else max(old.memory, use), most), lull=old.lull + 1,
+        regret=old.regret if calm <= FORGIVEN * tuning.patience << old.regret else 0,
+    )  # fmt: skip

@@ -82,7 +82,11 @@ class Estimate:
     @property
     def sorry(self) -> int:
         """How often it was sorry for a tax at about the size that it has."""
-        return self.regret if self.hurt / SORE <= self.use <= self.hurt * SORE else 0
+        return self.sorry_at(self.use)
+
+    def sorry_at(self, use: int) -> int:
+        """How often it was sorry at about that size."""
+        return self.regret if self.hurt / SORE <= use <= self.hurt * SORE else 0
 
 
 FRESH = Estimate()
