@@ -167,7 +167,7 @@ def test_a_pause_gives_back_what_the_users_said(live: Live, tmp_path: Path) -> N
 def test_a_pool_needs_room_and_bad_policies_are_refused(live: Live, tmp_path: Path) -> None:
     policy = tmp_path / "p.toml"
     for text, said in (
-        ("tick = nan", "tick"), ("tick = 'x'", "float"), ("what = 1", "what"),
+        ("tick = nan", "tick"), ("tick = 'x'", "number"), ("what = 1", "what"),
         ("pool = {memory = '1q'}", "1q"), ("pool = {memory = 1e30}", "int"), ("tick =", "TOML"),
     ):  # fmt: skip
         policy.write_text(text)
