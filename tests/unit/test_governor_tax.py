@@ -60,7 +60,7 @@ def test_memory_that_does_little_work_is_taken_first() -> None:
 
 def test_idle_memory_is_worth_a_fourth_to_who_has_few_shares_too() -> None:
     """A backup that read on and on kept 200 MiB, and dc less than it works with at night."""
-    guests = {"a": (200, 35), "b": (100, 35), "h": (200, 500)}
+    guests: dict[str, tuple[int, float]] = {"a": (200, 35), "b": (100, 35), "h": (200, 500)}
     assert set(taxes(guests, pressing=True)) == {"a", "b"}
     assert not taxes(guests, pressing=True, shares=100)
     guests = {"a": (300, 35), "b": (100, 35), "h": (100, 500)}
