@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, cast
 
+from wirt.governor.emergency import Alarm
+from wirt.governor.journal import Change
 from wirt.governor.movement import Reason
+from wirt.governor.tree import Claim
+from wirt.host.governing.emergency import Emergency
 from wirt.host.governing.member import Member
 from wirt.host.governing.memory import Goal
 from wirt.model.guest import Guest, GuestSpec, GuestState, GuestStatus
@@ -30,3 +35,13 @@ def goal(entitled: dict[str, int], capacity: int) -> Goal:
     return Goal(
         entitled=entitled, capacity=capacity, reasons=reasons, hungry=frozenset(), inputs={}
     )
+
+
+async def step(
+    emergency: Emergency, alarm: Alarm, members: list[Member], claims: dict[str, Claim]
+) -> list[Change]:
+    """A tick, and what came of it."""
+    emergency.act(alarm, members, claims)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    return emergency.take_done()

@@ -55,6 +55,33 @@ def _frozen(live: Live, *names: str) -> set[str]:
     return {n for n, found in ids.items() if groups.frozen(f"/{live.instance.name}/{found}")}
 
 
+@needs("qemu", "erofs", "agent", "guest-kernel")
+@pytest.mark.parametrize("killed", [False, True])
+def test_machines_are_frozen_and_go_on(box: tuple[Live, Host], killed: bool) -> None:
+    live, host = box
+    try:
+        clock = "while :; do date +%s; sleep 0.2; done"
+        start(live, "machine", "--as", "microvm", "-m", "128m", does=clock)
+        until(lambda: live.wirt("logs", "machine").stdout, "it has booted", within=120)
+        host.leave(10 << 10)
+        until(lambda: _frozen(live, "machine"), "it is frozen")
+        if killed:
+            live.kill(local.DAEMON)
+            until(lambda: live.wirt("ps", code=None).returncode == 0, "it is back")
+        else:
+            assert status(live)["state"] == "governing", "ticks do not wait for it"
+        host.leave(8 << 20)
+        until(lambda: not _frozen(live, "machine"), "it goes on", within=30)
+        told = live.wirt("logs", "machine").stdout
+        until(lambda: live.wirt("logs", "machine").stdout != told, "it works")
+        assert live.wirt("exec", "machine", "echo", "alive").stdout == "alive\n"
+        until(lambda: "resume" in {c["act"] for c in changes(live, "machine")}, "it is told")
+        assert killed or "pause" in {c["act"] for c in changes(live, "machine")}
+    finally:
+        host.leave(8 << 20)
+        live.wirt("rm", "-f", "machine", code=None)
+
+
 @pytest.mark.parametrize("killed", [False, True])
 def test_guests_are_frozen_and_go_on(box: tuple[Live, Host], killed: bool) -> None:
     live, host = box

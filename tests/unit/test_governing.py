@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fakes.governing import FakeKernel
-from member_values import goal, member
+from member_values import goal, member, step
 from waiting import eventually
 from wirt.aio import Nursery
 from wirt.errors import Invalid
@@ -149,14 +149,14 @@ def test_frozen_are_batch_first_then_by_rank_and_never_who_keeps_to_its_promise(
     kernel = FakeKernel({one.guest.id: 0 for one in everybody})
 
     async def story() -> None:
-        emergency = Emergency(kernel)
+        emergency = Emergency(kernel, Nursery("test"))
         for _ in range(5):
-            await emergency.act(Alarm.LOW, everybody, claims)
+            await step(emergency, Alarm.LOW, everybody, claims)
         assert kernel.frozen == {"batch", "low", "high"}
-        await emergency.act(Alarm.HARD, everybody, claims)
+        await step(emergency, Alarm.HARD, everybody, claims)
         assert kernel.frozen == {"batch", "low"}, "the last one frozen goes on first"
         for _ in range(3):
-            await emergency.act(Alarm.NONE, everybody, claims)
+            await step(emergency, Alarm.NONE, everybody, claims)
         assert not kernel.frozen
 
     asyncio.run(story())

@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from fakes.governing import FakeKernel
-from member_values import member
+from member_values import member, step
+from wirt.aio import Nursery
 from wirt.errors import Unavailable
 from wirt.governor.emergency import Alarm
 from wirt.governor.journal import Act
@@ -47,12 +48,12 @@ def test_who_cannot_be_frozen_does_not_keep_others_from_it() -> None:
     everybody, claims = guests("a", "b", "c")
 
     async def story() -> None:
-        emergency = Emergency(kernel)
-        told = [await emergency.act(Alarm.LOW, everybody, claims) for _ in range(3)]
+        emergency = Emergency(kernel, Nursery("test"))
+        told = [await step(emergency, Alarm.LOW, everybody, claims) for _ in range(3)]
         assert kernel.frozen == {"b", "c"}
         assert told[0][0].failure
         assert not everybody[0].frozen
-        await emergency.act(Alarm.HARD, everybody, claims)
+        await step(emergency, Alarm.HARD, everybody, claims)
         kernel.refuses = set()
         assert emergency.next(Alarm.LOW, everybody, claims) is everybody[0], "tried the next time"
 
@@ -64,18 +65,18 @@ def test_who_cannot_be_thawed_does_not_keep_others_frozen_and_is_tried_again() -
     everybody, claims = guests("a", "b")
 
     async def story() -> None:
-        emergency = Emergency(kernel)
+        emergency = Emergency(kernel, Nursery("test"))
         for _ in range(2):
-            await emergency.act(Alarm.LOW, everybody, claims)
+            await step(emergency, Alarm.LOW, everybody, claims)
         kernel.refuses = {"b"}
         for _ in range(2):
-            await emergency.act(Alarm.NONE, everybody, claims)
+            await step(emergency, Alarm.NONE, everybody, claims)
         assert kernel.frozen == {"b"}
         assert safety.plan(everybody, (), None)[0].thaw, "without a governor it goes on"
         kernel.refuses = set()
-        await emergency.act(Alarm.NONE, everybody, claims)
+        await step(emergency, Alarm.NONE, everybody, claims)
         assert not kernel.frozen
-        assert not await emergency.act(Alarm.NONE, everybody, claims)
+        assert not await step(emergency, Alarm.NONE, everybody, claims)
 
     asyncio.run(story())
 
@@ -88,10 +89,10 @@ def test_whom_another_governor_froze_goes_on_too() -> None:
         one.frozen = True  # as read from the kernel
 
     async def story() -> None:
-        emergency = Emergency(kernel)
-        assert not await emergency.act(Alarm.LOW, everybody, claims), "all are frozen"
+        emergency = Emergency(kernel, Nursery("test"))
+        assert not await step(emergency, Alarm.LOW, everybody, claims), "all are frozen"
         for _ in range(2):
-            await emergency.act(Alarm.HARD, everybody, claims)
+            await step(emergency, Alarm.HARD, everybody, claims)
 
     asyncio.run(story())
     assert not kernel.frozen
@@ -103,10 +104,10 @@ def test_a_pause_of_its_user_is_not_undone() -> None:
     everybody, claims = guests("a")
 
     async def story() -> None:
-        emergency = Emergency(kernel)
-        await emergency.act(Alarm.LOW, everybody, claims)
+        emergency = Emergency(kernel, Nursery("test"))
+        await step(emergency, Alarm.LOW, everybody, claims)
         everybody[0].frozen = False  # as the roll says of those whom their users have paused
-        await emergency.act(Alarm.NONE, everybody, claims)
+        await step(emergency, Alarm.NONE, everybody, claims)
         assert kernel.frozen == {"a"}
 
     asyncio.run(story())
@@ -127,10 +128,45 @@ def test_one_ends_when_freezing_did_not_help(
     }
 
     async def story() -> list[Act]:
-        emergency = Emergency(kernel)
-        told = [await emergency.act(Alarm.LOW, [desk, large], claims) for _ in range(2)]
+        emergency = Emergency(kernel, Nursery("test"))
+        told = [await step(emergency, Alarm.LOW, [desk, large], claims) for _ in range(2)]
         return [change.act for changes in told for change in changes]
 
     acts = asyncio.run(story())
     assert kernel.killed == ended
     assert acts == ([Act.PAUSE, Act.REFUSE] if ended else [])
+
+
+def test_ticks_go_on_while_somebody_does_not_stop() -> None:
+    class Slow(FakeKernel):
+        """Freezes and thaws when ``free`` is set."""
+
+        def __init__(self) -> None:
+            super().__init__({"a": 0, "b": 0})
+            self.free = asyncio.Event()
+
+        async def freeze(self, guest_id: str, frozen: bool) -> None:
+            await self.free.wait()
+            await super().freeze(guest_id, frozen)
+
+    everybody, claims = guests("a", "b")
+
+    async def story() -> None:
+        kernel = Slow()
+        emergency = Emergency(kernel, Nursery("test"))
+        for _ in range(3):
+            assert not await step(emergency, Alarm.LOW, everybody, claims)
+        assert [one.frozen for one in everybody] == [True, False], "one at a time"
+        assert safety.plan(everybody, (), None)[0].thaw, "whenever all ends, it goes on"
+        assert emergency.next(Alarm.LOW, everybody, claims) is None
+        kernel.free.set()
+        (told,) = await step(emergency, Alarm.LOW, everybody, claims)
+        assert (told.guest, told.act) == ("a", Act.PAUSE)
+        kernel.free.clear()
+        assert not await step(emergency, Alarm.NONE, everybody, claims)
+        assert everybody[0].frozen, "not before it is thawed"
+        kernel.free.set()
+        await step(emergency, Alarm.NONE, everybody, claims)
+        assert not everybody[0].frozen
+
+    asyncio.run(story())

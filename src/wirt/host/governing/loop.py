@@ -80,7 +80,7 @@ class Governor:
         self._nursery = nursery
         self._mover = Mover(actuator, nursery)
         self._machines = Machines(nursery)
-        self._emergency = Emergency(actuator)
+        self._emergency = Emergency(actuator, nursery)
         self._heart = Heartbeat(actuator)
         self.newcomers = Newcomers(roll, actuator, self._heart)
         self.newcomers.shared = self._shared
@@ -200,7 +200,10 @@ class Governor:
         else:
             await self._act(root, tick, decision, host)
         begun = time.thread_time()
-        done = (*self._mover.take_done(), *self._machines.take_done(), *self.steering.done())
+        done = (
+            *self._mover.take_done(), *self._machines.take_done(), *self._emergency.take_done(),
+            *self.steering.done(),
+        )  # fmt: skip
         changes, self._changes = (*self._changes, *done), []
         frame = Frame(
             at=time.time_ns(), tick=tick, alarm=decision.state.alarm,
@@ -320,8 +323,9 @@ class Governor:
         touching |= {hold.id for hold in spared if hold.low is not None}
         tilted = ioweight.wanted(root, self.roll.members, host.capacity.get(Resource.DISK, 0))
         touching |= {hold.id for hold in tilted}
-        freezing = self._emergency.next(decision.state.alarm, list(divided.values()), claims)
-        plan = safety.plan(self.roll.members.values(), touching, freezing)
+        everybody = list(self.roll.members.values())
+        freezing = self._emergency.next(decision.state.alarm, everybody, claims)
+        plan = safety.plan(everybody, touching, freezing)
         await self._heart.keep((*plan, *self.newcomers.plan()))
         self._changes += await weigh.write(self._actuator, changed, targets, why=self.steering.why)
         await self._slow(slowed, rates)
@@ -335,9 +339,7 @@ class Governor:
             self._machines.loosen(self.roll.elastic(), claims)
             if bounded := [m for m in divided.values() if m.limit is not None and m.bounded]:
                 await self._mover.loosen(bounded)
-        self._changes += await self._emergency.act(
-            decision.state.alarm, list(divided.values()), claims
-        )
+        self._emergency.act(decision.state.alarm, everybody, claims)
         fault("governor.ticked")
 
     async def _divide(

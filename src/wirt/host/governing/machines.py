@@ -48,7 +48,8 @@ class Machines:
         """Ask those whose turn it is."""
         now = time.monotonic()
         for member in members:
-            if member.container or member.guest.status.state is not GuestState.RUNNING:
+            running = member.guest.status.state is GuestState.RUNNING and not member.frozen
+            if member.container or not running:
                 continue
             inside = member.inside = member.inside or Inside()
             pause = MOVING if inside.moving else ASKED if short else CALM

@@ -35,7 +35,8 @@ class Member:
     where it has no such thing.
     ``fenced``: its limit is one that kills (see :mod:`wirt.host.governing.fence`).
     ``revocable``: bytes that the kernel can take from it.
-    ``frozen``: in an emergency of the host's, by a governor, not by its user.
+    ``frozen``: in an emergency of the host's, by a governor, not by its user. ``freezing``: a
+    freeze or a thaw is under way.
     ``disk``: bytes a second that were written, 0 for no limit. ``group_disk``: what is due to it of
     a group's limit, 0: none has one. ``disk_weight``: ``io.weight``, None where the kernel has
     none. ``inside``: what a machine says.
@@ -61,6 +62,7 @@ class Member:
     floor: int | None = None
     low: int | None = None
     frozen: bool = False
+    freezing: bool = False
     disk: int = 0
     group_disk: int = 0
     disk_weight: int | None = None

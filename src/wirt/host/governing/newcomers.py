@@ -63,11 +63,11 @@ class Newcomers:
                 room = None
             yield room
         except BaseException:
-            del self._coming[guest.id]
+            self._coming.pop(guest.id, None)
             raise
         coming.runs = True
         if self.shared() is None:  # the governor was paused meanwhile, or memory is not short now
-            del self._coming[guest.id]
+            self._coming.pop(guest.id, None)
             hold = Hold(id=guest.id, limit=guest.spec.resources.memory or -1)
             with contextlib.suppress(WirtError):  # else the plan is carried out later
                 await self._actuator.govern([hold])

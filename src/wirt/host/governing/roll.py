@@ -49,7 +49,8 @@ class Roll:
         self._admit = admit
         self._groups = groups
         self._interfaces = Interfaces()
-        self._tree: tuple[object, Group] | None = None
+        self._tree: tuple[object, object, Group] | None = None
+        """What it was made of, by id, those values, which must live as long, and the tree."""
         self._rates: Mapping[str, int] = {}
         self.members: dict[str, Member] = {}
 
@@ -85,8 +86,7 @@ class Roll:
                     continue
                 if guest_id in self.members:
                     _renew(self.members[guest_id], guest)
-                    if guest.status.state is GuestState.PAUSED:
-                        self.members[guest_id].frozen = False  # by its user now, or asleep
+                    self._look_whether_frozen(self.members[guest_id])
                     continue
                 path = self._layout.cgroup(guest_id)
                 container = guest.spec.isolation is Isolation.CONTAINER
@@ -101,6 +101,13 @@ class Roll:
                     disk=kernel_rate(self._cgroups, path) if container else UNKNOWN,
                     frozen=guest.status.state is GuestState.RUNNING and self._cgroups.frozen(path),
                 )  # fmt: skip
+
+    def _look_whether_frozen(self, member: Member) -> None:
+        """Its user may have paused it meanwhile, or the helper have thawed it, of itself."""
+        if member.guest.status.state is GuestState.PAUSED:
+            member.frozen = False
+        elif member.frozen and not member.freezing:
+            member.frozen = self._cgroups.frozen(self._layout.cgroup(member.guest.id))
 
     def clear(self) -> None:
         """Let go of all."""
@@ -118,17 +125,15 @@ class Roll:
 
     def tree(self) -> Group:
         """The claims of the members, made anew when anything of them has changed."""
-        key = (
-            tuple((guest_id, id(m.guest.spec)) for guest_id, m in self.members.items()),
-            tuple(map(id, self._groups.all())),
-        )
+        asked = (*(m.guest.spec for m in self.members.values()), *self._groups.all())
+        key = (*self.members, *map(id, asked))
         if self._tree is None or self._tree[0] != key:
             found = prune(self._admit.tree(), self.members.__contains__)
-            self._tree = (key, found)
+            self._tree = (key, asked, found)
             self._rates = disk.ungoverned(found)
         for guest_id, member in self.members.items():
             member.group_disk = self._rates.get(guest_id, 0)
-        return self._tree[1]
+        return self._tree[2]
 
     def containers(self) -> dict[str, Member]:
         """The members whose memory is divided by control groups."""
