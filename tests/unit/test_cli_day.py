@@ -175,6 +175,10 @@ def test_the_picture_of_a_day(run: Run, tmp_path: Path) -> None:
     root = ElementTree.fromstring(file.read_text())
     texts = ["".join(node.itertext()) for node in root.iter() if node.tag.endswith("text")]
     assert {"CPU (cores)", "Memory", "dc"} <= set(texts)
+    assert texts[0].startswith("What guests were due, used and wanted, 20")
+    assert all(
+        word in texts[1] for word in ("pale: due", "full: used", "dashed: wanted", "hatched")
+    )
     assert any(text.startswith("pause dc") for text in texts)
     hatched = [n for n in root.iter() if n.get("fill") == "url(#unmet)"]
     assert len(hatched) == 1  # dc wants 360 MiB, is due 339 and has 321 of them

@@ -14,7 +14,8 @@ from wirt.governor.journal import Share
 from wirt.governor.tree import Resource
 
 WIDTH, HEIGHT = 860, 190
-_LEFT, _TOP, _GAP, _RIGHT = 84, 34, 58, 20
+_LEFT, _TOP, _GAP, _RIGHT = 84, 62, 58, 40
+_KEY = "pale: due · full: used · dashed: wanted · hatched: wanted and not got · red: what happened"
 _TITLES = {
     Resource.CPU: "CPU (cores)", Resource.MEMORY: "Memory", Resource.DISK: "Disk",
     Resource.NET: "Network",
@@ -33,6 +34,10 @@ def svg(day: Day) -> str:
     if len(day.steps) < 2:
         canvas.text((_LEFT, _TOP + 20), "no two ticks of the governor in this time")
         return str(canvas)
+    first, last = (time.localtime(step.at // 10**9) for step in (day.steps[0], day.steps[-1]))
+    span = f"{time.strftime('%Y-%m-%d %H:%M:%S', first)} to {time.strftime('%H:%M:%S', last)}"
+    canvas.text((_LEFT, 16), f"What guests were due, used and wanted, {span}", bold=True)
+    canvas.text((_LEFT, 32), _KEY)
     colours = {guest: COLOURS[number % len(COLOURS)] for number, guest in enumerate(guests)}
     for number, resource in enumerate(shown):
         _Panel(canvas, day, resource, _TOP + number * (HEIGHT + _GAP), colours).draw()
