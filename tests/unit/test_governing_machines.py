@@ -113,7 +113,7 @@ def test_memory_is_seen_as_the_guest_tells_it_and_the_rest_from_outside() -> Non
                             major=50), now)  # fmt: skip
     found = seen(outside, inside, now)
     assert (found.cpu, found.disk) == (500, 7)
-    assert found.memory == 224 * MIB + 256 * MIB, "a quarter of it may be cache"
+    assert found.memory == 224 * MIB + 512 * MIB, "half of it may be cache"
     assert found.memory_limit == SIZE
     assert found.margin == margin(SIZE) == 128 * MIB
     assert found.anon == 224 * MIB + 128 * MIB

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wirt.governor.demand import memory_wants
+from wirt.governor.demand import cpu_wants, memory_wants
 from wirt.governor.estimate import Estimate, Tuning, want_of
 from wirt.governor.observe import Seen
 from wirt.governor.tax import taxed
@@ -132,18 +132,27 @@ def test_no_more_is_taken_than_is_lacking(
 
 def test_an_idle_machine_asks_for_its_margin_and_no_headroom_beside() -> None:
     """Three of them that asked for a tenth more each kept a fourth from its peak for 4 seconds."""
-    claims = {"m": Claim(limit=CAPACITY)}
+    claims = dict.fromkeys("bm", Claim(limit=CAPACITY))
+    busy = Seen(memory=100 * MIB, memory_limit=200 * MIB, refaults=0.0, cpu=500)
     before: dict[str, Estimate] = {}
-    for number in range(20):
-        memory = (150 + 30 * (number % 2)) * MIB  # it breathes, well within its limit
-        seen = {"m": Seen(memory=memory, memory_limit=300 * MIB, margin=128 * MIB, refaults=0.0)}
+
+    def machine(mib: int, cpu: int) -> int:
+        """Bytes that it asks for, holding so much."""
+        nonlocal before
+        one = Seen(
+            memory=mib * MIB, memory_limit=270 * MIB, margin=128 * MIB, refaults=0.0, cpu=cpu
+        )
+        seen = {"b": busy, "m": one}
+        before = cpu_wants(before, seen, TUNING)
         before = memory_wants(before, seen, claims, capacity=CAPACITY, seconds=0.2, tuning=TUNING)
-        assert want_of(before["m"], claims["m"], TUNING).amount <= 310 * MIB
-        assert not before["m"].regret
+        return want_of(before["m"], claims["m"], TUNING).amount
+
+    for number in range(20):
+        assert machine(150 + 30 * (number % 2), 20) <= 310 * MIB, "it breathes"
         assert before["m"].calm == number + 1, "that is no growth"
-    seen = {"m": Seen(memory=240 * MIB, memory_limit=300 * MIB, margin=128 * MIB, refaults=0.0)}
-    grown = memory_wants(before, seen, claims, capacity=CAPACITY, seconds=0.2, tuning=TUNING)
-    assert want_of(grown["m"], claims["m"], TUNING).amount >= (1.3 * 240 + 128) * MIB, "and that is"
+        assert not before["m"].regret
+    assert machine(200, 900) >= (1.3 * 200 + 128) * MIB, "and that is"
+    assert not before["m"].regret, "but it was short of nothing"
 
 
 def test_who_grows_is_given_room_before_it_meets_its_limit_and_is_not_taxed() -> None:

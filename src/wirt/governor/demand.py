@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from wirt.governor.estimate import AHEAD, FRESH, Estimate, Tuning, held
+from wirt.governor.estimate import AHEAD, FRESH, IDLE, Estimate, Tuning, held, usual, work
 from wirt.governor.observe import Seen
 from wirt.governor.tax import taxed
 from wirt.governor.tree import Claim
@@ -42,8 +42,10 @@ def cpu_wants(
             continue
         now = guest.cpu + (guest.cpu_wait or 0)
         part = tuning.cpu_up if now > old.cpu else tuning.cpu_down
-        work = old.work + PACE * (guest.cpu - old.work)
-        after[name] = replace(old, cpu=old.cpu + part * (now - old.cpu), work=work)
+        after[name] = replace(
+            old, cpu=old.cpu + part * (now - old.cpu),
+            work=old.work + PACE * (guest.cpu - old.work),
+        )  # fmt: skip
     return after
 
 
@@ -63,7 +65,10 @@ def memory_wants(
     grows. While memory is short, the estimate of a guest that has been calm falls: an idle tax, as
     ESX's, on a measured signal (:mod:`wirt.governor.tax`). Blind guests keep their estimates.
     """
-    known = {n: _weighed(before.get(n, FRESH), guest, seconds, tuning) for n, guest in seen.items()}
+    old = {name: before.get(name, FRESH) for name in seen}
+    mean = usual(old, seen)
+    grew = {name: _grew(old[name], guest, mean, tuning) for name, guest in seen.items()}
+    known = {n: _weighed(old[n], guest, seconds, grew[n]) for n, guest in seen.items()}
     urgent = max((min(known[n].rate, MOST_URGENT) * claims[n].shares for n in seen), default=0.0)
     hungry = {
         name: _hungry(guest, known[name], claims[name].shares, urgent, tuning)
@@ -71,9 +76,9 @@ def memory_wants(
     }
     pressing = any(hungry[n] or known[n].calm < PRESSING for n in seen)
     after = {
-        name: replace(before.get(name, FRESH), hungry=False)
+        name: replace(old[name], hungry=False)
         if guest.blind
-        else _move(known[name], guest, hungry[name], tuning)
+        else _move(known[name], guest, tuning, hungry=hungry[name], grew=grew[name])
         for name, guest in seen.items()
     }
     taxes = taxed(after, seen, claims, capacity=capacity, pressing=pressing, tuning=tuning)
@@ -82,7 +87,7 @@ def memory_wants(
     return after
 
 
-def _weighed(old: Estimate, guest: Seen, seconds: float, tuning: Tuning) -> Estimate:
+def _weighed(old: Estimate, guest: Seen, seconds: float, grew: bool) -> Estimate:
     """How urgently it needs memory, and how much of what was taken from it it asks back.
 
     Who grows needs it as much as who reads again what it lost, even before it meets its limit.
@@ -92,7 +97,7 @@ def _weighed(old: Estimate, guest: Seen, seconds: float, tuning: Tuning) -> Esti
     lowered = max((old.limit or 0) - (guest.memory_limit or (1 << 62)), 0)
     lost = max(old.use - held(guest), 0)
     taken = FADE * old.taken + min(lowered, lost) / _PAGE
-    grown = (held(guest) - old.use) / _PAGE if _grew(old, guest, tuning) else 0.0
+    grown = (held(guest) - old.use) / _PAGE if grew else 0.0
     return replace(
         old,
         rate=(old.rate + guest.refaults + grown / max(seconds, 0.01)) / 2,
@@ -103,17 +108,20 @@ def _weighed(old: Estimate, guest: Seen, seconds: float, tuning: Tuning) -> Esti
 
 
 def _near(guest: Seen, tuning: Tuning) -> bool:
+    """Whether it has little room left; a machine, only some of its margin."""
     if guest.memory is None or guest.memory_limit is None:
         return False
-    if guest.margin:
-        return guest.memory + guest.margin // 2 > guest.memory_limit
-    return guest.memory > tuning.near * guest.memory_limit
+    near = 1.0 if guest.margin else tuning.near
+    return held(guest) > near * guest.memory_limit
 
 
-def _grew(old: Estimate, guest: Seen, tuning: Tuning) -> bool:
-    """Whether it grows; a machine that has half of its margin still has room for that."""
+def _grew(old: Estimate, guest: Seen, mean: float, tuning: Tuning) -> bool:
+    """Whether it needs more from now on. Machines breathe: they do when they work and have come to
+    their margin. ``mean``: the usual work."""
     grew = old.use > 0 and held(guest) > 1.02 * old.use
-    return grew and (not guest.margin or _near(guest, tuning))
+    if not guest.margin:
+        return grew
+    return grew and _near(guest, tuning) and work(old, guest) > IDLE * mean
 
 
 def _hungry(guest: Seen, now: Estimate, shares: int, urgent: float, tuning: Tuning) -> bool:
@@ -121,21 +129,25 @@ def _hungry(guest: Seen, now: Estimate, shares: int, urgent: float, tuning: Tuni
         return True
     if guest.blind or not _near(guest, tuning):
         return False
+    if guest.margin and (guest.refaults or 0.0) <= tuning.refaults:
+        return False
     if now.rate <= tuning.refaults or now.rate * shares < tuning.ratio * urgent:
         return False
     return now.missed >= tuning.missed * now.taken
 
 
-def _move(old: Estimate, guest: Seen, hungry: bool, tuning: Tuning) -> Estimate:
+def _move(old: Estimate, guest: Seen, tuning: Tuning, *, hungry: bool, grew: bool) -> Estimate:
     """Up at once; down to what it uses, and what it was taxed to for some time."""
     use = held(guest)
     growth = (old.growth + (max(use - old.use, 0) if old.use else 0)) / 2
-    if hungry or _grew(old, guest, tuning):
+    if hungry or grew:
         missed = hungry or _near(guest, tuning)
         memory = use + int((use - guest.margin) * (tuning.ramp - 1)) + tuning.spare
         if not missed:
             memory = min(memory, use + int(AHEAD * growth))
-        sorry = missed and old.taxed and old.lull <= tuning.patience
+        sorry = (
+            (hungry or (missed and not guest.margin)) and old.taxed and old.lull <= tuning.patience
+        )
         return replace(
             old, use=use, growth=growth, margin=guest.margin, hungry=hungry, memory=memory, calm=0,
             taxed=False, hurt=use if sorry else old.hurt,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from wirt.governor.observe import Seen
@@ -9,6 +10,8 @@ from wirt.governor.plan import Want
 from wirt.governor.tree import Claim
 
 _MIB = 1 << 20
+IDLE = 0.5
+"""Part of the usual work for a byte below which a guest's memory counts as idle."""
 AHEAD = 10
 """Ticks for which growth is thought to go on."""
 SORE = 1.25
@@ -95,6 +98,16 @@ FRESH = Estimate()
 def held(guest: Seen) -> int:
     """What it holds and cannot do without: a machine also needs room to move."""
     return (guest.memory or 0) + guest.margin
+
+
+def work(estimate: Estimate, guest: Seen) -> float:
+    """Millicores for a byte."""
+    return estimate.work / max(held(guest), 1)
+
+
+def usual(estimates: Mapping[str, Estimate], seen: Mapping[str, Seen]) -> float:
+    """Millicores for a byte, of all together."""
+    return sum(estimates[n].work for n in seen) / max(sum(map(held, seen.values())), 1)
 
 
 def want_of(estimate: Estimate, claim: Claim, tuning: Tuning) -> Want:

@@ -11,14 +11,12 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import replace
 
-from wirt.governor.estimate import AHEAD, Estimate, Tuning, held, want_of
+from wirt.governor.estimate import AHEAD, IDLE, Estimate, Tuning, held, usual, want_of, work
 from wirt.governor.observe import Seen
 from wirt.governor.tree import Claim
 
-IDLE, BUSY = 0.5, 1.1
-"""Parts of the usual work for a byte: a guest's memory counts as idle below the first, and is not
-taken before somebody needs it above the second."""
-
+BUSY = 1.1
+"""Times the usual work for a byte above which memory is not taken before somebody needs it."""
 WORTH = 4
 """How much more a page is worth to who needs one than to who is taxed, as with a tax of 75 % (C.
 Waldspurger, Memory Resource Management in VMware ESX Server, 5.2)."""
@@ -77,12 +75,10 @@ def _rooms(
     growth = sum(int(AHEAD * estimates[n].growth) for n in seen)
     room = use + growth - int((1 - tuning.buffer) * capacity)
     idle = max(room, use - int((1 - tuning.room) * capacity))
-    usual = sum(estimates[n].work for n in seen) / max(use, 1)
-    works = {n: _work(estimates[n], seen[n]) for n in seen}
+    mean = usual(estimates, seen)
+    works = {n: work(estimates[n], seen[n]) for n in seen}
     return {
-        n: idle if work < IDLE * usual else room
-        for n, work in works.items()
-        if work <= BUSY * usual
+        n: idle if one < IDLE * mean else room for n, one in works.items() if one <= BUSY * mean
     }
 
 
@@ -100,7 +96,7 @@ def _take(
     nothing is lacking. ``sorry``: how often each is to be taxed half as hard."""
     made: dict[str, int] = {}
     given = 0
-    for name in sorted(sorry, key=lambda n: (_work(estimates[n], seen[n]), -estimates[n].calm, n)):
+    for name in sorted(sorry, key=lambda n: (work(estimates[n], seen[n]), -estimates[n].calm, n)):
         now, guest = estimates[name], seen[name]
         lack = lacks[name] - given
         if lack <= 0 or guest.blind or now.calm <= tuning.patience << sorry[name]:
@@ -114,8 +110,3 @@ def _take(
             made[name] = memory
             given += before - want_of(replace(now, memory=memory), claims[name], tuning).amount
     return made
-
-
-def _work(estimate: Estimate, guest: Seen) -> float:
-    """Millicores for a byte."""
-    return estimate.work / max(held(guest), 1)

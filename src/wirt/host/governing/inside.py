@@ -33,8 +33,8 @@ class Inside:
     """What is known of one machine. ``at``: monotonic seconds of ``memory``. ``rate``: pages a
     second that it read from its disks for want of memory. ``target``: bytes that its balloon was
     last asked to leave it, None: not by this daemon. ``order``: to be asked for next, ``ordered``
-    when, ``left``: bytes that it had until then. ``asking``: under way. ``still``: answers in which
-    it did not move. ``looks``: seconds and bytes of the host that it held then."""
+    when. ``asking``: under way. ``still``: answers in which it did not move. ``looks``: seconds and
+    bytes of the host that it held then; ``sizes``: and those that it had."""
 
     memory: InnerMemory | None = None
     at: float = 0.0
@@ -42,10 +42,10 @@ class Inside:
     target: int | None = None
     order: int | None = None
     ordered: float = 0.0
-    left: int | None = None
     asking: bool = False
     still: int = 0
     looks: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=LOOKS))
+    sizes: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=LOOKS))
 
     def told(self, memory: InnerMemory, now: float) -> None:
         """It has answered."""
@@ -58,11 +58,10 @@ class Inside:
         else:
             self.still = 0
         self.memory, self.at = memory, now
+        self.sizes.append((now, memory.size))
 
     def place(self, order: int, now: float) -> None:
         """Have it asked to live with so many bytes."""
-        if self.memory is not None and not self.outdated:
-            self.left = self.memory.size
         self.order, self.ordered = order, now
 
     @property
@@ -77,10 +76,10 @@ class Inside:
 
     @property
     def then(self) -> int:
-        """Bytes that the guest had when it counted."""
+        """Bytes that the guest had when it counted: what it said nearest to that."""
         assert self.memory is not None
-        before = self.left if self.outdated else None
-        return self.memory.size if before is None else before
+        near = min(self.sizes, key=lambda told: abs(told[0] - self.figured), default=None)
+        return self.memory.size if near is None else near[1]
 
     @property
     def moving(self) -> bool:
@@ -152,7 +151,7 @@ def seen(outside: Seen, inside: Inside, now: float) -> Seen:
         return replace(outside, memory=None, memory_limit=limit, refaults=None, under_oom=False)
     kept = margin(memory.size)
     needed = max(inside.then - memory.available, 0) + _grown(outside, inside, now)
-    cache = min(memory.cache or 0, memory.size // 4)
+    cache = min(memory.cache or 0, memory.size // 2)
     return replace(
         outside,
         memory=min(needed + cache, memory.size),
