@@ -151,7 +151,7 @@ def test_an_idle_machine_asks_for_its_margin_and_no_headroom_beside() -> None:
         assert machine(150 + 30 * (number % 2), 20) <= 310 * MIB, "it breathes"
         assert before["m"].calm == number + 1, "that is no growth"
         assert not before["m"].regret
-    assert machine(200, 900) >= (1.3 * 200 + 128) * MIB, "and that is"
+    assert machine(200, 900) >= 1.3 * (200 + 128) * MIB, "and that is"
     assert not before["m"].regret, "but it was short of nothing"
 
 

@@ -142,7 +142,7 @@ def _move(old: Estimate, guest: Seen, tuning: Tuning, *, hungry: bool, grew: boo
     growth = (old.growth + (max(use - old.use, 0) if old.use else 0)) / 2
     if hungry or grew:
         missed = hungry or _near(guest, tuning)
-        memory = use + int((use - guest.margin) * (tuning.ramp - 1)) + tuning.spare
+        memory = int(use * tuning.ramp) + tuning.spare
         if not missed:
             memory = min(memory, use + int(AHEAD * growth))
         sorry = (

@@ -34,7 +34,7 @@ class Inside:
     second that it read from its disks for want of memory. ``target``: bytes that its balloon was
     last asked to leave it, None: not by this daemon. ``order``: to be asked for next, ``ordered``
     when. ``asking``: under way. ``still``: answers in which it did not move. ``looks``: seconds and
-    bytes of the host that it held then; ``sizes``: and those that it had."""
+    bytes of the host that it held then."""
 
     memory: InnerMemory | None = None
     at: float = 0.0
@@ -45,7 +45,6 @@ class Inside:
     asking: bool = False
     still: int = 0
     looks: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=LOOKS))
-    sizes: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=LOOKS))
 
     def told(self, memory: InnerMemory, now: float) -> None:
         """It has answered."""
@@ -58,28 +57,6 @@ class Inside:
         else:
             self.still = 0
         self.memory, self.at = memory, now
-        self.sizes.append((now, memory.size))
-
-    def place(self, order: int, now: float) -> None:
-        """Have it asked to live with so many bytes."""
-        self.order, self.ordered = order, now
-
-    @property
-    def figured(self) -> float:
-        """Monotonic seconds at which the guest counted what ``memory`` tells."""
-        return self.at - ((self.memory.age if self.memory else None) or 0.0)
-
-    @property
-    def outdated(self) -> bool:
-        """Whether the guest counted before its balloon was last asked to move."""
-        return self.figured <= self.ordered
-
-    @property
-    def then(self) -> int:
-        """Bytes that the guest had when it counted: what it said nearest to that."""
-        assert self.memory is not None
-        near = min(self.sizes, key=lambda told: abs(told[0] - self.figured), default=None)
-        return self.memory.size if near is None else near[1]
 
     @property
     def moving(self) -> bool:
@@ -112,7 +89,8 @@ class Inside:
     def grown(self) -> int:
         """Bytes of the host that it has come to hold since its guest told ``memory``, which may be
         two seconds ago."""
-        since = [use for at, use in self.looks if at >= self.figured]
+        when = self.at - ((self.memory.age if self.memory else None) or 0.0)
+        since = [use for at, use in self.looks if at >= when]
         return max(since[-1] - min(since), 0) if since else 0
 
     def committed(self, size: int) -> int:
@@ -127,8 +105,8 @@ class Inside:
         memory = self.memory
         if memory is None or memory.available is None or not self.fresh(now):
             return None
-        needed = max(self.then - memory.available, 0) + self.grown()
-        return min(needed + margin(self.then), memory.size)
+        needed = max(memory.size - memory.available, 0) + self.grown()
+        return min(needed + margin(memory.size), memory.size)
 
 
 def margin(size: int) -> int:
@@ -150,8 +128,8 @@ def seen(outside: Seen, inside: Inside, now: float) -> Seen:
     if memory is None or memory.available is None or not inside.fresh(now):
         return replace(outside, memory=None, memory_limit=limit, refaults=None, under_oom=False)
     kept = margin(memory.size)
-    needed = max(inside.then - memory.available, 0) + _grown(outside, inside, now)
-    cache = min(memory.cache or 0, memory.size // 2)
+    needed = max(memory.size - memory.available, 0) + _grown(outside, inside, now)
+    cache = min(memory.cache or 0, memory.size // 4)
     return replace(
         outside,
         memory=min(needed + cache, memory.size),
