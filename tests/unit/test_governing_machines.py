@@ -181,6 +181,36 @@ def test_a_machine_shrinks_in_steps_and_never_below_what_it_needs() -> None:
     play(story)
 
 
+def test_a_machine_is_asked_for_more_by_what_it_told_before_it_began_to_move() -> None:
+    """Its next figures may be two seconds away, and mix what it had with what it has."""
+    machine = Machine(uses=300 * MIB)
+    one = member("a", machine)
+
+    async def story(all_: Machines, settle: Callable[[], Awaitable[None]]) -> None:
+        all_.ask([one], short=True)
+        await settle()
+        assert one.inside is not None
+        _again(one)
+        one.inside.at = time.monotonic()
+        all_.move({"a": one}, CLAIMS, goal(a=900 * MIB), free=0)
+        await settle()
+        one.inside.told(
+            InnerMemory(size=960 * MIB, available=SIZE - 300 * MIB, age=1.0), time.monotonic()
+        )
+        assert one.inside.outdated
+        assert one.inside.least(time.monotonic()) == 428 * MIB
+        all_.move({"a": one}, CLAIMS, goal(a=600 * MIB), free=0)
+        await settle()
+        assert machine.orders == [900 * MIB, 600 * MIB]
+        one.inside.told(InnerMemory(size=800 * MIB, available=480 * MIB), time.monotonic())
+        assert not one.inside.outdated
+        all_.move({"a": one}, CLAIMS, goal(a=450 * MIB), free=0)
+        await settle()
+        assert machine.orders == [900 * MIB, 600 * MIB], "now it moves, and counts meanwhile"
+
+    play(story)
+
+
 def test_growing_takes_what_is_free_and_hungry_machines_go_first() -> None:
     pair = {name: member(name, Machine()) for name in "ab"}
 

@@ -33,8 +33,8 @@ class Inside:
     """What is known of one machine. ``at``: monotonic seconds of ``memory``. ``rate``: pages a
     second that it read from its disks for want of memory. ``target``: bytes that its balloon was
     last asked to leave it, None: not by this daemon. ``order``: to be asked for next, ``ordered``
-    when. ``asking``: under way. ``still``: answers in which it did not move. ``looks``: seconds and
-    bytes of the host that it held then."""
+    when, ``left``: bytes that it had until then. ``asking``: under way. ``still``: answers in which
+    it did not move. ``looks``: seconds and bytes of the host that it held then."""
 
     memory: InnerMemory | None = None
     at: float = 0.0
@@ -42,6 +42,7 @@ class Inside:
     target: int | None = None
     order: int | None = None
     ordered: float = 0.0
+    left: int | None = None
     asking: bool = False
     still: int = 0
     looks: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=LOOKS))
@@ -57,6 +58,22 @@ class Inside:
         else:
             self.still = 0
         self.memory, self.at = memory, now
+
+    def place(self, order: int, now: float) -> None:
+        """Have it asked to live with so many bytes."""
+        if self.memory is not None and not self.outdated:
+            self.left = self.memory.size
+        self.order, self.ordered = order, now
+
+    @property
+    def figured(self) -> float:
+        """Monotonic seconds at which the guest counted what ``memory`` tells."""
+        return self.at - ((self.memory.age if self.memory else None) or 0.0)
+
+    @property
+    def outdated(self) -> bool:
+        """Whether the guest counted before its balloon was last asked to move."""
+        return self.figured <= self.ordered
 
     @property
     def moving(self) -> bool:
@@ -89,8 +106,7 @@ class Inside:
     def grown(self) -> int:
         """Bytes of the host that it has come to hold since its guest told ``memory``, which may be
         two seconds ago."""
-        when = self.at - ((self.memory.age if self.memory else None) or 0.0)
-        since = [use for at, use in self.looks if at >= when]
+        since = [use for at, use in self.looks if at >= self.figured]
         return max(since[-1] - min(since), 0) if since else 0
 
     def committed(self, size: int) -> int:
@@ -101,12 +117,14 @@ class Inside:
         return max(self.memory.size, self.target or 0, self.order or 0)
 
     def least(self, now: float) -> int | None:
-        """Bytes below which it must not get; None when that is not known."""
+        """Bytes below which it must not get; None when that is not known. What it had when it
+        counted is known, or it is taken for as much as it can have been."""
         memory = self.memory
         if memory is None or memory.available is None or not self.fresh(now):
             return None
-        needed = max(memory.size - memory.available, 0) + self.grown()
-        return min(needed + margin(memory.size), memory.size)
+        had = max(memory.size, (self.outdated and self.left) or 0)
+        needed = max(had - memory.available, 0) + self.grown()
+        return min(needed + margin(had), memory.size)
 
 
 def margin(size: int) -> int:

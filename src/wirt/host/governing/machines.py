@@ -113,21 +113,24 @@ class Machines:
                 self._order(member, inside, after, has, goal, now)
 
     def _down(self, member: Member, inside: Inside, wanted: int, now: float) -> int | None:
-        """How far it may be made smaller now: once for each time that it told how it is."""
+        """How far it may be made smaller now, by what it told before it was last asked to move, or
+        after it has moved."""
         memory, least = inside.memory, inside.least(now)
         if memory is None or least is None or now < member.stuck or wanted >= memory.size:
             return None
-        told = inside.at - (memory.age or 0.0)
-        if inside.shrinking or told <= inside.ordered:
+        if inside.shrinking and not inside.outdated:
             return None
         lowest = memory.size - int(MOST * memory.size)
         after = -(-max(wanted, least, lowest) // _WHOLE) * _WHOLE
+        asked = inside.order if inside.order is not None else inside.target
+        if asked is not None and not (after < asked and PACE.worth(asked, after)):
+            return None
         return after if after < memory.size else None
 
     def _order(
         self, member: Member, inside: Inside, after: int, has: int, goal: Goal, now: float
     ) -> None:
-        inside.order, inside.ordered = after, now
+        inside.place(after, now)
         self._begin(member, inside)
         name = member.guest.id
         self._note(
@@ -140,8 +143,8 @@ class Machines:
         """Whoever does not give what it is asked for keeps it, and is left alone for a while: a
         balloon that cannot grow would try for ever."""
         assert inside.memory is not None
-        before, inside.order, inside.still = inside.target, inside.memory.size, 0
-        inside.ordered = now
+        before, inside.still = inside.target, 0
+        inside.place(inside.memory.size, now)
         self._begin(member, inside)
         member.stuck = now + member.backoff
         member.backoff = min(2 * member.backoff, MOST_BACKOFF)
@@ -160,7 +163,8 @@ class Machines:
             most = claims[name].limit
             wanted = inside.memory.size if inside.target is None else inside.target
             if wanted + PACE.least < most:
-                inside.order, inside.ordered, member.backoff = most, now, 1.0
+                inside.place(most, now)
+                member.backoff = 1.0
                 self._begin(member, inside)
                 self._note(member, Act.GROW, Reason.LIMIT, before=wanted, after=most)
 
