@@ -133,7 +133,7 @@ def test_no_more_is_taken_than_is_lacking(
 def test_an_idle_machine_asks_for_its_margin_and_no_headroom_beside() -> None:
     """Three of them that asked for a tenth more each kept a fourth from its peak for 4 seconds."""
     claims = dict.fromkeys("bm", Claim(limit=CAPACITY))
-    busy = Seen(memory=100 * MIB, memory_limit=200 * MIB, refaults=0.0, cpu=500)
+    busy = Seen(memory=300 * MIB, memory_limit=400 * MIB, refaults=0.0, cpu=100)
     before: dict[str, Estimate] = {}
 
     def machine(mib: int, cpu: int) -> int:

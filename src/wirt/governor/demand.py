@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from wirt.governor.estimate import AHEAD, FRESH, IDLE, Estimate, Tuning, held, usual, work
+from wirt.governor.estimate import AHEAD, FRESH, Estimate, Tuning, held, usual, work
 from wirt.governor.observe import Seen
 from wirt.governor.tax import taxed
 from wirt.governor.tree import Claim
@@ -23,6 +23,8 @@ PRESSING = 3
 PACE = 0.4
 """Part of the way that the work a guest does is followed in a tick: a few ticks tell that a peak is
 over."""
+WORKS = 1.2
+"""Times the usual work for a byte from which on a machine is thought to need what it grows by."""
 FORGIVEN = 4
 """Patiences of calm after which an earlier regret no longer counts."""
 
@@ -121,7 +123,7 @@ def _grew(old: Estimate, guest: Seen, mean: float, tuning: Tuning) -> bool:
     grew = old.use > 0 and held(guest) > 1.02 * old.use
     if not guest.margin:
         return grew
-    return grew and _near(guest, tuning) and work(old, guest) > IDLE * mean
+    return grew and _near(guest, tuning) and work(old, guest) > WORKS * mean
 
 
 def _hungry(guest: Seen, now: Estimate, shares: int, urgent: float, tuning: Tuning) -> bool:

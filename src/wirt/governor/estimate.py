@@ -10,8 +10,6 @@ from wirt.governor.plan import Want
 from wirt.governor.tree import Claim
 
 _MIB = 1 << 20
-IDLE = 0.5
-"""Part of the usual work for a byte below which a guest's memory counts as idle."""
 AHEAD = 10
 """Ticks for which growth is thought to go on."""
 SORE = 1.25

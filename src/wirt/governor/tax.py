@@ -11,10 +11,12 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import replace
 
-from wirt.governor.estimate import AHEAD, IDLE, Estimate, Tuning, held, usual, want_of, work
+from wirt.governor.estimate import AHEAD, Estimate, Tuning, held, usual, want_of, work
 from wirt.governor.observe import Seen
 from wirt.governor.tree import Claim
 
+IDLE = 0.5
+"""Part of the usual work for a byte below which a guest's memory counts as idle."""
 BUSY = 1.1
 """Times the usual work for a byte above which memory is not taken before somebody needs it."""
 WORTH = 4

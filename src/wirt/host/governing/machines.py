@@ -105,14 +105,17 @@ class Machines:
             claim = claims[name]
             has = inside.committed(claim.limit)
             wanted = min(max(goal.entitled.get(name, has), claim.reservation), claim.limit)
-            after = self._down(member, inside, wanted, now)
+            least = _WHOLE if goal.hungry else PACE.least
+            after = self._down(member, inside, wanted, now, least)
             if wanted > has:
                 after = has + min(wanted - has, max(free, 0))
                 free -= after - has
-            if after is not None and PACE.worth(has, after):
+            if after is not None and _worth(has, after, least):
                 self._order(member, inside, after, has, goal, now)
 
-    def _down(self, member: Member, inside: Inside, wanted: int, now: float) -> int | None:
+    def _down(
+        self, member: Member, inside: Inside, wanted: int, now: float, step: int
+    ) -> int | None:
         """How far it may be made smaller now, by what it told before it was last asked to move, or
         after it has moved."""
         memory, least = inside.memory, inside.least(now)
@@ -123,7 +126,7 @@ class Machines:
         lowest = memory.size - int(MOST * memory.size)
         after = -(-max(wanted, least, lowest) // _WHOLE) * _WHOLE
         asked = inside.order if inside.order is not None else inside.target
-        if asked is not None and not (after < asked and PACE.worth(asked, after)):
+        if asked is not None and not (after < asked and _worth(asked, after, step)):
             return None
         return after if after < memory.size else None
 
@@ -207,6 +210,11 @@ class Machines:
                 inputs=inputs or {},
             )
         )  # fmt: skip
+
+
+def _worth(before: int, after: int, least: int) -> bool:
+    """Whether to ask for that; while somebody is hungry each ``least`` bytes are worth it."""
+    return PACE.worth(before, after) or (least < PACE.least and abs(after - before) >= least)
 
 
 def fitting(
