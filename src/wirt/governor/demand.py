@@ -23,7 +23,7 @@ PRESSING = 3
 PACE = 0.4
 """Part of the way that the work a guest does is followed in a tick: a few ticks tell that a peak is
 over."""
-WORKS = 1.2
+WORKS = 1.5
 """Times the usual work for a byte from which on a machine is thought to need what it grows by."""
 FORGIVEN = 4
 """Patiences of calm after which an earlier regret no longer counts."""
