@@ -39,8 +39,8 @@ def test_cut_between_two_writes(faulty: tuple[Live, Path], tmp_path: Path, step:
     with pool(live, tmp_path):
         a, b = start(live, "a", does=CACHE % 112), start(live, "b", does=CACHE % 112)
         until(lambda: a.limit + b.limit <= POOL, "memory is divided")
-        live.wirt("exec", "-d", "a", "sh", "-c", HOLD % 150)
-        order.write_text(step)
+        live.wirt("exec", "-d", "a", "sh", "-c", f"sleep 2; {HOLD % 150}")
+        order.write_text(step)  # before it begins
         until(lambda: order.read_text() == "", f"{step} is reached")
         until(lambda: a.use > 150 * MIB, "a has what it wants nevertheless")
         until(lambda: live.wirt("governor", "status", code=None).returncode == 0, "it is back")
