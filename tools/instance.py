@@ -129,10 +129,14 @@ def processes(instance: Instance) -> dict[int, str]:
     return found
 
 
-def state_of(pid: int) -> Path:
-    """The state directory named in a process' command line."""
-    argv = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
-    return Path(argv[argv.index("--state") + 1])
+def state_of(pid: int) -> Path | None:
+    """The state directory named in a process' command line; None when it has just ended: of a
+    zombie the kernel tells none."""
+    try:
+        argv = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return Path(argv[argv.index("--state") + 1]) if "--state" in argv else None
 
 
 # --- up and down ----------------------------------------------------------------------------
@@ -160,9 +164,10 @@ def up(instance: Instance, *, patience: float = READY) -> None:
     Raises :class:`Trouble`.
     """
     running = processes(instance)
-    if stranger := next((pid for pid in running if state_of(pid) != instance.state), None):
+    states = [state_of(pid) for pid in running]
+    if stranger := next((one for one in states if one and one != instance.state), None):
         raise Trouble(
-            f"an instance named {instance.name} runs with its state in {state_of(stranger)}",
+            f"an instance named {instance.name} runs with its state in {stranger}",
             hint="run 'make down' in that checkout, or choose another name: make up NAME=mine",
         )
     if SUPERVISOR in running.values() and answers(instance):

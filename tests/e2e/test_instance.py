@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from pathlib import Path
 
@@ -76,3 +78,19 @@ def test_down_stops_guests_and_keeps_what_is_on_disk(instance: Live) -> None:
     row = instance.wirt("ps", "-a").stdout
     assert "calm" in row
     assert "Exited" in row
+
+
+def test_a_part_that_has_just_ended_has_no_state() -> None:
+    """Of a zombie the kernel tells no command line: `down` beside it ended in a traceback."""
+    argv = ["/bin/sh", "-c", "read x", "sh", "--state", "/nowhere"]
+    inlet, outlet = os.pipe()
+    pid = os.posix_spawn(argv[0], argv, {}, file_actions=[(os.POSIX_SPAWN_DUP2, inlet, 0)])
+    try:
+        eventually(lambda: local.state_of(pid) == Path("/nowhere"))
+    finally:
+        os.close(inlet)
+        os.close(outlet)
+        os.kill(pid, signal.SIGKILL)
+    eventually(lambda: local.state_of(pid) is None)
+    os.waitpid(pid, 0)
+    assert local.state_of(pid) is None, "nor of one that is gone"
