@@ -15,7 +15,6 @@ from wirt.model.units import format_size
 
 DOCKERS_SHARES = 1024
 """Docker's normal CPU shares."""
-DOCKERS_RANGE = range(2, 262_145)
 OOM_RANKS = range(1001)
 SizeOf = Callable[[GuestSpec], Size]
 """See :meth:`wirt.engine.protocol.Engine.size`."""

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from wirt.errors import Conflict, Invalid, Unsupported
 from wirt.host.admit import Admit
-from wirt.host.claims import DOCKERS_RANGE, DOCKERS_SHARES
+from wirt.host.claims import DOCKERS_SHARES
 from wirt.host.events import Bus
 from wirt.host.groups import Groups
 from wirt.model.group import GuestGroup, check_path, parent
-from wirt.model.resources import Resources, merge
+from wirt.model.resources import CPU_SHARES, Resources, merge
 
 
 class Grouping:
@@ -87,10 +87,10 @@ class Grouping:
 def check_own(resources: Resources) -> None:
     """Raise Unsupported for what no group has, Invalid for shares that docker has not either."""
     shares = resources.cpu_shares
-    if shares is not None and shares not in DOCKERS_RANGE:
+    if shares is not None and shares not in CPU_SHARES:
         raise Invalid(
             f"CPU shares of {shares} are out of range",
-            hint=f"write {DOCKERS_RANGE[0]} to {DOCKERS_RANGE[-1]}; {DOCKERS_SHARES} is normal",
+            hint=f"write {CPU_SHARES[0]} to {CPU_SHARES[-1]}; {DOCKERS_SHARES} is normal",
             code="governor.out-of-range",
         )
     for what, value in (

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 
+CPU_SHARES = range(2, 262_145)
+"""Docker's, and the kernel's ``cpu.shares``."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resources:

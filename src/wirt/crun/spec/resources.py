@@ -14,7 +14,7 @@ from wirt.crun.spec.process import Json
 from wirt.errors import Invalid, Unsupported
 from wirt.linux.cgroup import Mode
 from wirt.linux.features import HostFacts, parse_cpus
-from wirt.model.resources import Resources
+from wirt.model.resources import CPU_SHARES, Resources
 from wirt.model.units import format_size
 
 CPU_PERIOD = 100_000
@@ -50,8 +50,11 @@ def _check_cpu(wish: Resources, facts: HostFacts) -> None:
                 f"--cpus {wish.cpu_millis / 1000:g} is out of range",
                 hint=f"this host has {len(facts.cpus)} CPUs: write 0.01 to {len(facts.cpus)}",
             )
-    if wish.cpu_shares is not None and not 2 <= wish.cpu_shares <= 262_144:
-        raise Invalid(f"CPU shares of {wish.cpu_shares} are out of range", hint="write 2 to 262144")
+    if wish.cpu_shares is not None and wish.cpu_shares not in CPU_SHARES:
+        raise Invalid(
+            f"CPU shares of {wish.cpu_shares} are out of range",
+            hint=f"write {CPU_SHARES[0]} to {CPU_SHARES[-1]}",
+        )
     if wish.cpuset is not None:
         try:
             wanted = parse_cpus(wish.cpuset)
