@@ -131,10 +131,10 @@ def test_what_a_guest_has_touched_since_it_told_is_seen_from_outside() -> None:
     inside = Inside()
     sizes = ((0.0, 500), (0.8, 560), (1.0, 540), (1.2, 600), (1.4, 640))
     for at, mib in sizes[:3]:
-        seen(Seen(memory=mib * MIB), inside, at)
-        inside.looks.append((at, mib * MIB))
+        inside.looked(mib * MIB, at)
     inside.told(InnerMemory(size=SIZE, available=800 * MIB, age=0.3), 1.0)
     for at, mib in sizes[3:]:
+        inside.looked(mib * MIB, at)
         found = seen(Seen(memory=mib * MIB), inside, at)
         assert found.memory == 224 * MIB + (mib - 540) * MIB
         assert found.anon == found.memory + margin(SIZE)

@@ -13,7 +13,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from wirt.aio import Nursery
 from wirt.errors import WirtError
@@ -98,22 +98,17 @@ class Hearing:
         """It stands still at its limit."""
         if self.feeding:
             member.starving = member.starving or time.monotonic()
-            self._nursery.start(self._feed(member), name="feed")
+            self._nursery.start(self._feed(member, self._urgent.set), name="feed")
 
     def _pressed(self, member: Member) -> None:
         """It is slowed down at its limit, or reads again what was taken from it."""
         if self.feeding:
-            self._nursery.start(self._relieve(member), name="feed")
+            self._nursery.start(self._feed(member, self._hasten), name="feed")
 
-    async def _feed(self, member: Member) -> None:
+    async def _feed(self, member: Member, then: Callable[[], None]) -> None:
         with contextlib.suppress(WirtError):
             await self._mover.feed(member)
-        self._urgent.set()
-
-    async def _relieve(self, member: Member) -> None:
-        with contextlib.suppress(WirtError):
-            await self._mover.feed(member)
-        self._hasten()
+        then()
 
     def _hasten(self) -> None:
         now = time.monotonic()

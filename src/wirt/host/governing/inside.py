@@ -103,9 +103,13 @@ class Inside:
         """Whether it does not do what it was asked."""
         return self.still >= STUCK_AFTER
 
+    def looked(self, use: int, now: float) -> None:
+        """It holds so many bytes of the host."""
+        self.looks.append((now, use))
+
     def grown(self) -> int:
-        """Bytes of the host that it has come to hold since its guest told ``memory``, which may be
-        two seconds ago."""
+        """Bytes by which ``memory``, which may be two seconds old, is out of date: what its guest
+        has touched since, the host saw at once. Of that some may be caches; it tells next."""
         since = [use for at, use in self.looks if at >= self.figured]
         return max(since[-1] - min(since), 0) if since else 0
 
@@ -146,7 +150,7 @@ def seen(outside: Seen, inside: Inside, now: float) -> Seen:
     if memory is None or memory.available is None or not inside.fresh(now):
         return replace(outside, memory=None, memory_limit=limit, refaults=None, under_oom=False)
     kept = margin(memory.size)
-    needed = max(memory.size - memory.available, 0) + _grown(outside, inside, now)
+    needed = max(memory.size - memory.available, 0) + inside.grown()
     cache = min(memory.cache or 0, memory.size // 4)
     return replace(
         outside,
@@ -157,14 +161,6 @@ def seen(outside: Seen, inside: Inside, now: float) -> Seen:
         refaults=inside.rate or 0.0,
         under_oom=memory.available < kept // 2,
     )
-
-
-def _grown(outside: Seen, inside: Inside, now: float) -> int:
-    """Bytes by which the guest's figures are out of date: what it touched, the host sees at once.
-    Of that some may be files' caches; its next answer tells."""
-    if outside.memory is not None:
-        inside.looks.append((now, outside.memory))
-    return inside.grown()
 
 
 def _rate(before: InnerMemory, now: InnerMemory, seconds: float) -> float | None:

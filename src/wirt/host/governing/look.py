@@ -31,6 +31,8 @@ def look(members: Mapping[str, Member], host: HostMemory, *, seconds: float, lea
         member.revocable = _revocable(now, swap)
         guests[name] = observe.seen(member.before, now, revocable=member.revocable)
         if member.inside is not None and member.inside.memory is not None:
+            if (held := guests[name].memory) is not None:
+                member.inside.looked(held, time.monotonic())
             guests[name] = inside.seen(guests[name], member.inside, time.monotonic())
         member.before = now
         member.use = now.memory

@@ -12,7 +12,7 @@ from wirt.aio import Nursery
 from wirt.engine.protocol import Elastic
 from wirt.errors import WirtError
 from wirt.governor.journal import Act, Change
-from wirt.governor.movement import PACE, Reason
+from wirt.governor.movement import PACE, Pace, Reason
 from wirt.governor.tree import Claim, Resource
 from wirt.host.governing import disk
 from wirt.host.governing.inside import Inside
@@ -30,6 +30,8 @@ MOVING = 0.5
 MOST = 0.5
 """Part of its memory that is asked of a guest at once, before it has told anew how it is."""
 _WHOLE = 2 << 20
+EAGER = Pace(band=0.0, least=_WHOLE)
+"""While somebody is hungry each step of a balloon is worth it."""
 
 
 class Machines:
@@ -94,6 +96,7 @@ class Machines:
         """Order balloons towards what everybody is entitled to. ``free``: bytes that nobody has,
         for those who shall grow."""
         now = time.monotonic()
+        pace = EAGER if goal.hungry else PACE
         first = sorted(members, key=lambda name: (name not in goal.hungry, name))
         for name in first:
             member, inside = members[name], members[name].inside
@@ -105,16 +108,15 @@ class Machines:
             claim = claims[name]
             has = inside.committed(claim.limit)
             wanted = min(max(goal.entitled.get(name, has), claim.reservation), claim.limit)
-            least = _WHOLE if goal.hungry else PACE.least
-            after = self._down(member, inside, wanted, now, least)
+            after = self._down(member, inside, wanted, now, pace)
             if wanted > has:
                 after = has + min(wanted - has, max(free, 0))
                 free -= after - has
-            if after is not None and _worth(has, after, least):
+            if after is not None and pace.worth(has, after):
                 self._order(member, inside, after, has, goal, now)
 
     def _down(
-        self, member: Member, inside: Inside, wanted: int, now: float, step: int
+        self, member: Member, inside: Inside, wanted: int, now: float, pace: Pace
     ) -> int | None:
         """How far it may be made smaller now, by what it told before it was last asked to move, or
         after it has moved."""
@@ -126,7 +128,7 @@ class Machines:
         lowest = memory.size - int(MOST * memory.size)
         after = -(-max(wanted, least, lowest) // _WHOLE) * _WHOLE
         asked = inside.order if inside.order is not None else inside.target
-        if asked is not None and not (after < asked and _worth(asked, after, step)):
+        if asked is not None and not (after < asked and pace.worth(asked, after)):
             return None
         return after if after < memory.size else None
 
@@ -210,11 +212,6 @@ class Machines:
                 inputs=inputs or {},
             )
         )  # fmt: skip
-
-
-def _worth(before: int, after: int, least: int) -> bool:
-    """Whether to ask for that; while somebody is hungry each ``least`` bytes are worth it."""
-    return PACE.worth(before, after) or (least < PACE.least and abs(after - before) >= least)
 
 
 def fitting(
