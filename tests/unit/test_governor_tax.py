@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wirt.governor.demand import cpu_wants, memory_wants
-from wirt.governor.estimate import Estimate, Tuning, want_of
+from wirt.governor.estimate import Estimate, Tuning, usual, want_of
 from wirt.governor.observe import Seen
 from wirt.governor.tax import taxed
 from wirt.governor.tree import Claim
@@ -41,7 +41,10 @@ def taxes(
     claims = dict.fromkeys(guests, Claim(reservation=MIB, limit=CAPACITY, shares=1000))
     if "h" in guests:
         claims["h"] = replace(claims["h"], shares=shares)
-    after = taxed(estimates, seen, claims, capacity=CAPACITY, pressing=pressing, tuning=TUNING)
+    after = taxed(
+        estimates, seen, claims, capacity=CAPACITY, mean=usual(estimates, seen), pressing=pressing,
+        tuning=TUNING,
+    )  # fmt: skip
     return {name: (estimates[name].memory - now) // MIB for name, now in after.items()}
 
 

@@ -83,7 +83,9 @@ def memory_wants(
         else _move(known[name], guest, tuning, hungry=hungry[name], grew=grew[name])
         for name, guest in seen.items()
     }
-    taxes = taxed(after, seen, claims, capacity=capacity, pressing=pressing, tuning=tuning)
+    taxes = taxed(
+        after, seen, claims, capacity=capacity, mean=mean, pressing=pressing, tuning=tuning
+    )
     for name, memory in taxes.items():
         after[name] = replace(after[name], memory=memory, taxed=True, lull=0)
     return after
@@ -147,9 +149,8 @@ def _move(old: Estimate, guest: Seen, tuning: Tuning, *, hungry: bool, grew: boo
         memory = int(use * tuning.ramp) + tuning.spare
         if not missed:
             memory = min(memory, use + int(AHEAD * growth))
-        sorry = (
-            (hungry or (missed and not guest.margin)) and old.taxed and old.lull <= tuning.patience
-        )
+        hurts = hungry if guest.margin else missed
+        sorry = hurts and old.taxed and old.lull <= tuning.patience
         return replace(
             old, use=use, growth=growth, margin=guest.margin, hungry=hungry, memory=memory, calm=0,
             taxed=False, hurt=use if sorry else old.hurt,

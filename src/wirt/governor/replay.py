@@ -170,7 +170,7 @@ class _Player:
         self._state = decision.state
         was, now = self.outcome.alarms
         self.outcome.alarms = was + (frame.alarm > 0), now + (decision.state.alarm > 0)
-        claims = {member.name: member.claim(Resource.MEMORY) for member in root.members()}
+        claims = root.claims_to(Resource.MEMORY)
         for name, reason in decision.reasons.items():
             share = told[name]
             before = _tally(self.outcome.recorded, name, Resource.MEMORY)

@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import replace
 
-from wirt.governor.estimate import AHEAD, Estimate, Tuning, held, usual, want_of, work
+from wirt.governor.estimate import AHEAD, Estimate, Tuning, held, want_of, work
 from wirt.governor.observe import Seen
 from wirt.governor.tree import Claim
 
@@ -30,16 +30,17 @@ def taxed(
     claims: Mapping[str, Claim],
     *,
     capacity: int,
+    mean: float,
     pressing: bool,
     tuning: Tuning,
 ) -> dict[str, int]:
-    """Bytes that those who are taxed are thought to need afterwards. ``pressing``: somebody is
-    hungry, or was a moment ago."""
+    """Bytes that those who are taxed are thought to need afterwards. ``mean``: the usual work;
+    ``pressing``: somebody is hungry, or was a moment ago."""
     lacks = _lacks(estimates, seen, claims, capacity, tuning) if pressing else {}
     if max(lacks.values(), default=0) > 0:
         sorry = {n: estimates[n].sorry for n in seen}
         return _take(estimates, seen, claims, lacks, sorry, part=tuning.tax, tuning=tuning)
-    lacks = _rooms(estimates, seen, capacity, tuning)
+    lacks = _rooms(estimates, seen, capacity, mean, tuning)
     calm = {n: 0 for n in lacks if not estimates[n].sorry}
     part = tuning.tax * tuning.early
     return _take(estimates, seen, claims, lacks, calm, part=part, tuning=tuning)
@@ -69,7 +70,11 @@ def _lacks(
 
 
 def _rooms(
-    estimates: Mapping[str, Estimate], seen: Mapping[str, Seen], capacity: int, tuning: Tuning
+    estimates: Mapping[str, Estimate],
+    seen: Mapping[str, Seen],
+    capacity: int,
+    mean: float,
+    tuning: Tuning,
 ) -> dict[str, int]:
     """Bytes of room that are still to be made before anybody is hungry: more of it of memory that
     does little work."""
@@ -77,7 +82,6 @@ def _rooms(
     growth = sum(int(AHEAD * estimates[n].growth) for n in seen)
     room = use + growth - int((1 - tuning.buffer) * capacity)
     idle = max(room, use - int((1 - tuning.room) * capacity))
-    mean = usual(estimates, seen)
     works = {n: work(estimates[n], seen[n]) for n in seen}
     return {
         n: idle if one < IDLE * mean else room for n, one in works.items() if one <= BUSY * mean

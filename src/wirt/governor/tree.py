@@ -88,6 +88,10 @@ class Group:
         """Its three numbers; :data:`FREE` when none were given."""
         return self.claims.get(resource, FREE)
 
+    def claims_to(self, resource: Resource) -> dict[str, Claim]:
+        """The three numbers of all guests below, by name."""
+        return {member.name: member.claim(resource) for member in self.members()}
+
     def members(self) -> Iterator[Member]:
         """All guests below."""
         for child in self.children:

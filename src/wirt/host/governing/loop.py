@@ -252,7 +252,7 @@ class Governor:
         bounded = [m for m in members if m.container and (m.bounded or m.waits)]
         if bounded:
             await self._mover.loosen(bounded)
-        claims = {leaf.name: leaf.claim(Resource.MEMORY) for leaf in self.roll.tree().members()}
+        claims = self.roll.tree().claims_to(Resource.MEMORY)
         self._machines.loosen(self.roll.elastic(), claims)
         await self._slow_safely()
         await self._heart.clear()
@@ -317,7 +317,7 @@ class Governor:
         slowed = [m for n, m in self.roll.members.items() if disk.differs(m.disk, rates[n])]
         touching = {member.guest.id for member in (*changed, *slowed)}
         touching |= divided.keys() if self._short.now else set()
-        claims = {leaf.name: leaf.claim(Resource.MEMORY) for leaf in root.members()}
+        claims = root.claims_to(Resource.MEMORY)
         entitled = decision.memory.members if self._short.now else {}
         spared = protection.wanted(self.roll.members, claims, entitled)
         touching |= {hold.id for hold in spared if hold.low is not None}
@@ -377,7 +377,7 @@ class Governor:
         if not short.now:  # nobody has been looked at yet
             host = policy.host(cpus=len(self._facts.cpus), memory=self._facts.memory)
             return host.available(Resource.MEMORY)
-        claims = {leaf.name: leaf.claim(Resource.MEMORY) for leaf in self.roll.tree().members()}
+        claims = self.roll.tree().claims_to(Resource.MEMORY)
         return max(
             short.capacity - self._machines.committed(self.roll.elastic().values(), claims), 0
         )

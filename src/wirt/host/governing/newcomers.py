@@ -96,7 +96,7 @@ class Newcomers:
         capacity = self.shared()
         if capacity is None or self._roll.v2 or guest.spec.isolation is not Isolation.CONTAINER:
             return None
-        claims = {leaf.name: leaf.claim(Resource.MEMORY) for leaf in self._roll.tree().members()}
+        claims = self._roll.tree().claims_to(Resource.MEMORY)
         containers = self._roll.containers()
         keeps = [fence.kept(m, claims[n].reservation) for n, m in containers.items()]
         keeps += [
