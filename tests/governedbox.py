@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from live import Live
-from wirt.linux.cgroup import Cgroups
+from needs import require
+from wirt.linux.cgroup import Cgroups, Mode
 
 MIB = 2**20
 POOL = 256 * MIB
@@ -35,6 +38,16 @@ def pool(live: Live, directory: Path, *, tick: float = 0.2, **more: Any) -> Iter
     finally:
         live.wirt("rm", "-f", *live.wirt("ps", "-aq").stdout.split(), code=None)
         live.wirt("governor", "policy", "unset")
+
+
+def only_version_1(marks: Iterable[pytest.MarkDecorator], why: str) -> None:
+    """What these marks need has to be there, and version 1 of control groups, else tests are
+    skipped, and say ``why``."""
+    for mark in marks:
+        if mark.name == "needs":
+            require(*mark.args)
+    if Cgroups.detect().mode is Mode.V2:
+        pytest.skip(why)
 
 
 class Groups:

@@ -13,11 +13,10 @@ from pathlib import Path
 import pytest
 
 import instance as local
-from governedbox import CACHE, HOLD, MIB, POOL, changes, pool, start, status
+from governedbox import CACHE, HOLD, MIB, POOL, changes, only_version_1, pool, start, status
 from live import Live, running
-from needs import needs, require
+from needs import needs
 from waiting import until
-from wirt.linux.cgroup import Cgroups, Mode
 
 pytestmark = [
     needs("root", "netns", "mountns", "overlay", "nft", "crun", "busybox", "keeper"),
@@ -27,11 +26,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def live(session_tag: str) -> Iterator[Live]:
-    for mark in pytestmark:
-        if mark.name == "needs":
-            require(*mark.args)
-    if Cgroups.detect().mode is Mode.V2:
-        pytest.skip("these are about version 1; version 2 has its own in test_cgroup_v2.py")
+    only_version_1(pytestmark, "these are about version 1; for version 2 see test_governor_v2.py")
     with running(f"wt{session_tag}g") as instance:
         yield instance
 

@@ -11,11 +11,10 @@ from pathlib import Path
 import pytest
 
 import instance as local
-from governedbox import HOLD, MIB, changes, pool, start, status
+from governedbox import HOLD, MIB, changes, only_version_1, pool, start, status
 from live import Live, running
-from needs import needs, require
+from needs import needs
 from waiting import until
-from wirt.linux.cgroup import Cgroups, Mode
 
 pytestmark = [
     needs("root", "netns", "mountns", "overlay", "nft", "crun", "busybox", "keeper"),
@@ -27,11 +26,7 @@ FORKS = "f() { f | f & }; f & "
 
 @pytest.fixture(scope="module")
 def live(session_tag: str) -> Iterator[Live]:
-    for mark in pytestmark:
-        if mark.name == "needs":
-            require(*mark.args)
-    if Cgroups.detect().mode is Mode.V2:
-        pytest.skip("fences are for version 1")
+    only_version_1(pytestmark, "fences are for version 1")
     with running(f"wt{session_tag}o") as instance:
         yield instance
 

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from governedbox import CACHE, HOLD, MIB, POOL, pool, start, status
+from governedbox import CACHE, HOLD, MIB, POOL, only_version_1, pool, start, status
 from live import Live, faulted
-from needs import needs, require
+from needs import needs
 from waiting import until
-from wirt.linux.cgroup import Cgroups, Mode
 
 pytestmark = [
     needs("root", "netns", "mountns", "overlay", "nft", "crun", "busybox", "keeper"),
@@ -22,11 +21,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def faulty(session_tag: str) -> Iterator[tuple[Live, Path]]:
     """An instance whose next fault is ordered by a file."""
-    for mark in pytestmark:
-        if mark.name == "needs":
-            require(*mark.args)
-    if Cgroups.detect().mode is Mode.V2:
-        pytest.skip("these are about version 1")
+    only_version_1(pytestmark, "these are about version 1")
     with faulted(f"wt{session_tag}k") as made:
         yield made
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from governedbox import changes, only_version_1
 from live import Live, running
-from needs import needs, require
+from needs import needs
 from waiting import until
-from wirt.linux.cgroup import Cgroups, Mode
+from wirt.linux.cgroup import Cgroups
 
 pytestmark = [
     needs("root", "netns", "mountns", "overlay", "nft", "crun", "busybox", "keeper"),
@@ -29,11 +29,7 @@ READ = (
 
 @pytest.fixture(scope="module")
 def live(session_tag: str) -> Iterator[Live]:
-    for mark in pytestmark:
-        if mark.name == "needs":
-            require(*mark.args)
-    if Cgroups.detect().mode is Mode.V2:
-        pytest.skip("this looks at files of version 1")
+    only_version_1(pytestmark, "this looks at files of version 1")
     with running(f"wt{session_tag}v") as instance:
         yield instance
 
@@ -52,12 +48,6 @@ def _anon(place: Path) -> int:
     """What cannot be dropped: of QEMU the memory of its guest, and its own."""
     words = (place / "memory.stat").read_text().split()
     return int(words[words.index("total_rss") + 1])
-
-
-def _changes(live: Live, guest: str) -> list[dict[str, Any]]:
-    found = live.ask("GET", f"/v1/governor/changes/{guest}")[1]
-    assert isinstance(found, list)
-    return found
 
 
 @pytest.mark.parametrize("kind", ["microvm", "vm"])
@@ -80,7 +70,7 @@ def test_an_idle_machine_gives_way_to_a_hungry_container_and_gets_it_back(
         until(lambda: _use(hungry) > 400 * MIB, "the container has what it wants", PATIENCE)
         assert _anon(idle) < 368 * MIB
         assert "oom_kill 0" in (hungry / "memory.oom_control").read_text()
-        shrinks = [one for one in _changes(live, "idle") if one["act"] == "shrink"]
+        shrinks = [one for one in changes(live, "idle") if one["act"] == "shrink"]
         assert shrinks
         assert all(one["after"] >= 128 * MIB for one in shrinks)
         assert live.wirt("exec", "idle", "echo", "alive").stdout == "alive\n"
@@ -88,7 +78,7 @@ def test_an_idle_machine_gives_way_to_a_hungry_container_and_gets_it_back(
         live.wirt("governor", "policy", "unset")
         wanted = 512 * MIB
         until(lambda: any(one["act"] == "grow" and one["after"] == wanted
-                          for one in _changes(live, "idle")),
+                          for one in changes(live, "idle")),
               "it gets back what its user allowed", PATIENCE)  # fmt: skip
         status = json.loads(live.wirt("governor", "status", "--json").stdout)
         assert status["state"] == "governing"

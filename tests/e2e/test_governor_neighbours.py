@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from governedbox import MIB, POOL, Groups, pool, start
+from governedbox import MIB, POOL, Groups, only_version_1, pool, start
 from live import Live, running
-from needs import needs, require
+from needs import needs
 from waiting import until
-from wirt.linux.cgroup import Cgroups, Mode
 
 pytestmark = [
     needs("root", "netns", "mountns", "overlay", "nft", "crun", "busybox", "keeper"),
@@ -48,11 +47,7 @@ CIRCLES = (
 
 @pytest.fixture(scope="module")
 def live(session_tag: str) -> Iterator[Live]:
-    for mark in pytestmark:
-        if mark.name == "needs":
-            require(*mark.args)
-    if Cgroups.detect().mode is Mode.V2:
-        pytest.skip("this looks at files of version 1")
+    only_version_1(pytestmark, "this looks at files of version 1")
     with running(f"wt{session_tag}h") as instance:
         yield instance
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from governedbox import HOLD
 from hostbox import NAME, NEEDS, Hostbox, booted
 from needs import needs, require
 from waiting import until
@@ -23,10 +24,6 @@ CACHE = "head -c %dm /dev/zero > /x; sync; cat /x > /dev/null; exec sleep 1000"
 """So many MiB of a file in its cache, which it does not use any more."""
 WORK = "head -c %dm /dev/zero > /y; sync; while :; do cat /y > /dev/null; done"
 """So many MiB of a file that it reads again and again."""
-HOLD = (
-    'exec awk \'BEGIN { c = sprintf("%%1048000s", ""); for (i = 0; i < %d; i++) a[i] = c i; '
-    'while (1) system("sleep 1000") }\''
-)
 
 
 @pytest.fixture(scope="module")

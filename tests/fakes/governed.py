@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
-from fakes.daemon import Exchange
+from fakes.daemon import Exchange, FakeDaemon
 from wirt.governor.journal import Act, Change, Frame, Share
 from wirt.governor.movement import Reason
 from wirt.governor.observe import Seen, Tick
@@ -13,7 +17,13 @@ from wirt.governor.tree import Claim, Group, Member, Resource
 
 MIB = 1 << 20
 SECOND = 10**9
+TRACE = "GET /v1/governor/trace"
 DC, MAIL = "d" * 64, "e" * 64
+CHANGE: dict[str, Any] = {
+    "at": 1_700_000_000 * SECOND, "guest": DC, "resource": "memory", "act": "shrink",
+    "reason": "taxed", "before": 200 * MIB, "after": 140 * MIB, "effect": 140 * MIB, "failure": "",
+    "inputs": {"memory": 120.0 * MIB, "refaults": 0.0, "calm": 9, "odd": 3.5},
+}  # fmt: skip
 HOSTILE = "ma\x1b]0;il\n=x"
 ROOT = Group(
     name="",
@@ -89,6 +99,15 @@ def trace(ticks: int = 5, *, before: int = 60) -> list[bytes]:
         *(frame(begin + number * SECOND, use=281 + 10 * number) for number in range(ticks)),
     ]  # fmt: skip
     return [encode(record) for record in records]
+
+
+@contextmanager
+def governing(path: Path) -> Iterator[FakeDaemon]:
+    """A daemon whose governor governs, and has such a trace."""
+    with FakeDaemon(path) as made:
+        made.routes["GET /v1/governor"] = lambda x: x.answer({"state": "governing"})
+        made.routes[TRACE] = lambda x: answer_trace(x, trace())
+        yield made
 
 
 def answer_trace(exchange: Exchange, lines: list[bytes]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fakes.client import Run, client
 from fakes.daemon import FakeDaemon
 from fakes.words import refused, spec
-from wirt.cli.app import main
 from wirt.errors import Invalid
 from wirt.model.guest import GuestClass
 from wirt.model.resources import Resources
 from wirt.model.units import parse_cpus, parse_rate
 
-Run = Callable[..., tuple[int, str, str]]
 MIB = 1 << 20
 
 
@@ -30,12 +29,7 @@ def daemon(tmp_path: Path) -> Iterator[FakeDaemon]:
 
 @pytest.fixture
 def run(daemon: FakeDaemon, capfd: pytest.CaptureFixture[str]) -> Run:
-    def call(*words: str) -> tuple[int, str, str]:
-        code = main(["--host", str(daemon.path), *words])
-        out, err = capfd.readouterr()
-        return code, out, err
-
-    return call
+    return client(daemon, capfd)
 
 
 @pytest.mark.parametrize(

@@ -7,36 +7,26 @@ import io
 import json
 import re
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 
+from fakes.client import Run, client
 from fakes.daemon import FakeDaemon
-from fakes.governed import DC, HOSTILE, MIB, answer_trace, trace
-from wirt.cli.app import main
-
-Run = Callable[..., tuple[int, str, str]]
-TRACE = "GET /v1/governor/trace"
+from fakes.governed import DC, HOSTILE, MIB, TRACE, answer_trace, governing, trace
 
 
 @pytest.fixture
 def daemon(tmp_path: Path) -> Iterator[FakeDaemon]:
-    with FakeDaemon(tmp_path / "s") as made:
-        made.routes["GET /v1/governor"] = lambda x: x.answer({"state": "governing"})
-        made.routes[TRACE] = lambda x: answer_trace(x, trace())
+    with governing(tmp_path / "s") as made:
         yield made
 
 
 @pytest.fixture
 def run(daemon: FakeDaemon, capfd: pytest.CaptureFixture[str]) -> Run:
-    def call(*words: str) -> tuple[int, str, str]:
-        code = main(["--host", str(daemon.path), *words])
-        out, err = capfd.readouterr()
-        return code, out, err
-
-    return call
+    return client(daemon, capfd)
 
 
 def test_a_recorded_day_is_decided_again_without_a_daemon(

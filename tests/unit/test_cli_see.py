@@ -4,44 +4,28 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from fakes import governed
+from fakes.client import Run, client
 from fakes.daemon import FakeDaemon
-from fakes.governed import DC, MIB, SECOND, answer_trace, trace
-from wirt.cli.app import main
+from fakes.governed import CHANGE, DC, MIB, SECOND, governing, trace
 from wirt.cli.figures import times
 from wirt.errors import Invalid
-
-Run = Callable[..., tuple[int, str, str]]
-TRACE = "GET /v1/governor/trace"
-CHANGE: dict[str, Any] = {
-    "at": 1_700_000_000 * SECOND, "guest": DC, "resource": "memory", "act": "shrink",
-    "reason": "taxed", "before": 200 * MIB, "after": 140 * MIB, "effect": 140 * MIB, "failure": "",
-    "inputs": {"memory": 120.0 * MIB, "refaults": 0.0, "calm": 9, "odd": 3.5},
-}  # fmt: skip
 
 
 @pytest.fixture
 def daemon(tmp_path: Path) -> Iterator[FakeDaemon]:
-    with FakeDaemon(tmp_path / "s") as made:
-        made.routes["GET /v1/governor"] = lambda x: x.answer({"state": "governing"})
-        made.routes[TRACE] = lambda x: answer_trace(x, trace())
+    with governing(tmp_path / "s") as made:
         yield made
 
 
 @pytest.fixture
 def run(daemon: FakeDaemon, capfd: pytest.CaptureFixture[str]) -> Run:
-    def call(*words: str) -> tuple[int, str, str]:
-        code = main(["--host", str(daemon.path), *words])
-        out, err = capfd.readouterr()
-        return code, out, err
-
-    return call
+    return client(daemon, capfd)
 
 
 # --- why

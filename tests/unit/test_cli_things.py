@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fakes.client import Run, client
 from fakes.daemon import Exchange, FakeDaemon
 from fakes.terminal import wirt
 from wirt.cli.app import main
 
-Run = Callable[..., tuple[int, str, str]]
 IMAGE: dict[str, Any] = {
     "id": "sha256:" + "1" * 64,
     "manifest": "sha256:" + "2" * 64,
@@ -46,12 +46,7 @@ def daemon(tmp_path: Path) -> Iterator[FakeDaemon]:
 
 @pytest.fixture
 def run(daemon: FakeDaemon, capfd: pytest.CaptureFixture[str]) -> Run:
-    def call(*words: str) -> tuple[int, str, str]:
-        code = main(["--host", str(daemon.path), *words])
-        told = capfd.readouterr()
-        return code, told.out, told.err
-
-    return call
+    return client(daemon, capfd)
 
 
 def test_images(daemon: FakeDaemon, run: Run) -> None:

@@ -6,50 +6,46 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fakes.client import Run, client
 from fakes.daemon import Exchange, FakeDaemon
-from fakes.governed import DC, HOSTILE, MIB, SECOND, answer_trace, frame, scene, trace
+from fakes.governed import (
+    CHANGE,
+    DC,
+    HOSTILE,
+    MIB,
+    SECOND,
+    TRACE,
+    answer_trace,
+    frame,
+    governing,
+    scene,
+    trace,
+)
 from fakes.terminal import Terminal, start, wirt
 from wirt.cli import toprows
-from wirt.cli.app import main
 from wirt.cli.keys import Keys
 from wirt.governor.journal import Frame
 from wirt.governor.trace import Head, Label, Scene, encode
 from wirt.governor.tree import Group, Member
 
-Run = Callable[..., tuple[int, str, str]]
-TRACE = "GET /v1/governor/trace"
-CHANGE: dict[str, Any] = {
-    "at": 1_700_000_000 * SECOND, "guest": DC, "resource": "memory", "act": "shrink",
-    "reason": "taxed", "before": 200 * MIB, "after": 140 * MIB, "effect": 140 * MIB, "failure": "",
-    "inputs": {"memory": 120.0 * MIB, "refaults": 0.0, "calm": 9, "odd": 3.5},
-}  # fmt: skip
-
 
 @pytest.fixture
 def daemon(tmp_path: Path) -> Iterator[FakeDaemon]:
-    with FakeDaemon(tmp_path / "s") as made:
-        made.routes["GET /v1/governor"] = lambda x: x.answer({"state": "governing"})
-        made.routes[TRACE] = lambda x: answer_trace(x, trace())
+    with governing(tmp_path / "s") as made:
         yield made
 
 
 @pytest.fixture
 def run(daemon: FakeDaemon, capfd: pytest.CaptureFixture[str]) -> Run:
-    def call(*words: str) -> tuple[int, str, str]:
-        code = main(["--host", str(daemon.path), *words])
-        out, err = capfd.readouterr()
-        return code, out, err
-
-    return call
+    return client(daemon, capfd)
 
 
 def test_top_once_is_one_table_of_the_newest_tick(run: Run) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import shlex
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fakes.client import Run, client
 from fakes.daemon import FakeDaemon
 from fakes.terminal import argv, environment
 from wirt import __version__
@@ -21,7 +22,6 @@ from wirt.cli.flags import Command, Group
 from wirt.errors import BY_KIND, Kind
 
 ROOT = Path(__file__).resolve().parents[2]
-Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -32,12 +32,7 @@ def daemon(tmp_path: Path) -> Iterator[FakeDaemon]:
 
 @pytest.fixture
 def run(daemon: FakeDaemon, capfd: pytest.CaptureFixture[str]) -> Run:
-    def call(*words: str) -> tuple[int, str, str]:
-        code = main(["--host", str(daemon.path), *words])
-        told = capfd.readouterr()
-        return code, told.out, told.err
-
-    return call
+    return client(daemon, capfd)
 
 
 GUESTS: list[dict[str, Any]] = [
