@@ -283,8 +283,9 @@ def test_the_table_has_a_line_for_each_policy() -> None:
 def test_pictures_are_drawn_for_every_policy() -> None:
     runs = a_day()
     made = picture.all_of(runs)
-    assert set(made) == {"latency.svg", "requests.svg", "memory.svg", "cpu.svg"}
-    for text in made.values():
+    each = ("latency.svg", "requests.svg", "memory.svg", "cpu.svg")
+    assert set(made) == {*each, "ledger.svg"}
+    for text in map(made.__getitem__, each):
         root = ElementTree.fromstring(text)
         words = [node.text for node in root.iter() if node.tag.endswith("text")]
         assert {policy.value for policy in ALL} <= set(words)

@@ -16,7 +16,7 @@ from wirt.bench.outcome import Acts, Result, Run, read, result
 from wirt.bench.policies import Policy, confined, promise, resources
 from wirt.bench.score import disturbed, incomplete
 from wirt.bench.sleepers import Sleepers
-from wirt.bench.workload import PATIENCE, Day, Office, words
+from wirt.bench.workload import CONTAINER, PATIENCE, Day, Office, words
 from wirt.linux import spawn
 
 GRACE = 20.0
@@ -78,16 +78,22 @@ class _Session:
                 self._pass_day(asleep)
             after = self._machine()
             noise = watch.noise(before, after, self._host.pinned)
-            acts = None
+            acts, looks = None, seen.looks
             if policy is Policy.GOVERNOR:
-                acts = self._acts(seen.looks, began, watch.grown(before.servants, after.servants))
+                told = self._governors(began)
+                acts = self._acts(seen.looks, told, watch.grown(before.servants, after.servants))
+                machines = [one.name for one in self._office.services if one.kind != CONTAINER]
+                looks = {
+                    **looks,
+                    **{n: watch.inside(looks[n], _as_looks(told[n])) for n in machines},
+                }
                 self._keep_trace(began)
             run = Run(
                 variant=self._office.variant, guests=self._office.guests, policy=policy.value,
                 seed=self._day.seed, seconds=self._day.seconds, scale=self._plan.scale,
                 results=self._results(seen.kills), noise=noise, acts=acts,
                 emulated="tcg" in self._fleet.accelerators(),
-                series=watch.series(seen.looks, self._day),
+                series=watch.series(looks, self._day),
                 naps=None if asleep is None else asleep.naps(),
             )  # fmt: skip
         return replace(run, invalid=disturbed(noise) + incomplete(run))
@@ -163,10 +169,18 @@ class _Session:
         program = str(self._host.native / PROGRAM)
         return [int(at) for at in json.loads(spawn.run_sync([program, "plan", *kept]).text)]
 
-    def _acts(self, looks: Mapping[str, Sequence[watch.Look]], began: int, spent: float) -> Acts:
-        """``began``: Unix nanoseconds. ``spent``: processor seconds of daemon and helper."""
+    def _governors(self, began: int) -> dict[str, Sequence[governing.Moment]]:
+        """What the governor saw of each service since Unix nanoseconds."""
         told = governing.moments(self._host.daemon(), began)
-        seen = {name: told.get(guest, ()) for name, guest in self._fleet.ids.items()}
+        return {name: told.get(guest, ()) for name, guest in self._fleet.ids.items()}
+
+    def _acts(
+        self,
+        looks: Mapping[str, Sequence[watch.Look]],
+        seen: Mapping[str, Sequence[governing.Moment]],
+        spent: float,
+    ) -> Acts:
+        """``spent``: processor seconds of daemon and helper."""
         looks = {name: _as_looks(seen[name]) or looks[name] for name in seen}
         scored = self._office.scored
         waits = [watch.handover(looks[one.name], one, self._day) for one in scored]

@@ -1,4 +1,4 @@
-"""Three pictures of runs: the day, latencies, and what became of the requests."""
+"""Pictures of runs: the day, latencies, what became of requests, and whose memory went to whom."""
 
 from __future__ import annotations
 
@@ -6,12 +6,21 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from wirt.bench import alluvial, division
 from wirt.bench.outcome import Result, Run
-from wirt.bench.svg import COLOURS, Canvas, Point
-from wirt.bench.workload import DEADLINE, Service, at, office
+from wirt.bench.policies import Policy, confined
+from wirt.bench.svg import COLOURS, FAINT, INK, Canvas, Point
+from wirt.bench.workload import DEADLINE, Office
 
-_INK, _FAINT, _BAD = "#222222", "#dddddd", "#c22f2f"
-_LEFT, _TOP, _GAP = 66, 34, 36
+_GOOD, _LATE, _BAD = "#5a9367", "#d4a017", "#c22f2f"
+_LEFT, _TOP, _GAP = 66, 72, 36
+_MEMORY_KEY = (
+    "full: held · pale: might have held · hatched red: needed and not to be had · "
+    "dashed: needed by all · line: the host"
+)
+_CPU_KEY = (
+    "full: used · hatched red: asked for and not got · dashed: asked for by all · line: the host"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,16 +38,18 @@ class Panel:
         part = min(max(value / self.most, 0.0), 1.0) if self.most else 0.0
         return self.x + hour / 24 * self.width, self.y + self.height * (1 - part)
 
-    def frame(self, canvas: Canvas, title: str, unit: str) -> None:
-        """Title, hours and the top value."""
+    def frame(self, canvas: Canvas, title: str, unit: str, *, mark: float = 0.0) -> None:
+        """Title, hours, and the value ``mark`` in its unit, where there is one."""
         canvas.text((self.x, self.y - 6), title, bold=True)
         for hour in range(0, 25, 6):
-            canvas.line([self.at(hour, 0), self.at(hour, self.most)], _FAINT)
+            canvas.line([self.at(hour, 0), self.at(hour, self.most)], FAINT)
             place = self.at(hour, 0)
             canvas.text((place[0], place[1] + 13), f"{hour}:00", anchor="middle")
         if unit:
-            canvas.text((self.x - 4, self.y + 8), f"{self.most:.3g} {unit}", anchor="end")
-        canvas.line([self.at(0, 0), self.at(24, 0)], _INK)
+            for part, words in ((0.5, ""), (1.0, f" {unit}")):
+                place = self.at(0, mark * part)
+                canvas.text((place[0] - 4, place[1] + 4), f"{mark * part:g}{words}", anchor="end")
+        canvas.line([self.at(0, 0), self.at(24, 0)], INK)
 
 
 def _panels(count: int, *, across: int, most: float, size: Point) -> list[Panel]:
@@ -68,42 +79,91 @@ def _legend(canvas: Canvas, panels: Sequence[Panel], names: Sequence[str]) -> No
 
 
 def day(runs: Sequence[Run], resource: str) -> str:
-    """One small picture a policy: what each guest was allowed (pale), used (full), and what all of
-    them together would need (dashed). ``resource``: ``memory`` (MiB) or ``cpu`` (cores)."""
-    plan = office(runs[0].variant, guests=runs[0].guests, scale=runs[0].scale)
-    memory = resource == "memory"
-    host = plan.pool.memory / (1 << 20) if memory else plan.pool.cpus
-    panels = _panels(len(runs), across=2, most=host * 1.25, size=(360, 150))
+    """One small picture a policy, all with the same axes: what each guest was allowed (pale) and
+    used (full), what it lacked (hatched), and what all of them together needed (dashed).
+    ``resource``: ``memory`` (MiB) or ``cpu`` (cores)."""
+    plan = division.plan_of(runs[0])
+    in_memory = resource == "memory"
+    host = plan.pool.memory / division.MIB if in_memory else plan.pool.cpus
+    stacks = [_Stack(run, division.memory(run) if in_memory else division.cpu(run)) for run in runs]
+    held_to_it = [stack.top for stack in stacks if confined(Policy(stack.policy))]
+    most = max(host * 1.3, *(top * 1.04 for top in held_to_it))
+    panels = _panels(len(runs), across=2, most=most, size=(360, 150))
     canvas = _canvas(panels)
-    for run, panel in zip(runs, panels, strict=True):
-        panel.frame(canvas, run.policy, "MiB" if memory else "cores")
-        _stack(canvas, panel, run, memory=memory)
-        canvas.line([panel.at(0, host), panel.at(24, host)], _INK)
-        canvas.line(_needs(panel, plan.services, memory=memory), _INK, dashed=True)
+    title = "memory of the guests" if in_memory else "processor time of the guests"
+    _head(canvas, f"{title}, under each policy", _MEMORY_KEY if in_memory else _CPU_KEY)
+    unit = "MiB" if in_memory else "core" if host == 1 else "cores"
+    for run, stack, panel in zip(runs, stacks, panels, strict=True):
+        above = " (goes on above)" if stack.top > most else ""
+        panel.frame(canvas, run.policy + above, unit, mark=host)
+        stack.draw(canvas, panel)
+        canvas.line([panel.at(0, host), panel.at(24, host)], INK, width=1.5)
+        canvas.line(_needs(panel, plan, memory=in_memory), INK, dashed=True)
     _legend(canvas, panels, [one.name for one in plan.services])
     return str(canvas)
 
 
-def _needs(panel: Panel, services: Sequence[Service], *, memory: bool) -> list[Point]:
-    curves = [one.working_set if memory else one.load for one in services if not one.antagonist]
-    hours = [step / 10 for step in range(241)]
-    return [panel.at(hour, sum(at(curve, hour) for curve in curves)) for hour in hours]
+def _head(canvas: Canvas, title: str, key: str) -> None:
+    canvas.text((_LEFT, 20), title, bold=True)
+    canvas.text((_LEFT, 36), key)
 
 
-def _stack(canvas: Canvas, panel: Panel, run: Run, *, memory: bool) -> None:
-    rows = [run.series[one.name] for one in run.results if run.series.get(one.name)]
-    length = min((len(row) for row in rows), default=0)
-    base = [0.0] * length
-    for number, row in enumerate(rows):
-        colour = COLOURS[number % len(COLOURS)]
-        hours = [row[i][0] for i in range(length)]
-        used = [row[i][1 if memory else 3] for i in range(length)]
-        allowed = [max(row[i][2], used[i]) if memory else used[i] for i in range(length)]
-        bottom = [panel.at(h, v) for h, v in zip(hours, base, strict=True)]
-        for values, opacity in ((allowed, 0.3), (used, 0.9)):
-            top = [panel.at(h, b + v) for h, b, v in zip(hours, base, values, strict=True)]
-            canvas.area([*top, *reversed(bottom)], colour, opacity=opacity)
-        base = [b + v for b, v in zip(base, allowed, strict=True)]
+def _needs(panel: Panel, plan: Office, *, memory: bool) -> list[Point]:
+    def need(hour: float) -> float:
+        if memory:
+            return sum(division.needed(one, hour, plan) for one in plan.services)
+        return sum(division.asked(one, hour) for one in plan.services)
+
+    return [panel.at(step / 10, need(step / 10)) for step in range(241)]
+
+
+class _Stack:
+    """Areas on top of each other, in the order of the services; above them what was lacked."""
+
+    def __init__(self, run: Run, parts: division.Parts) -> None:
+        self.policy = run.policy
+        self._hours = division.hours(run)
+        self._parts = parts
+        steps = range(len(self._hours))
+        self.top = max(
+            (sum(r[n].due + r[n].lacked for r in parts.values()) for n in steps), default=0.0
+        )
+        """The highest point."""
+
+    def draw(self, canvas: Canvas, panel: Panel) -> None:
+        """Into a panel."""
+        base = [0.0] * len(self._hours)
+        for number, row in enumerate(self._parts.values()):
+            colour = COLOURS[number % len(COLOURS)]
+            used = [b + part.used for b, part in zip(base, row, strict=False)]
+            due = [b + part.due for b, part in zip(base, row, strict=False)]
+            if due != used:
+                canvas.area(self._between(panel, used, due), colour, opacity=0.3)
+            canvas.area(self._between(panel, base, used), colour, opacity=0.9)
+            base = due
+        lacked = [sum(row[n].lacked for row in self._parts.values()) for n in range(len(base))]
+        for first, last in _stretches(lacked):
+            low = [panel.at(self._hours[n], base[n]) for n in range(first, last)]
+            high = [panel.at(self._hours[n], base[n] + lacked[n]) for n in range(first, last)]
+            canvas.hatch([*high, *reversed(low)])
+
+    def _between(self, panel: Panel, low: Sequence[float], high: Sequence[float]) -> list[Point]:
+        top = [panel.at(hour, value) for hour, value in zip(self._hours, high, strict=True)]
+        foot = [panel.at(hour, value) for hour, value in zip(self._hours, low, strict=True)]
+        return [*top, *reversed(foot)]
+
+
+def _stretches(values: Sequence[float]) -> list[tuple[int, int]]:
+    """From where to where (not included) there is something, with the step beside it."""
+    made: list[tuple[int, int]] = []
+    for step, value in enumerate(values):
+        if value <= 0:
+            continue
+        if made and made[-1][1] >= step:
+            made[-1] = (made[-1][0], min(step + 2, len(values)))
+        else:
+            made.append((max(step - 1, 0), min(step + 2, len(values))))
+    return made
 
 
 def latencies(runs: Sequence[Run]) -> str:
@@ -111,12 +171,14 @@ def latencies(runs: Sequence[Run]) -> str:
     scale from 1 ms to 10 s, with the deadline."""
     panels = _panels(len(runs), across=2, most=4.0, size=(360, 150))
     canvas = _canvas(panels)
+    key = "line: p99 · pale: from p50 to p99 · dashed red: the deadline · logarithmic"
+    _head(canvas, "latency of the requests of each hour, under each policy", key)
     names = [one.name for one in runs[0].scored]
     for run, panel in zip(runs, panels, strict=True):
         panel.frame(canvas, run.policy, "")
         for decade, text in ((1, "10 ms"), (2, "100 ms"), (3, "1 s")):
             place = panel.at(0, decade)
-            canvas.line([place, panel.at(24, decade)], _FAINT)
+            canvas.line([place, panel.at(24, decade)], FAINT)
             canvas.text((place[0] - 4, place[1] + 4), text, anchor="end")
         for number, one in enumerate(run.scored):
             _ribbon(canvas, panel, one, COLOURS[number % len(COLOURS)])
@@ -140,21 +202,27 @@ def _log(milliseconds: float) -> float:
 
 def bars(runs: Sequence[Run]) -> str:
     """What became of the requests of each policy: in the deadline, late, lost."""
-    wide, tall = 460, 20
-    canvas = Canvas(_LEFT + 60 + wide + 30, _TOP + len(runs) * (tall + 10) + 40)
-    canvas.text((_LEFT + 40, 20), "requests of the day: in the deadline, late, lost", bold=True)
+    wide, tall, top = 460, 20, 54
+    canvas = Canvas(_LEFT + 60 + wide + 50, top + len(runs) * (tall + 10) + 10)
+    canvas.text((_LEFT + 40, 20), "what became of the requests of the day", bold=True)
+    for number, (words, colour) in enumerate(
+        (("in the deadline", _GOOD), ("late", _LATE), ("lost", _BAD))
+    ):
+        x = _LEFT + 40.0 + number * 120
+        canvas.box((x, 31), (10, 10), colour)
+        canvas.text((x + 14, 40), words)
     for number, run in enumerate(runs):
-        y = _TOP + number * (tall + 10)
+        y = top + number * (tall + 10)
         total = run.total()
         canvas.text((_LEFT + 34, y + 14), run.policy, anchor="end")
         x = _LEFT + 40.0
         parts = (total.met, total.done - total.met, total.offered - total.done)
-        for amount, colour in zip(parts, ("#5a9367", "#d4a017", _BAD), strict=True):
+        for amount, colour in zip(parts, (_GOOD, _LATE, _BAD), strict=True):
             width = amount / total.offered * wide if total.offered else 0.0
             canvas.box((x, y), (width, tall), colour)
             x += width
         share = total.met / total.offered if total.offered else 0.0
-        canvas.text((_LEFT + 48, y + 14), f"{share:.1%}")
+        canvas.text((_LEFT + 48 + wide, y + 14), f"{share:.1%}")
     return str(canvas)
 
 
@@ -165,4 +233,7 @@ def all_of(runs: Sequence[Run]) -> Mapping[str, str]:
     if looked_at:
         made["memory.svg"] = day(looked_at, "memory")
         made["cpu.svg"] = day(looked_at, "cpu")
+        governed = [run for run in looked_at if Policy(run.policy) is Policy.GOVERNOR]
+        if governed and (ledger := alluvial.picture(governed[0])):
+            made["ledger.svg"] = ledger
     return made

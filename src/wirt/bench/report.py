@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from wirt.bench import ledger
 from wirt.bench.outcome import Run, as_json, from_json
 from wirt.bench.policies import ALL
 from wirt.bench.score import Score, Spread, by_seed, scores, spread
@@ -157,7 +158,9 @@ def _column(column: str, runs: Sequence[Run], pictures: str) -> list[str]:
     seeds = ", ".join(str(seed) for seed in by_seed(runs))
     sample = runs[0]
     emulated = " The machines were emulated." if any(run.emulated for run in runs) else ""
-    names = ("memory", "cpu", "latency", "requests")
+    first = [run for run in runs if run.seed == min(by_seed(runs))]
+    names = ["memory", "cpu", "latency", "requests"]
+    names += ["ledger"] if any(map(ledger.stages, first)) else []
     return [
         f"## {column}",
         "",

@@ -65,9 +65,18 @@ class Canvas:
             f'height="{_number(size[1])}" fill="{colour}" opacity="{opacity:g}"/>'
         )
 
-    def text(self, place: Point, words: str, *, anchor: str = "start", bold: bool = False) -> None:
-        """``anchor``: start, middle or end."""
+    def text(
+        self,
+        place: Point,
+        words: str,
+        *,
+        anchor: str = "start",
+        bold: bool = False,
+        light: bool = False,
+    ) -> None:
+        """``anchor``: start, middle or end. ``light``: to be read on a colour, in either theme."""
         weight = ' font-weight="bold"' if bold else ""
+        weight += ' style="fill:#ffffff"' if light else ""
         self._shapes.append(
             f'<text x="{_number(place[0])}" y="{_number(place[1])}" '
             f'text-anchor="{anchor}"{weight}>{escape(words)}</text>'

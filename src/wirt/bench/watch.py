@@ -166,6 +166,19 @@ class Watch:
                 )  # fmt: skip
 
 
+def inside(looks: Sequence[Look], told: Sequence[Look]) -> list[Look]:
+    """Looks at a machine from outside, with memory and limit as its guest last told: the emulator's
+    control group knows neither. Those before the first word are as they were."""
+    spoken = [one for one in told if one.memory is not None and one.limit is not None]
+    made, known = [], 0
+    for look in looks:
+        while known < len(spoken) and spoken[known].at <= look.at:
+            known += 1
+        last = spoken[known - 1] if known else look
+        made.append(Look(at=look.at, cpu=look.cpu, memory=last.memory, limit=last.limit))
+    return made
+
+
 def series(looks: Mapping[str, Sequence[Look]], day: Day, *, points: int = 240) -> Series:
     """For pictures: at most ``points`` of each guest, averaged over what lies between."""
     return {name: _thin(seen, day, points) for name, seen in looks.items()}
