@@ -4,6 +4,7 @@ does it, run by the real keeper, QEMU and agent."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import socket
@@ -149,8 +150,9 @@ class Session:
         """Run a further process to its end."""
         client, name = await self.begin(*argv, stdin=stdin is not None, **extra)
         if stdin is not None:
-            await client.send(stdin)
-            client.half_close()
+            with contextlib.suppress(BrokenPipeError):  # it may have ended without reading it all
+                await client.send(stdin)
+                client.half_close()
         output = await client.rest()
         event = await self.event("exit", name)
         return Finished(int(event["code"][0]), output)

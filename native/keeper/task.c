@@ -1,10 +1,12 @@
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "../wire/cleanup.h"
 #include "keeper.h"
 
 struct task *task_new(struct keeper *keeper, const char *id)
@@ -156,6 +158,19 @@ bool task_wants_input(const struct task *task)
            buffer_size(&task->in) == 0;
 }
 
+/*
+ * A guest that sleeps is thawed by whoever reads this pipe. Nobody does while it is awake; there is
+ * none when the guest has no input.
+ */
+static void tell_of_input(const struct task *task)
+{
+    if (!task->is_main)
+        return;
+    cleanup_close int pipe = open("input", O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
+    if (pipe >= 0 && write(pipe, "", 1) < 0)
+        return; /* it is full: it has been told */
+}
+
 static void input_close(struct keeper *keeper, struct task *task)
 {
     buffer_free(&task->in);
@@ -169,6 +184,7 @@ void task_input(struct keeper *keeper, struct task *task, const uint8_t *bytes, 
 {
     if (!task->in_open || length == 0)
         return;
+    tell_of_input(task);
     ssize_t count = 0;
     if (buffer_size(&task->in) == 0)
         count = keeper->carrier->input(keeper, task, bytes, length);
@@ -208,6 +224,7 @@ void task_input_ended(struct keeper *keeper, struct task *task)
         if (at->in_open)
             return;
     task->in_ending = true;
+    tell_of_input(task);
     if (task->state == TASK_RUNNING && buffer_size(&task->in) == 0)
         input_close(keeper, task);
 }

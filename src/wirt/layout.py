@@ -102,12 +102,17 @@ class Layout:
         return self.run / "crun"
 
     def guest_run(self, guest_id: str) -> Path:
-        """``keeper.conf keeper.sock exit pid net.json config.json root/`` of one running guest."""
+        """``keeper.conf keeper.sock input exit pid net.json config.json root/`` of a guest that
+        runs."""
         return self.run / "g" / guest_id
 
     def step_source(self, guest_id: str, number: int) -> Path:
         """What a step of a build sees at one of its mounts; only its own processes see it."""
         return self.guest_run(guest_id) / "step" / str(number)
+
+    def input_pipe(self, guest_id: str) -> Path:
+        """By which the keeper tells that something has come for the standard input."""
+        return self.guest_run(guest_id) / "input"
 
     def keeper_socket(self, guest_id: str) -> Path:
         return self.guest_run(guest_id) / "keeper.sock"

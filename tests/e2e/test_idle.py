@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import instance as local
+from fakes.terminal import Terminal, start
 from live import Live, running
 from needs import needs, require
 from waiting import until
@@ -189,6 +190,54 @@ def test_its_time_to_wake_comes(live: Live) -> None:
     assert time.time() - began >= 10
 
 
+def test_its_time_of_day_comes(live: Live) -> None:
+    guest = serve(live, "web", *IDLE, "--wake-at", "Mon-Fri 07:45", "--wake-at", "daily 3:00")
+    about = live.ask("GET", "/v1/guests/web")[1]["spec"]["idle"]
+    assert about["wake_at"] == ["Mon-Fri 07:45", "daily 3:00"]
+    until(lambda: sleeps(live, "web", guest), "it sleeps", WITHIN)
+    live.kill(local.DAEMON)
+    until(lambda: live.wirt("ps", code=None).returncode == 0, "it is back", WITHIN)
+    soon = time.strftime("%H:%M", time.localtime(time.time() + 75))
+    live.wirt("update", "--wake-at", soon, "web")  # wakes it, too
+    until(lambda: sleeps(live, "web", guest), "it sleeps again", WITHIN)
+    live.kill(local.DAEMON)
+    until(lambda: ("wake", "timer") in acts(live, "web"), "it was woken", 120)
+    assert time.strftime("%H:%M") == soon
+    live.wirt("update", "--wake-at", "never", "web")
+    assert live.ask("GET", "/v1/guests/web")[1]["spec"]["idle"]["wake_at"] == []
+
+
+def test_what_is_typed_wakes_it(live: Live) -> None:
+    live.wirt("create", "-i", "--name", "cat", *IDLE, "busybox", "cat")
+    with start("start", "-ai", "cat", socket=live.socket) as client:
+        assert client.stdin is not None
+        assert client.stdout is not None
+        until(lambda: told(live, "cat")["state"] == "running", "it runs", WITHIN)
+        guest = live.ask("GET", "/v1/guests/cat")[1]["id"]
+        for line in (b"one\n", b"two\n"):
+            until(lambda: sleeps(live, "cat", guest), "it sleeps", WITHIN)
+            client.stdin.write(line)
+            client.stdin.flush()
+            assert client.stdout.readline() == line
+            until(lambda: acts(live, "cat")[-1:] == [("wake", "input")], "it is told", WITHIN)
+        assert "something was typed into it" in live.wirt("why", "cat").stdout
+        until(lambda: sleeps(live, "cat", guest), "it sleeps", WITHIN)
+        client.stdin.close()
+        assert client.wait(WITHIN) == 0, "the end of its input wakes it, too"
+
+
+def test_who_attaches_to_its_terminal_wakes_it(live: Live) -> None:
+    guest = live.wirt("run", "-dit", "--name", "sh", *IDLE, "busybox", "sh").stdout.strip()
+    until(lambda: sleeps(live, "sh", guest), "it sleeps", WITHIN)
+    with Terminal("attach", "sh", socket=live.socket) as terminal:
+        terminal.press(b"echo $((6 * 7))\r")
+        terminal.wait_for(b"\r\n42\r\n")
+        until(lambda: sleeps(live, "sh", guest), "it sleeps while somebody is attached", WITHIN)
+        terminal.press(b"echo $((6 * 8)); exit 9\r")
+        terminal.wait_for(b"\r\n48\r\n")
+        assert terminal.end() == 9
+
+
 def test_a_boost_wakes_it(live: Live) -> None:
     guest = serve(live, "web", *IDLE)
     until(lambda: sleeps(live, "web", guest), "it sleeps", WITHIN)
@@ -237,11 +286,12 @@ def test_a_group_may_say_it_for_its_guests(live: Live, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (("--idle", "pause", "-i"), "--interactive exclude each other"),
         (("--idle", "pause", "--network", "host"), "not --network host"),
         (("--idle", "sometimes"), "sometimes"),
         (("--idle-after", "0"), "--idle-after 0s is out of range"),
         (("--wake-every", "1s"), "--wake-every 1s is out of range"),
+        (("--wake-at", "soon"), "invalid time to wake a guest 'soon'"),
+        (("--wake-at", "Mon 07:45-09:30"), "invalid time to wake"),
         (("--idle-after", "soon"), "soon"),
     ],
 )

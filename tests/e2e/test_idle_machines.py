@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from e2e.test_idle import acts, frozen, get, sleeps, told, url
+from fakes.terminal import Terminal
 from live import Live, running
 from needs import needs, require
 from waiting import until
@@ -18,7 +19,7 @@ pytestmark = [
 ]
 PATIENCE = 150.0
 IDLE = ("--idle", "pause", "--idle-after", "3s")
-SERVE = ("busybox", "httpd", "-f", "-p", "80", "-h", "/etc")
+SERVE = "httpd -p 80 -h /etc"
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,8 @@ def live(session_tag: str) -> Iterator[Live]:
 
 def test_a_microvm_sleeps_and_answers_whoever_comes(live: Live) -> None:
     made = live.wirt(
-        "run", "-d", "--as", "microvm", "--name", "vm", "-p", "127.0.0.1:0:80", *IDLE, *SERVE,
+        "run", "-dit", "--as", "microvm", "--name", "vm", "-p", "127.0.0.1:0:80", *IDLE,
+        "busybox", "sh", "-c", f"{SERVE}; exec sh",
         timeout=120,
     )  # fmt: skip
     guest = made.stdout.strip()
@@ -42,6 +44,14 @@ def test_a_microvm_sleeps_and_answers_whoever_comes(live: Live) -> None:
         until(lambda: acts(live, "vm")[-1:] == [("wake", "traffic")], "it is told why", PATIENCE)
         until(lambda: sleeps(live, "vm", guest), "it sleeps again", PATIENCE)
         assert live.wirt("exec", "vm", "echo", "here", timeout=120).stdout == "here\n"
+        until(lambda: sleeps(live, "vm", guest), "it sleeps again", PATIENCE)
+        with Terminal("attach", "vm", socket=live.socket) as terminal:
+            until(lambda: sleeps(live, "vm", guest), "it sleeps again", PATIENCE)
+            terminal.press(b"echo $((6 * 7))\r")
+            terminal.wait_for(b"\r\n42\r\n")
+            until(lambda: acts(live, "vm")[-1:] == [("wake", "input")], "it was typed", PATIENCE)
+            terminal.press(b"\x10\x11")
+            assert terminal.end() == 0
         until(lambda: sleeps(live, "vm", guest), "it sleeps again", PATIENCE)
         live.kill("wirt.daemon")
         until(lambda: live.wirt("ps", code=None).returncode == 0, "the daemon is back")

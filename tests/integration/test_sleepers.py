@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -14,7 +16,9 @@ import pytest
 from helperlab import Lab, lab, running
 from needs import needs
 from waiting import eventually
-from wirt.errors import NotFound
+from wirt.errors import NotFound, Unsupported
+from wirt.guest.keeper import Request
+from wirt.model.guest import GuestSpec
 from wirt.model.names import new_id
 from wirt.privileged import protocol as p
 from wirt.privileged.client import Helper
@@ -37,17 +41,30 @@ async def started(box: Lab, helper: Helper) -> tuple[str, str]:
     return launch.id, launch.links[0].address.partition("/")[0]
 
 
-async def asleep(box: Lab, helper: Helper, guest: str) -> int:
+async def asleep(box: Lab, helper: Helper, guest: str, *, typed: bool = False) -> int:
     """The end of the pipe of a guest that was put to sleep."""
-    end = await watch(helper, guest)
+    end = await watch(helper, guest, typed=typed)
     await helper.call(p.FreezeGuest(id=guest, frozen=True, asleep=True))
     assert box.cgroups.frozen(box.layout.cgroup(guest))
     return end
 
 
-async def watch(helper: Helper, guest: str) -> int:
-    _, (end,) = await helper.call(p.WatchTraffic(id=guest))
+async def watch(helper: Helper, guest: str, *, typed: bool = False) -> int:
+    _, (end,) = await helper.call(p.WatchTraffic(id=guest, typed=typed))
     return end
+
+
+async def attached(box: Lab, helper: Helper, spec: GuestSpec) -> tuple[str, socket.socket]:
+    """A guest that says each line twice, and the end of a client that is attached to it."""
+    launch = box.launch("cat", spec=spec)
+    keeper, _ = await running(box, helper, launch)
+    ours, theirs = socket.socketpair()
+    with theirs:
+        wanted = {"stdin": ["1"], "stdout": ["1"], "mux": ["0"]}
+        await keeper.link.request(Request.ATTACH, wanted, descriptor=theirs.fileno())
+    await keeper.link.close()
+    ours.settimeout(20)
+    return launch.id, ours
 
 
 async def told(end: int) -> Woken | None:
@@ -96,6 +113,91 @@ def test_what_comes_for_others_does_not(box: Lab) -> None:
             os.read(end, 1)
         assert not thawed(box, guest)
         os.close(end)
+
+    box.run(story)
+
+
+OPEN = GuestSpec(image="busybox", stdin_open=True, stdin_once=True)
+
+
+@pytest.mark.parametrize("tty", [False, True])
+def test_what_is_typed_wakes_it_and_arrives(box: Lab, tty: bool) -> None:
+    async def story(helper: Helper) -> None:
+        guest, client = await attached(box, helper, replace(OPEN, tty=tty))
+        with client:
+            for line in (b"one\n", b"two\n"):
+                end = await asleep(box, helper, guest, typed=True)
+                client.sendall(line)
+                assert await told(end) == Woken(why="input")
+                assert thawed(box, guest)
+                shown = b""
+                while line.strip() not in shown.replace(b"\r", b""):
+                    shown += await asyncio.to_thread(client.recv, 100)
+
+    box.run(story)
+
+
+def test_the_end_of_its_input_wakes_it(box: Lab) -> None:
+    async def story(helper: Helper) -> None:
+        guest, client = await attached(box, helper, OPEN)
+        end = await asleep(box, helper, guest, typed=True)
+        client.close()
+        assert await told(end) == Woken(why="input")
+        await eventually(lambda: not box.cgroups.processes(box.layout.cgroup(guest)), "it ends")
+
+    box.run(story)
+
+
+def test_what_was_typed_before_it_was_frozen_counts(box: Lab) -> None:
+    async def story(helper: Helper) -> None:
+        guest, client = await attached(box, helper, OPEN)
+        with client:
+            end = await watch(helper, guest, typed=True)
+            client.sendall(b"one\n")
+            assert await told(end) == Woken(why="input")
+            await helper.call(p.FreezeGuest(id=guest, frozen=True, asleep=True))
+            assert thawed(box, guest)
+
+    box.run(story)
+
+
+def test_what_is_typed_while_the_daemon_is_gone_wakes_it(box: Lab) -> None:
+    async def fall_asleep(helper: Helper) -> tuple[str, socket.socket]:
+        guest, client = await attached(box, helper, OPEN)
+        os.close(await asleep(box, helper, guest, typed=True))
+        return guest, client
+
+    guest, client = box.run(fall_asleep)
+    assert not thawed(box, guest)
+
+    async def wait(helper: Helper) -> None:
+        client.sendall(b"one\n")
+        await eventually(lambda: thawed(box, guest), "it is thawed", 5)
+        assert await asyncio.to_thread(client.recv, 100) == b"one\n"
+
+    with client:
+        box.run(wait)
+
+
+def test_what_is_typed_does_not_end_a_pause_of_its_users(box: Lab) -> None:
+    async def story(helper: Helper) -> None:
+        guest, client = await attached(box, helper, OPEN)
+        with client:
+            await helper.call(p.FreezeGuest(id=guest, frozen=True))
+            client.sendall(b"one\n")
+            await asyncio.sleep(0.3)
+            assert not thawed(box, guest)
+            await helper.call(p.FreezeGuest(id=guest, frozen=False))
+            assert await asyncio.to_thread(client.recv, 100) == b"one\n"
+
+    box.run(story)
+
+
+def test_whose_keeper_tells_nothing_cannot_be_watched(box: Lab) -> None:
+    async def story(helper: Helper) -> None:
+        guest, _ = await started(box, helper)  # its input is closed
+        with pytest.raises(Unsupported, match="typed"):
+            await watch(helper, guest, typed=True)
 
     box.run(story)
 

@@ -170,6 +170,27 @@ def test_each_day_has_each_span_once_whatever_clocks_do(day: str, text: str) -> 
         assert len(inside) == 105
 
 
+@pytest.mark.parametrize("day", ["2026-03-29", "2026-10-25", "2026-06-07"])
+@pytest.mark.parametrize("text", ["Sun 02:30", "07:45", "Sun 00:00", "Sat,Sun 23:59"])
+def test_each_day_has_each_point_once_whatever_clocks_do(day: str, text: str) -> None:
+    midnight, following = at(f"{day}T00:00"), at(f"{day}T00:00:00") + 27 * 3600 * 10**9
+    found = []
+    point = when.next_point(text, midnight - 1, BERLIN)
+    while point < following:
+        found.append(datetime.fromtimestamp(point // 10**9, BERLIN))
+        point = when.next_point(text, point, BERLIN)
+    today = [one for one in found if one.date().isoformat() == day]
+    assert len(today) == 1
+    if text == "07:45":
+        assert (today[0].hour, today[0].minute) == (7, 45)
+
+
+def test_a_point_comes_again_a_week_later() -> None:
+    one = when.next_point("Wed 07:45", at("2026-03-04T07:44:59"), BERLIN)
+    assert one == at("2026-03-04T07:45")
+    assert when.next_point("wed 7:45", one, BERLIN) == at("2026-03-11T07:45")
+
+
 def test_the_calendar_finds_guests_by_name() -> None:
     now = at("2026-03-06T08:00")
     entries = [entry("Fri 07:45-09:30"), entry("Sat 07:45-09:30")]

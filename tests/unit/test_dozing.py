@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from datetime import datetime
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -18,6 +19,7 @@ from wirt.errors import Conflict, WirtError
 from wirt.governor.journal import Act
 from wirt.governor.movement import Reason
 from wirt.governor.observe import Seen, Tick
+from wirt.host.governing import dozing
 from wirt.host.governing.dozing import Dozing, Says
 from wirt.host.roster import Roster
 from wirt.model.guest import Guest, GuestSpec, GuestState, GuestStatus
@@ -45,6 +47,7 @@ class House:
         self.live = SimpleNamespace(handle=self)
         self.status = GuestStatus(**{"state": GuestState.RUNNING, **status})
         self.spec = GuestSpec(image="x", idle=wish)
+        self.typed: list[bool] = []
 
     async def open(self) -> None:
         self.nursery = Nursery("test")
@@ -113,6 +116,7 @@ class House:
     async def call(self, verb: p.Verb[Any]) -> tuple[Any, list[int]]:
         if isinstance(verb, p.WatchTraffic):
             self.order.append("watch")
+            self.typed.append(verb.typed)
             theirs, ours = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
             self.ends.append(ours)
             return p.Done(), [theirs]
@@ -156,6 +160,7 @@ def test_it_listens_notes_and_only_then_freezes() -> None:
     [
         (Woken(why="traffic", at=1, micros=5), Reason.TRAFFIC),
         (Woken(why="unwatched"), Reason.UNWATCHED),
+        (Woken(why="input"), Reason.INPUT),
         (None, Reason.UNWATCHED),
     ],
 )
@@ -235,6 +240,64 @@ def test_time_and_boosts_wake_it() -> None:
         assert house.now.state is GuestState.RUNNING, "as long as it is boosted"
 
     run(house, story)
+
+
+def test_its_time_of_day_wakes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    began = at("2026-11-27 07:30:00")
+    house = House(
+        wish=replace(WISH, wake_at=("Fri 07:45",)), state=GuestState.PAUSED, idle_since=began
+    )
+    house.frozen = True
+
+    async def story() -> None:
+        for text, asleep in (("07:44:59", True), ("07:45:01", False)):
+            monkeypatch.setattr(time, "time_ns", lambda text=text: at(f"2026-11-27 {text}"))
+            await house.ticks(2)
+            assert house.now.asleep is asleep
+        assert house.told() == [(Act.WAKE, Reason.TIMER, "")]
+
+    run(house, story)
+
+
+def test_a_clock_that_was_set_back_does_not_lose_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    house = House(
+        wish=replace(WISH, wake_at=("Fri 07:45",)), state=GuestState.PAUSED,
+        idle_since=at("2026-11-27 08:30:00"),
+    )  # fmt: skip
+    house.frozen = True
+
+    async def story() -> None:
+        for text, asleep in (("07:30:00", True), ("07:46:00", False)):
+            monkeypatch.setattr(time, "time_ns", lambda text=text: at(f"2026-11-27 {text}"))
+            await house.ticks(2)
+            assert house.now.asleep is asleep
+        assert house.told() == [(Act.WAKE, Reason.TIMER, "")]
+
+    run(house, story)
+
+
+@pytest.mark.parametrize("typed", [False, True])
+def test_whose_input_is_open_is_listened_to_for_a_while_before_it_is_frozen(
+    typed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = House()
+    house.spec = replace(house.spec, stdin_open=typed)
+    monkeypatch.setattr(dozing, "SETTLE", 0.05)
+
+    async def story() -> None:
+        await house.ticks(3)
+        assert house.typed == [typed]
+        assert house.frozen is not typed, "what came just before is read first"
+        await asyncio.sleep(0.1)
+        await house.settle()
+        assert house.order == ["watch", "paused", "freeze"]
+
+    run(house, story)
+
+
+def at(text: str) -> int:
+    """Unix nanoseconds of a local time."""
+    return int(datetime.fromisoformat(text).timestamp()) * SECOND
 
 
 @pytest.mark.parametrize(("check", "asleep"), [(False, False), (True, True)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 
 import pytest
 from hypothesis import given
@@ -112,6 +113,46 @@ def test_times_are_the_guests_own_or_the_policys() -> None:
     assert idling.rule_of(spec(), defaults).wake_every == 3600 * SECOND
 
 
+@pytest.mark.parametrize(
+    ("slept", "awake"), [("07:44:59", False), ("07:45:00", True), ("23:59:59", True)]
+)
+def test_the_time_of_day_comes_once(slept: str, awake: bool) -> None:
+    rule = IdleRule(action=IdleAction.PAUSE, after=1, wake_every=0, wake_at=("Mon-Fri 07:45",))
+    began = at("2026-11-26 07:45:00")  # a Thursday, at the very time that it was woken at
+    now = at(f"2026-11-27 {slept}")
+    assert idling.due(rule, began, now) is awake
+    assert not idling.due(rule, now, now)
+
+
+def test_no_time_of_day_of_ones_own_is_one_too() -> None:
+    defaults = IdleDefaults(wake_at=("daily 06:00",))
+    assert idling.rule_of(spec(), defaults).wake_at == ("daily 06:00",)
+    assert idling.rule_of(spec(idle=IdleWish(wake_at=())), defaults).wake_at == ()
+    old = IdleWish(wake_at=("Sat 10:00",))
+    assert merge(old, IdleWish()).wake_at == ("Sat 10:00",)
+    assert merge(old, IdleWish(wake_at=())).wake_at == ()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "07", "Mon-Fri", "Mon-Fri 07:45-09:30", "Mon 24:00", "Mon 7:60", "Someday 07:45",
+             "Mon 07:45 UTC", "x" * 300, "never"],
+)  # fmt: skip
+def test_a_time_of_day_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(Invalid, match="time to wake") as caught:
+        idling.check(spec(idle=IdleWish(wake_at=("daily 06:00", text))))
+    assert "Mon-Fri 07:45" in (caught.value.hint or "")
+
+
+def test_a_guest_has_not_a_thousand_times_of_day() -> None:
+    with pytest.raises(Invalid, match="100"):
+        idling.check(spec(idle=IdleWish(wake_at=("daily 06:00",) * 101)))
+
+
+def at(text: str) -> int:
+    """Unix nanoseconds of a local time."""
+    return int(datetime.fromisoformat(text).timestamp()) * SECOND
+
+
 def test_an_update_changes_what_it_names() -> None:
     old = IdleWish(action=IdleAction.PAUSE, after=SECOND)
     assert merge(old, IdleWish(wake_every=0)) == IdleWish(
@@ -119,9 +160,7 @@ def test_an_update_changes_what_it_names() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "guest", [spec(stdin_open=True), spec(network_mode="host"), spec(network_mode="guest:x")]
-)
+@pytest.mark.parametrize("guest", [spec(network_mode="host"), spec(network_mode="guest:x")])
 def test_who_cannot_be_heard_is_not_paused(guest: GuestSpec) -> None:
     assert not idling.may_pause(guest)
     idling.check(guest)
@@ -145,7 +184,7 @@ def test_times_that_make_no_sense_are_refused(wish: IdleWish) -> None:
     "table",
     [
         {"after": "soon"}, {"after": "0s"}, {"wake_every": "1s"}, {"normal": "off"}, {"when": "1s"},
-        {"groups": {"office": "asleep"}},
+        {"groups": {"office": "asleep"}}, {"wake_at": ["soon"]}, {"wake_at": "Mon 07:45"},
     ],
 )  # fmt: skip
 def test_a_policy_that_makes_no_sense_is_refused(table: dict[str, object]) -> None:

@@ -85,6 +85,12 @@ OF_GUESTS = (
         help="0 (stopped first) to 1000, when the host runs out of memory; 500 is normal",
     ),
     Flag(
+        "wake-at",
+        kind="list",
+        value="WHEN",
+        help="When it is woken if it is paused for being idle, as 'Mon-Fri 07:45'; or never",
+    ),
+    Flag(
         "wake-every",
         kind="duration",
         value="TIME",

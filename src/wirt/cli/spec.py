@@ -95,6 +95,9 @@ def idle(call: Call) -> dict[str, Any]:
     for flag, name in (("idle-after", "after"), ("wake-every", "wake_every")):
         if call.given(flag):
             made[name] = call.number(flag)
+    times = call.many("wake-at")
+    if times:
+        made["wake_at"] = [] if list(times) == ["never"] else list(times)
     return made
 
 

@@ -22,6 +22,7 @@ RULES = {
     "blind": "nothing is known about it, so it keeps what it has",
     "idle": "it had nothing to do",
     "traffic": "something came for it over the network",
+    "input": "something was typed into it",
     "asked": "somebody wants something of it",
     "timer": "its time to wake had come",
     "unwatched": "nobody would have heard what comes for it",

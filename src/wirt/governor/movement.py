@@ -28,6 +28,7 @@ class Reason(Enum):
     FENCE = "fence"
     IDLE = "idle"
     TRAFFIC = "traffic"
+    INPUT = "input"
     ASKED = "asked"
     TIMER = "timer"
     UNWATCHED = "unwatched"

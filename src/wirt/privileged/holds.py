@@ -54,9 +54,9 @@ class Safe(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Woken(msgspec.Struct, frozen=True, kw_only=True):
-    """A guest was put to sleep and has been thawed. ``why``: ``traffic``, or ``unwatched``: nobody
-    would have heard any. ``at``: Unix nanoseconds when the frame came, 0 when not known;
-    ``micros``: microseconds from then until it was thawed."""
+    """A guest was put to sleep and has been thawed. ``why``: ``traffic``, ``input`` (for its
+    standard input), or ``unwatched``: nobody would have heard any. ``at``: Unix nanoseconds when
+    the frame came, 0 when not known; ``micros``: microseconds from then until it was thawed."""
 
     why: str
     at: int = 0

@@ -154,6 +154,8 @@ def _begin(ctx: Context, verb: LaunchGuest) -> None:
     )
     facts.write(ctx.layout, verb.id, about)
     fault("launch.begun")
+    if verb.stdin:
+        os.mkfifo(ctx.layout.input_pipe(verb.id), 0o600)
     state = ctx.layout.guest_state(verb.id)
     # Set-user-ID programs of a container must not be reached by users of this host.
     _own_directory(state, ctx.gid, 0o711 if about.machine else 0o710)

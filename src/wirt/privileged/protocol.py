@@ -323,10 +323,12 @@ class WatchMemory(Verb["Done"], frozen=True, kw_only=True, tag="watch-memory"):
 
 class WatchTraffic(Verb["Done"], frozen=True, kw_only=True, tag="watch-traffic"):
     """Thaw a guest when a frame for it comes (see ``sleepers.py``); ``on`` False: no more. Answer:
-    one descriptor, out of which a :class:`~wirt.privileged.holds.Woken` comes."""
+    one descriptor, out of which a :class:`~wirt.privileged.holds.Woken` comes. ``typed``: also when
+    something comes for its standard input; Unsupported when its keeper would not tell."""
 
     id: str
     on: bool = True
+    typed: bool = False
 
 
 class SetPool(Verb["Done"], frozen=True, kw_only=True, tag="set-pool"):

@@ -1,6 +1,7 @@
-"""Guests that the daemon has put to sleep: thawed here as soon as a frame for one of them comes.
+"""Guests that the daemon has put to sleep: thawed here as soon as a frame for one of them comes, or
+something for its standard input, of which its keeper tells through a named pipe.
 
-The helper hears the frames, so it thaws, and tells afterwards: nobody else need run for a guest to
+The helper hears it, so it thaws, and tells afterwards: nobody else need run for a guest to
 answer. A guest that nobody would wake any more is not left asleep either: when the daemon is gone
 for :data:`GRACE` seconds, when a network card of it goes, and when the helper starts, for nobody
 has heard what came meanwhile. Who sleeps is in ``<run>/sleepers.json``.
@@ -21,7 +22,7 @@ from typing import Final
 
 import msgspec
 
-from wirt.errors import NotFound
+from wirt.errors import NotFound, Unsupported
 from wirt.layout import Layout
 from wirt.linux import libc, packets
 from wirt.linux.cgroup import Cgroups
@@ -42,11 +43,13 @@ _DECODER = msgspec.json.Decoder(tuple[str, ...])
 @dataclass(slots=True, eq=False)
 class _Sleeper:
     """``told``: the end of a pipe whose other one is the daemon's, None once that is gone.
-    ``until``: monotonic seconds at which it is woken then."""
+    ``until``: monotonic seconds at which it is woken then. ``typed``: the end of the pipe of its
+    keeper."""
 
     id: str
     told: int | None
     cards: list[socket.socket] = field(default_factory=list)
+    typed: int | None = None
     until: float = 0.0
 
 
@@ -70,25 +73,33 @@ class Sleepers:
         """For poll(2)."""
         return self._poll.fileno()
 
-    def watch(self, guest_id: str) -> int:
+    def watch(self, guest_id: str, *, typed: bool = False) -> int:
         """Thaw this guest when a frame for it comes; it may be frozen from now on, and may have
-        been before, if it was watched.
+        been before, if it was watched. ``typed``: also when its standard input gets something.
 
         The end of a pipe, the caller's to close, out of which a :class:`Woken` comes then. Raises
-        NotFound when it does not run, OSError when a card cannot be listened to.
+        NotFound when it does not run, Unsupported when its keeper tells of no input, OSError when a
+        card cannot be listened to.
         """
         about = facts.read(self._layout, guest_id)
         if about is None:
             raise NotFound(f"guest {guest_id[:12]} does not run", code="guest.not-running")
-        cards = self._listen(guest_id, machine=about.machine)
+        pipe = self._input(guest_id) if typed else None
+        try:
+            cards = self._listen(guest_id, machine=about.machine)
+        except BaseException:
+            if pipe is not None:
+                os.close(pipe)
+            raise
         before = guest_id in self._sleeping
         self.heard()  # what came until now
         woken = before and guest_id not in self._sleeping
         self.ignore(guest_id)
         theirs, ours = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        one = _Sleeper(guest_id, ours, cards)
+        one = _Sleeper(guest_id, ours, cards, pipe)
         self._sleeping[guest_id] = one
-        for end in (ours, *(card.fileno() for card in cards)):
+        heard = [*(card.fileno() for card in cards), *(() if pipe is None else (pipe,))]
+        for end in (ours, *heard):
             self._ends[end] = one
             self._poll.register(end, 0 if end == ours else select.EPOLLIN)
         if woken:
@@ -125,6 +136,8 @@ class Sleepers:
                 continue
             elif end == one.told:
                 self._lost(one)
+            elif end == one.typed:
+                self._wake(one, Woken(why="input"))
             else:
                 self._came(one, next(card for card in one.cards if card.fileno() == end))
         return None
@@ -195,13 +208,26 @@ class Sleepers:
             raise
         return cards
 
+    def _input(self, guest_id: str) -> int:
+        """The end of the pipe that the keeper writes to before it hands on any input."""
+        try:
+            flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+            return os.open(self._layout.input_pipe(guest_id), flags)
+        except OSError as error:
+            raise Unsupported(
+                "nobody would hear what is typed into it: it was started by an older version",
+                hint="restart the guest",
+                code="idle.not-heard",
+            ) from error
+
     def _close(self, one: _Sleeper) -> None:
         for card in one.cards:
             self._poll.unregister(card)
             del self._ends[card.fileno()]
             card.close()
-        if one.told is not None:
-            self._drop(one.told)
+        for end in (one.told, one.typed):
+            if end is not None:
+                self._drop(end)
 
     def _drop(self, end: int) -> None:
         self._poll.unregister(end)

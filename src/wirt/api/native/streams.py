@@ -85,7 +85,7 @@ class StreamRoutes:
         descriptor = take_socket(request, tty=guest.spec.tty)
         return await hand_over(request, shielded(self._attach.attach(guest, descriptor, streams)))
 
-    @operation("Tell the terminal's size", query=("rows", "columns"), status=204)
+    @operation("Tell the terminal's size", query=("rows", "columns"), status=204, wakes=True)
     async def resize(self, request: web.Request) -> web.StreamResponse:
         guest = self._roster.find(request.match_info["guest"])
         rows, columns = terminal_size(request)

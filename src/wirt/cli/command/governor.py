@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from wirt.cli.flags import Call, Command, Flag, Group, misuse
-from wirt.cli.output import harmless, out
+from wirt.cli.output import harmless, out, warn
 from wirt.cli.recording import RECORD
 from wirt.cli.view import human
 from wirt.errors import Invalid, NotFound
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 JSON = Flag("json", kind="bool", help="Print JSON")
 POLICY = "/v1/governor/policy"
+SETTINGS = frozenset({"registries", "store"})
+"""Other tables of a file of settings."""
 
 
 def status(call: Call) -> int:
@@ -66,9 +68,26 @@ def _read(name: str) -> Any:
         raise NotFound(f"cannot read the policy {name}: {error.strerror}") from error
     except ValueError as error:
         raise Invalid(f"{name} is no policy in TOML: {error}") from error
-    table = table.get("governor", table)
+    if "governor" in table:
+        _alone(table, name)
+        table = table["governor"]
     _finite(table, "")
     return table
+
+
+def _alone(table: dict[str, Any], name: str) -> None:
+    """Nothing that stands beside ``[governor]`` is passed over without a word."""
+    for key, value in table.items():
+        if key in SETTINGS:
+            warn(f"only [governor] of {name} is set: [{key}] is read when the daemon starts")
+        elif key != "governor":
+            raise Invalid(
+                f"{name} has {key[:80]!r} beside [governor], where it is no part of the policy",
+                hint=f"write [governor.{key[:80]}]"
+                if isinstance(value, dict)
+                else f"write {key[:80]} = ... below [governor]",
+                code="governor.policy",
+            )
 
 
 def _finite(table: Any, where: str) -> None:
@@ -95,6 +114,8 @@ def _value(value: object) -> str:
     if isinstance(value, dict):
         pairs = (f"{_value(str(key))} = {_value(one)}" for key, one in value.items())
         return f"{{ {', '.join(pairs)} }}" if value else "{}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_value, value))}]"
     return f'"{harmless(value)}"' if isinstance(value, str) else str(value)
 
 
@@ -121,6 +142,7 @@ def _show(call: Call, found: dict[str, Any]) -> int:
         for kind in ("tight", "blind", "stuck")
         if found[kind]
     )
+    lines.extend(f"note      {harmless(one)}" for one in found["excess"])
     if found["changed"]:
         lines.append("policy    set at run time; 'wirt governor policy unset' goes back")
     out("".join(f"{line}\n" for line in lines))

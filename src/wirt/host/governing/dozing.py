@@ -26,7 +26,7 @@ from wirt.governor.movement import Reason
 from wirt.governor.observe import Tick
 from wirt.governor.tree import Resource
 from wirt.host.events import Bus
-from wirt.host.governing.idling import GLANCE, above, may_pause, rule_of
+from wirt.host.governing.idling import GLANCE, above, due, may_pause, rule_of
 from wirt.host.roster import Roster
 from wirt.host.running import Live, Running
 from wirt.model.guest import Guest, GuestState, Isolation
@@ -41,7 +41,11 @@ LOOK = 2.0
 """Seconds between two looks whether the governor still acts."""
 EMULATED = 5.0
 """A machine that is emulated takes so many times more of a processor for its own clock."""
+SETTLE = 0.25
+"""Seconds from when its input is listened to until it is frozen: what came just before, it has read
+by then."""
 _DECODER = msgspec.json.Decoder(Woken)
+_HEARD = {"traffic": Reason.TRAFFIC, "input": Reason.INPUT}
 
 Figures = Mapping[str, float]
 
@@ -98,6 +102,9 @@ class Dozing:
     def _judge(self, guest: Guest, live: Live, tick: Tick, boosted: bool) -> None:
         rule = rule_of(guest.spec, self._says.defaults())
         if guest.status.asleep:
+            if guest.status.idle_since > time.time_ns():
+                self._start(guest.id, partial(self._set_back, guest.id))
+                return
             why = _due(guest, rule, boosted)
             if why is not None:
                 self._start(guest.id, partial(self.wake, guest.id, why))
@@ -154,7 +161,9 @@ class Dozing:
                 return
             self._calm.pop(guest_id, None)
             try:
-                await self._listen(guest_id)
+                await self._listen(guest)
+                if guest.spec.stdin_open:
+                    await asyncio.sleep(SETTLE)
                 asleep = replace(guest.status, state=GuestState.PAUSED, idle_since=time.time_ns())
                 await self._roster.move(guest_id, asleep)
                 await self._helper.call(FreezeGuest(id=guest_id, frozen=True, asleep=True))
@@ -168,16 +177,25 @@ class Dozing:
     async def _take_up(self, guest_id: str) -> None:
         """It slept before the daemon was started: listen again, if it still sleeps."""
         async with self._roster.locks.hold(guest_id):
-            if self._roster.get(guest_id).status.asleep:
-                await self._listen(guest_id)
+            guest = self._roster.get(guest_id)
+            if guest.status.asleep:
+                await self._listen(guest)
         if not self._says.frozen(guest_id):
             await self.wake(guest_id, Reason.UNWATCHED)
 
-    async def _listen(self, guest_id: str) -> None:
-        _, ends = await self._helper.call(WatchTraffic(id=guest_id))
-        self._forget(guest_id)
-        self._ends[guest_id] = ends[0]
-        asyncio.get_running_loop().add_reader(ends[0], self._told, guest_id)
+    async def _set_back(self, guest_id: str) -> None:
+        """The clock was set back to before it fell asleep: its sleep is timed from now on."""
+        async with self._roster.locks.hold(guest_id):
+            status = self._roster.get(guest_id).status
+            if status.asleep and status.idle_since > (now := time.time_ns()):
+                await self._roster.move(guest_id, replace(status, idle_since=now))
+
+    async def _listen(self, guest: Guest) -> None:
+        watch = WatchTraffic(id=guest.id, typed=guest.spec.stdin_open)
+        _, ends = await self._helper.call(watch)
+        self._forget(guest.id)
+        self._ends[guest.id] = ends[0]
+        asyncio.get_running_loop().add_reader(ends[0], self._told, guest.id)
 
     def _forget(self, guest_id: str) -> None:
         end = self._ends.pop(guest_id, None)
@@ -197,7 +215,7 @@ class Dozing:
             told = Woken(why="unwatched")
         self._forget(guest_id)
         inputs = {"woken_after_us": float(told.micros)} if told.at else {}
-        why = Reason.TRAFFIC if told.why == "traffic" else Reason.UNWATCHED
+        why = _HEARD.get(told.why, Reason.UNWATCHED)
         self._start(guest_id, partial(self.wake, guest_id, why, inputs))
 
     async def wake(
@@ -291,8 +309,7 @@ def _due(guest: Guest, rule: IdleRule, boosted: bool) -> Reason | None:
         return Reason.BOOST
     if rule.action is not IdleAction.PAUSE or not may_pause(guest.spec):
         return Reason.ASKED
-    slept = time.time_ns() - guest.status.idle_since
-    return Reason.TIMER if rule.wake_every and slept >= rule.wake_every else None
+    return Reason.TIMER if due(rule, guest.status.idle_since, time.time_ns()) else None
 
 
 def _is_boosted(guest: Guest, boosted: Mapping[str, int]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from wirt.errors import Invalid, Unsupported
-from wirt.host.governing import refusals
+from wirt.host.governing import refusals, when
 from wirt.model.group import check_path
 from wirt.model.guest import GuestSpec
 from wirt.model.idle import (
@@ -22,6 +22,7 @@ GLANCE = 30.0
 """Seconds that a guest stays awake at least when its time to wake has come."""
 LEAST_AFTER = SECOND
 LEAST_SLEEP = 10 * SECOND
+MOST_POINTS = 100
 
 
 def rule_of(spec: GuestSpec, defaults: IdleDefaults) -> IdleRule:
@@ -35,7 +36,15 @@ def rule_of(spec: GuestSpec, defaults: IdleDefaults) -> IdleRule:
         action=action or getattr(defaults, spec.guest_class.value),
         after=parse_duration(defaults.after) if wish.after is None else wish.after,
         wake_every=every,
+        wake_at=defaults.wake_at if wish.wake_at is None else wish.wake_at,
     )
+
+
+def due(rule: IdleRule, since: int, now: int) -> bool:
+    """Whether who has slept ``since`` (Unix nanoseconds) is to be awake for a while ``now``."""
+    if rule.wake_every and now - since >= rule.wake_every:
+        return True
+    return any(when.next_point(text, since) <= now for text in rule.wake_at)
 
 
 def above(path: str) -> Iterator[str]:
@@ -46,22 +55,16 @@ def above(path: str) -> Iterator[str]:
 
 
 def may_pause(spec: GuestSpec) -> bool:
-    """Whether what somebody wants of it would be heard: not on another's network cards, and not
-    what is typed into it."""
-    return not spec.stdin_open and spec.network_mode in {"", "none"}
+    """Whether what somebody wants of it would be heard: not on another's network cards."""
+    return spec.network_mode in {"", "none"}
 
 
 def check(spec: GuestSpec) -> None:
     """Raise Invalid or Unsupported for a wish that cannot be fulfilled."""
     check_times(spec.idle)
+    check_points(spec.idle.wake_at or ())
     if spec.idle.action is not IdleAction.PAUSE or may_pause(spec):
         return
-    if spec.stdin_open:
-        raise Unsupported(
-            "--idle pause and --interactive exclude each other: what is typed would wake nobody",
-            hint="use --idle minimal, or leave out -i",
-            code="idle.not-heard",
-        )
     raise Unsupported(
         f"--idle pause needs network cards of the guest's own, or none, not --network "
         f"{spec.network_mode.replace('guest:', 'container:')[:80]}: traffic would wake nobody",
@@ -89,6 +92,18 @@ def check_times(
             )
 
 
+def check_points(points: tuple[str, ...]) -> None:
+    """Raise Invalid for what is no time of a day, and for too many of them."""
+    if len(points) > MOST_POINTS:
+        raise Invalid(
+            f"{len(points)} times to wake one guest are more than {MOST_POINTS}",
+            hint="name several days in one, as 'Mon,Wed-Fri 07:45'",
+            code="idle.wake-at",
+        )
+    for text in points:
+        when.point(text)
+
+
 def check_defaults(defaults: IdleDefaults) -> None:
     """Raise Invalid for times that make no sense, and for groups that there can be none of."""
     after = refusals.read("idle.after", defaults.after, lambda: parse_duration(defaults.after))
@@ -97,6 +112,12 @@ def check_defaults(defaults: IdleDefaults) -> None:
     )
     wish = IdleWish(after=after, wake_every=every)
     check_times(wish, after="idle.after", every="idle.wake_every")
+    try:
+        check_points(defaults.wake_at)
+    except Invalid as error:
+        raise refusals.refuse(
+            f"idle.wake_at of the governor's policy: {error.message}", error.hint or ""
+        ) from error
     for path in defaults.groups:
         try:
             check_path(path)

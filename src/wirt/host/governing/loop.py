@@ -75,7 +75,7 @@ class Governor:
         self.roll = roll
         self._policies = policies
         self._actuator = actuator
-        self.bounds = Bounds(actuator, memory=facts.memory)
+        self.bounds = Bounds(actuator, cpus=len(facts.cpus), memory=facts.memory)
         self._facts = facts
         self._nursery = nursery
         self._mover = Mover(actuator, nursery)
@@ -136,6 +136,8 @@ class Governor:
         """Use another policy, None: the one of the file of settings. Nothing changes when the
         guests do not fit into its pool. Raises Invalid, Conflict, Unsupported."""
         wanted = self._policies.given if policy is None else policy
+        if policy is not None:  # of what was there at the start it is only told
+            self.bounds.check(policy.pool)
         check_room(wanted, wanted.host(cpus=len(self._facts.cpus), memory=self._facts.memory))
         await self.bounds.change(self._policies.now.pool, wanted.pool)
         self._policies.set(policy)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from wirt.errors import WirtError
+from wirt.governor.tree import Resource
+from wirt.host.claims import told
+from wirt.host.governing import refusals
 from wirt.host.governing.actuate import Actuator
 from wirt.host.governing.policy import Pool, part_of, size_of
 from wirt.linux import zram
@@ -25,21 +29,47 @@ class SwapUse:
 
 
 class Bounds:
-    """Writes the pool. ``memory``: bytes of this machine."""
+    """Writes the pool. ``cpus`` and ``memory``: processors and bytes of this machine."""
 
-    def __init__(self, actuator: Actuator, *, memory: int) -> None:
+    def __init__(self, actuator: Actuator, *, cpus: int, memory: int) -> None:
         self._actuator = actuator
+        self._cpus = cpus
         self._memory = memory
         self._device: zram.Device | None = None
 
     async def begin(self, pool: Pool) -> None:
         """At start. What does not work is logged: guests run nevertheless."""
+        for words in self.excess(pool):
+            log.warning("%s", words)
         try:
             await self._swap(pool)  # also when there shall be none: one may be left
             if pool.cpu is not None or pool.memory is not None:
                 await self._limit(pool)
         except WirtError as error:
             log.warning("%s", error.message)
+
+    def excess(self, pool: Pool) -> tuple[str, ...]:
+        """What of a pool this machine does not have, in words that name what is in force."""
+        return tuple(
+            f"{found} of the governor's policy is more than this host has: guests share {most}"
+            for found, most, _ in self._beyond(pool)
+        )
+
+    def check(self, pool: Pool) -> None:
+        """Raise Invalid when a pool is larger than this machine."""
+        for found, most, typed in self._beyond(pool):
+            raise refusals.refuse(
+                f"{found} of the governor's policy is more than the {most} of this host",
+                f"write at most {typed}, or leave it out: then guests share all but the reserve",
+            )
+
+    def _beyond(self, pool: Pool) -> Iterator[tuple[str, str, str]]:
+        """What stands there, what there is, and that as it is typed."""
+        if pool.cpu is not None and pool.cpu > self._cpus:
+            yield f"pool.cpu = {pool.cpu:g}", told(Resource.CPU, 1000 * self._cpus), str(self._cpus)
+        if pool.memory is not None and size_of(pool.memory) > self._memory:
+            most = told(Resource.MEMORY, self._memory)
+            yield f"pool.memory = {pool.memory}", most, f"{self._memory >> 20}m"
 
     async def change(self, before: Pool, wanted: Pool) -> None:
         """All of it or nothing. Raises Conflict, Unsupported."""

@@ -18,7 +18,8 @@ class Status:
     ``soft``, ``hard`` or ``low``. ``last_tick``: Unix nanoseconds, 0 for never. ``cost``: part of
     a core that it takes, smoothed. ``tight``, ``blind``, ``stuck``: guests by id: that want more
     than they get, of which nothing is known, that do not give back. ``changed``: the policy was set
-    at run time. ``swap``: the compressed swap that the policy asks for, None when there is none."""
+    at run time. ``excess``: what of the policy's pool this host does not have, in words.
+    ``swap``: the compressed swap that the policy asks for, None when there is none."""
 
     state: str
     dividing: bool
@@ -33,6 +34,7 @@ class Status:
     stuck: tuple[str, ...] = ()
     failure: str = ""
     changed: bool = False
+    excess: tuple[str, ...] = ()
     swap: SwapUse | None = None
 
 
@@ -57,6 +59,7 @@ def status(governor: Governor, policies: Policies) -> Status:
         stuck=tuple(name for name, member in members.items() if member.backoff > 1),
         failure=governor.failure,
         changed=policies.changed,
+        excess=governor.bounds.excess(governor.policy.pool),
         swap=governor.bounds.swap(),
     )
 

@@ -2,7 +2,7 @@
 
 An entry begins and ends once on each of its days. What begins in the hour that is left out in
 spring begins an hour later by the clock; what begins in the hour that comes twice in autumn begins
-in the first of them.
+in the first of them. The same holds for points in time as ``Mon-Fri 07:45``.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta, tzinfo
+from functools import lru_cache
 
 from wirt.errors import Invalid
 from wirt.model.boost import Entry
@@ -34,6 +35,36 @@ def parse(text: str) -> tuple[tuple[int, ...], int, int]:
     if first == last or first == 1440:
         raise _invalid(text)
     return _days(words[0].lower(), text), first, last
+
+
+@lru_cache(maxsize=1024)
+def point(text: str) -> tuple[tuple[int, ...], int]:
+    """Days (0 is Monday) and minute of the day of ``Mon-Fri 07:45``. Raises Invalid."""
+    words = text.split()
+    if len(words) == 1:
+        words = ["daily", *words]
+    try:
+        if len(words) != 2 or len(text) > 200 or (minute := _minute(words[1], text)) == 1440:
+            raise _invalid(text)
+        return _days(words[0].lower(), text), minute
+    except Invalid as error:
+        raise Invalid(
+            f"invalid time to wake a guest {text[:80]!r}",
+            hint="write days and a time in local time, as 'Mon-Fri 07:45' or 'daily 06:00'",
+            code="idle.wake-at",
+        ) from error
+
+
+def next_point(text: str, since: int, zone: tzinfo | None = None) -> int:
+    """When (Unix nanoseconds) the time of a :func:`point` comes for the first time after ``since``.
+
+    ``zone``: None for this host's.
+    """
+    days, minute = point(text)
+    day = datetime.fromtimestamp(since // 10**9, zone).date()
+    while day.weekday() not in days or (at := _moment(day, minute, zone)) <= since:
+        day += timedelta(days=1)
+    return at
 
 
 def told(entry: Entry) -> str:

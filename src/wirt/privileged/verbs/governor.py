@@ -77,7 +77,7 @@ def watch_traffic(ctx: Context, verb: WatchTraffic, _fds: Fds) -> Outcome[Done]:
     if not verb.on:
         ctx.sleepers.ignore(guest_id)
         return Done()
-    return Sent(answer=Done(), fds=(ctx.sleepers.watch(guest_id),))
+    return Sent(answer=Done(), fds=(ctx.sleepers.watch(guest_id, typed=verb.typed),))
 
 
 def set_pool(ctx: Context, verb: SetPool, _fds: Fds) -> Done:
