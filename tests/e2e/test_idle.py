@@ -197,10 +197,11 @@ def test_its_time_of_day_comes(live: Live) -> None:
     until(lambda: sleeps(live, "web", guest), "it sleeps", WITHIN)
     live.kill(local.DAEMON)
     until(lambda: live.wirt("ps", code=None).returncode == 0, "it is back", WITHIN)
-    soon = time.strftime("%H:%M", time.localtime(time.time() + 75))
+    soon = time.strftime("%H:%M", time.localtime(time.time() + 72))
     live.wirt("update", "--wake-at", soon, "web")  # wakes it, too
     until(lambda: sleeps(live, "web", guest), "it sleeps again", WITHIN)
     live.kill(local.DAEMON)
+    until(lambda: live.wirt("ps", code=None).returncode == 0, "it is back", WITHIN)
     until(lambda: ("wake", "timer") in acts(live, "web"), "it was woken", 120)
     assert time.strftime("%H:%M") == soon
     live.wirt("update", "--wake-at", "never", "web")
