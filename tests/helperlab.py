@@ -22,10 +22,11 @@ from typing import TypeVar
 
 import container_values
 from needs import GUEST, NATIVE, program
-from waiting import PATIENCE
+from waiting import PATIENCE, until
 from wirt.crun.seccomp import Filters
 from wirt.engine.container import ContainerEngine
 from wirt.engine.protocol import Process, ResolvedMount, Start
+from wirt.errors import Unavailable
 from wirt.guest.keeper import KeeperLink, Record, Request
 from wirt.layout import Layout
 from wirt.linux.cgroup import Cgroups
@@ -34,7 +35,7 @@ from wirt.model.guest import GuestSpec
 from wirt.model.names import new_id
 from wirt.model.network import Endpoint
 from wirt.privileged.client import Helper
-from wirt.privileged.protocol import BridgePlan, LaunchGuest, ReleaseGuest, SetNetworks
+from wirt.privileged.protocol import BridgePlan, LaunchGuest, Ping, ReleaseGuest, SetNetworks
 
 T = TypeVar("T")
 APPLETS = (
@@ -90,8 +91,21 @@ class Lab:
     # --- the helper
 
     def start(self, *, fault: str | None = None) -> None:
-        """Start the helper and wait until it listens."""
+        """Start the helper and wait until it answers, or ends.
+
+        A child that a killed one had just forked may hold the old socket for a moment: who connects
+        to that is not served.
+        """
         self._helper = self._popen({} if fault is None else {"WIRT_FAULT": fault})
+        until(self._answers, "the helper answers")
+
+    def _answers(self) -> bool:
+        assert self._helper is not None
+        try:
+            self.run(lambda helper: helper.call(Ping()))
+        except Unavailable:
+            return self._helper.poll() is not None
+        return True
 
     def start_another(self) -> subprocess.Popen[str]:
         """A second helper for the same instance."""

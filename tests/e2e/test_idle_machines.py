@@ -46,6 +46,8 @@ def test_a_microvm_sleeps_and_answers_whoever_comes(live: Live) -> None:
         assert live.wirt("exec", "vm", "echo", "here", timeout=120).stdout == "here\n"
         until(lambda: sleeps(live, "vm", guest), "it sleeps again", PATIENCE)
         with Terminal("attach", "vm", socket=live.socket) as terminal:
+            terminal.press(b"echo $((6 * 6))\r")
+            terminal.wait_for(b"\r\n36\r\n")
             until(lambda: sleeps(live, "vm", guest), "it sleeps again", PATIENCE)
             terminal.press(b"echo $((6 * 7))\r")
             terminal.wait_for(b"\r\n42\r\n")

@@ -7,9 +7,11 @@ A device has no owner. Whoever makes swap of one signs its header (``union swap_
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import struct
+import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,9 @@ _HEADER: Final = struct.Struct("=III16s16s")
 _HEADER_AT: Final = 1024
 _PREFER: Final = 0x8000
 """SWAP_FLAG_PREFER: the low bits are a priority."""
+_PATIENCE: Final = 3.0
+"""Seconds for which a device may be busy: programs that look for file systems, and others that look
+for swap of their own, open each device for a moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +107,26 @@ class Device:
         libc.swapoff(self.path)
 
     def clear(self) -> None:
-        """Give back its memory: nobody has set it up then. Raises OSError (EBUSY: in use)."""
-        (self.sys / "reset").write_text("1")
+        """Give back its memory: nobody has set it up then. Raises OSError (EBUSY: in use, and not
+        only for a moment)."""
+        _patiently(self.sys / "reset", "1")
 
     def remove(self) -> None:
-        """Let the kernel forget it. Raises OSError."""
-        (CONTROL / "hot_remove").write_text(str(self.number))
+        """Let the kernel forget it. Raises OSError as :meth:`clear`."""
+        _patiently(CONTROL / "hot_remove", str(self.number))
+
+
+def _patiently(file: Path, text: str) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            file.write_text(text)
+        except OSError as error:
+            if error.errno != errno.EBUSY or time.monotonic() >= deadline:
+                raise
+            time.sleep(0.02)  # noqa: TID251 - nothing tells of the last close
+        else:
+            return
 
 
 def devices() -> list[Device]:

@@ -72,7 +72,7 @@ def _make(layout: Layout, record: int, size: int) -> Device:
         try:
             device.claim(size)
         except OSError as error:
-            if error.errno == errno.EBUSY:
+            if error.errno in {errno.EBUSY, errno.ENOENT, errno.ENODEV}:  # set up, or removed
                 continue
             raise _refused(size, error) from error
         fault("swap.claimed")
@@ -126,9 +126,10 @@ def _take_away(device: Device, record: int) -> None:
             ) from error
     fault("swap.off")
     _write(record, f"{device.number} 0")  # once cleared it is signed no more
-    device.clear()
-    fault("swap.cleared")
-    device.remove()
+    with _unopened(device):
+        device.clear()
+        fault("swap.cleared")
+        device.remove()
     _write(record, "")
 
 
@@ -145,17 +146,23 @@ def _give_up(record: int) -> None:
 
 
 def _forget(device: Device) -> None:
-    try:
+    with _unopened(device):
         if device.size:
             device.clear()
         if device.sys.exists():
             device.remove()
+
+
+@contextmanager
+def _unopened(device: Device) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         if error.errno != errno.EBUSY:
             raise
         raise Conflict(
-            f"{device.path}, left by an interrupted call, is opened by another program",
-            hint="programs that look for file systems do that for a moment: try again",
+            f"{device.path}, which is to go, is kept open by another program",
+            hint=f"'fuser -v {device.path}' tells which one; end it, or try again",
             code="swap.busy",
         ) from error
 
