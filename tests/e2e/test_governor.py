@@ -164,6 +164,7 @@ def test_a_pool_needs_room_and_bad_policies_are_refused(live: Live, tmp_path: Pa
     for text, said in (
         ("tick = nan", "tick"), ("tick = 'x'", "number"), ("what = 1", "what"),
         ("pool = {memory = '1q'}", "1q"), ("pool = {memory = 1e30}", "int"), ("tick =", "TOML"),
+        ("pool = {memory = '1000t'}", "more than the"),
     ):  # fmt: skip
         policy.write_text(text)
         done = live.wirt("governor", "policy", "set", str(policy), code=None)

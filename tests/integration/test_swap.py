@@ -92,6 +92,24 @@ def test_every_step_is_tried() -> None:
     assert set(re.findall(r'fault\("([a-z.]+)"\)', text)) == STEPS
 
 
+def test_a_program_that_looks_into_it_for_a_moment_is_waited_for(box: Lab) -> None:
+    number = provide(box, 8 * MIB)
+    assert number is not None
+    with Device(number).path.open("rb") as looks:
+        threading.Timer(0.7, looks.close).start()
+        assert provide(box, 0) is None
+    assert not Device(number).sys.exists() or not Device(number).size
+
+
+def test_a_program_that_keeps_it_open_is_told_of(box: Lab) -> None:
+    number = provide(box, 8 * MIB)
+    assert number is not None
+    with Device(number).path.open("rb"), pytest.raises(Conflict, match="kept open") as caught:
+        provide(box, 0)
+    assert "fuser" in (caught.value.hint or "")
+    assert provide(box, 0) is None
+
+
 @contextlib.contextmanager
 def _nothing_free() -> Iterator[None]:
     """No device is left that nobody has set up, so that one must be added."""

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
+import tomllib
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
+from wirt.cli.command.governor import _read, toml
 from wirt.errors import Invalid
-from wirt.host.governing.policy import Policy, check_room, read
+from wirt.host.governing.policy import Policy, Pool, check_room, read
+from wirt.host.governing.pool import Bounds
 
 GIB = 1 << 30
 END = "of the governor's policy"
@@ -79,3 +84,59 @@ def test_guests_must_be_left_something(table: object, left: bool) -> None:
         return
     with pytest.raises(Invalid, match=r"reserve\.(cpu|memory) = .* leaves guests nothing of "):
         check_room(policy, host)
+
+
+@pytest.mark.parametrize(
+    ("pool", "told", "hint"),
+    [
+        (Pool(memory="9g"), "pool.memory = 9g of the governor's policy is more than", "8192m"),
+        (Pool(memory=(8 << 30) + 1), "pool.memory = 8589934593", "leave it out"),
+        (Pool(cpu=2.5), "pool.cpu = 2.5 of the governor's policy is more than the 2 CPUs", "2,"),
+    ],
+)
+def test_a_pool_above_the_host_is_no_secret(pool: Pool, told: str, hint: str) -> None:
+    bounds = Bounds(cast(Any, None), cpus=2, memory=8 << 30)
+    with pytest.raises(Invalid) as caught:
+        bounds.check(pool)
+    assert told in caught.value.message
+    assert hint in (caught.value.hint or "")
+    (words,) = bounds.excess(pool)
+    assert told[:11] in words
+    assert "guests share" in words
+
+
+def test_a_pool_of_all_there_is_is_one() -> None:
+    bounds = Bounds(cast(Any, None), cpus=2, memory=8 << 30)
+    whole = Pool(cpu=2, memory="8g")
+    bounds.check(whole)
+    assert bounds.excess(whole) == bounds.excess(Pool()) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("tick = 2\n[governor]\ntick = 1\n", "write tick = ... below [governor]"),
+        ("[governor]\ntick = 1\n[pool]\nmemory = '1g'\n", "write [governor.pool]"),
+    ],
+)
+def test_what_stands_beside_the_policy_is_refused(tmp_path: Path, text: str, hint: str) -> None:
+    file = tmp_path / "p.toml"
+    file.write_text(text)
+    with pytest.raises(Invalid, match="beside") as caught:
+        _read(str(file))
+    assert caught.value.hint == hint
+
+
+def test_other_settings_beside_it_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "wirt.toml"
+    file.write_text("[governor]\ntick = 1\n[store]\nmax-disk = '1g'\n")
+    assert _read(str(file)) == {"tick": 1}
+    assert "[store] is read when the daemon starts" in capsys.readouterr().err
+
+
+def test_a_policy_is_shown_as_it_is_written() -> None:
+    shown = toml({"tick": 1.0, "idle": {"wake_at": ["Mon-Fri 07:45", "Sat 10:00"], "groups": {}}})
+    idle = tomllib.loads(shown)["governor"]["idle"]
+    assert idle == {"wake_at": ["Mon-Fri 07:45", "Sat 10:00"], "groups": {}}
