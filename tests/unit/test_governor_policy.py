@@ -128,12 +128,12 @@ def test_what_stands_beside_the_policy_is_refused(tmp_path: Path, text: str, hin
 
 
 def test_other_settings_beside_it_are_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "wirt.toml"
     file.write_text("[governor]\ntick = 1\n[store]\nmax-disk = '1g'\n")
     assert _read(str(file)) == {"tick": 1}
-    assert "[store] is read when the daemon starts" in capsys.readouterr().err
+    assert "[store] is read when the daemon starts" in capfd.readouterr().err
 
 
 def test_a_policy_is_shown_as_it_is_written() -> None:
