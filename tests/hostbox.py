@@ -28,9 +28,10 @@ IMAGE = "debian-host:12"
 TAR = ROOT / "build" / "images" / "debian-host-12.tar"
 MODULES = (
     "bridge", "veth", "nf_tables", "nft_chain_nat", "nft_nat", "nft_masq", "nft_redir", "nft_ct",
-    "nft_fib_inet", "nft_reject_inet", "loop",
+    "nft_fib_inet", "nft_reject_inet", "loop", "tun", "zram", "bfq", "sch_htb", "sch_ingress",
+    "act_mirred", "ifb", "cls_u32", "cls_matchall",
 )  # fmt: skip
-"""What containers, their networks and the file system in a file want of the kernel."""
+"""What guests, their networks, swap and the file system in a file want of the kernel."""
 
 NAME = "inner"
 RUN = Path("/run") / NAME
@@ -140,7 +141,7 @@ def hostbox(outer: Live, modules: Path) -> Iterator[Hostbox]:
     path = "ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     outer.wirt("import", "--change", path, str(TAR), IMAGE, timeout=PATIENCE)
     guest = outer.wirt(
-        "run", "-d", "--as", "vm", "-m", "1g", "--cpus", "2", "-v", f"{ROOT}:{ROOT}:ro",
+        "run", "-d", "--as", "vm", "-m", "1536m", "--cpus", "2", "-v", f"{ROOT}:{ROOT}:ro",
         "-v", f"{modules}:/modules:ro", IMAGE, "sleep", "infinity",
         timeout=PATIENCE,
     ).stdout.strip()  # fmt: skip

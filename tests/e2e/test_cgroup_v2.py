@@ -91,7 +91,7 @@ def test_a_published_port_leads_through_bridge_and_rules(box: Hostbox) -> None:
 def test_limits_stand_in_the_kernels_files(box: Hostbox, calm: str) -> None:
     wanted = {
         "memory.max": str(32 * MIB), "memory.swap.max": str(32 * MIB), "cpu.max": "50000 100000",
-        "pids.max": "20", "cpu.weight": "20",
+        "pids.max": "20", "cpu.weight": "50",
     }  # fmt: skip
     assert {name: box.group(calm, name) for name in wanted} == wanted
 

@@ -267,6 +267,7 @@ class FakeCapacity:
     memory: int = 1 << 50
     divided = frozenset({Resource.CPU, Resource.MEMORY})
     limited = frozenset({Resource.DISK})
+    weighed: frozenset[Resource] = frozenset()
 
     def host(self) -> Host:
         capacity = {Resource.CPU: self.cpu, Resource.MEMORY: self.memory}

@@ -280,13 +280,19 @@ def test_limits_of_version_two(tmp_path: Path) -> None:
     limits.write(cgroups, GROUP, wish)
     written = {name: (group / name).read_text() for name in names}
     assert written == {
-        "cpu.max": "25000 100000", "cpu.weight": "39", "memory.max": "100", "memory.low": "50",
+        "cpu.max": "25000 100000", "cpu.weight": "100", "memory.max": "100", "memory.low": "50",
         "memory.swap.max": "50", "pids.max": "9",
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(("shares", "weight"), [(2, 1), (1024, 39), (262_144, 10_000), (0, 1)])
-def test_shares_become_weights(shares: int, weight: int) -> None:
+@pytest.mark.parametrize(
+    ("shares", "weight"),
+    [
+        (0, 1), (2, 1), (512, 50), (1024, 100), (2048, 200), (102_400, 10_000), (262_144, 10_000),
+    ],
+)  # fmt: skip
+def test_shares_become_weights_in_the_same_proportions(shares: int, weight: int) -> None:
+    """1024 shares are what a guest has that asked for none."""
     assert limits.weight(shares) == weight
 
 

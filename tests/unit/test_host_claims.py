@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 import pytest
@@ -207,10 +208,28 @@ def test_what_is_not_divided_says_what_would_help(wish: Resources, line: str) ->
     with pytest.raises(Unsupported) as caught:
         check_divided(
             wish,
-            divided=WholeHost.divided, limited=WholeHost.limited, known={Resource.CPU},
+            divided=WholeHost.divided, limited=WholeHost.limited, weighed=(),
+            known={Resource.CPU},
         )  # fmt: skip
     assert caught.value.hint
     assert line in caught.value.hint
+
+
+def test_shares_need_nobody_who_knows_the_disks_where_the_kernel_weighs_them() -> None:
+    def check(wish: Resources, limited: Collection[Resource]) -> None:
+        check_divided(
+            wish, divided=WholeHost.divided, limited=limited, weighed={Resource.DISK}, known=(),
+        )  # fmt: skip
+
+    both = Resources(io_shares=5, io_limit=1)
+    check(both, WholeHost.limited)
+    check(replace(both, io_limit=None), ())
+    with pytest.raises(Unsupported, match=r"between guests, only weigh it$") as caught:
+        check(both, ())
+    assert str(caught.value.hint).startswith("give shares only, or tell the governor's policy")
+    with pytest.raises(Unsupported, match=r"between guests, only limit and weigh it$") as caught:
+        check(replace(both, io_reservation=1), WholeHost.limited)
+    assert str(caught.value.hint).startswith("give a limit and shares only, or tell")
 
 
 def test_places_of_groups() -> None:

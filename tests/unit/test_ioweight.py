@@ -47,13 +47,19 @@ def test_shares_count_at_every_level() -> None:
     assert targets(root, modern("a", "b", "c")) == {"a": 38, "b": 112, "c": 150}
 
 
-def test_what_is_promised_counts_and_nothing_when_nobody_knows_the_disks() -> None:
+def test_what_is_promised_counts_only_where_somebody_knows_the_disks() -> None:
     root = Group(name="", children=(leaf("a", reservation=9 * MIB), leaf("b")))
     members = modern("a", "b")
     assert targets(root, members) == {"a": 180, "b": 20}
     assert targets(root, members, 0) == {}
     members["a"].disk_weight = 180
     assert targets(root, members, 0) == {"a": 100}, "the policy says it no more"
+
+
+def test_shares_alone_count_when_nobody_knows_the_disks() -> None:
+    inner = Group(name="it", children=(leaf("a", limit=MIB), leaf("b", shares=3000)))
+    root = Group(name="", children=(inner, leaf("c")))
+    assert targets(root, modern("a", "b", "c"), 0) == {"a": 38, "b": 112, "c": 150}
 
 
 def test_nothing_is_written_where_nothing_has_weights() -> None:

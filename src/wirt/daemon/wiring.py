@@ -112,6 +112,7 @@ class Ground:
         self.claims = ClaimParts(
             db=self.db, roster=self.roster, engines=self.engines, bus=self.bus, helper=self.helper,
             policies=Policies(config.governor, config.layout.policy),
+            places=config.layout.on_disks,
         )  # fmt: skip
         self.running = Running(config.layout, self.engines)
         self.governing = GovernParts(

@@ -98,7 +98,10 @@ class Admit:
 
     def _check_divided(self, resources: Resources, *, limited: frozenset[Resource]) -> None:
         known = self.host().capacity.keys()
-        check_divided(resources, divided=self._capacity.divided, limited=limited, known=known)
+        check_divided(
+            resources, divided=self._capacity.divided, limited=limited,
+            weighed=self._capacity.weighed, known=known,
+        )  # fmt: skip
 
     @contextlib.asynccontextmanager
     async def joining(self, path: str) -> AsyncIterator[None]:

@@ -19,11 +19,15 @@ class Capacity(Protocol):
     """Asked at every admission, for it may change at run time.
 
     ``divided``: resources whose numbers somebody sees to. ``limited``: of which only limits of
-    single guests are kept. What is asked of others is refused.
+    single guests are kept. ``weighed``: of which shares are kept, without anybody knowing how much
+    there is. What is asked of others is refused.
     """
 
     @property
     def divided(self) -> frozenset[Resource]: ...
+
+    @property
+    def weighed(self) -> frozenset[Resource]: ...
 
     limited: frozenset[Resource]
 
@@ -37,6 +41,7 @@ class WholeHost:
 
     divided = frozenset({Resource.CPU, Resource.MEMORY, Resource.NET})
     limited = frozenset({Resource.DISK})
+    weighed: frozenset[Resource] = frozenset()
 
     def __init__(self, facts: HostFacts) -> None:
         self._facts = facts

@@ -129,24 +129,30 @@ def check_divided(
     *,
     divided: Collection[Resource],
     limited: Collection[Resource],
+    weighed: Collection[Resource],
     known: Collection[Resource],
 ) -> None:
     """Raise Unsupported for what nobody would see to: what is not done is not promised.
 
-    ``divided``: resources that are divided on this host. ``limited``: of which only the limit is
-    kept. ``known``: those of which it is known how much there is; of others nothing can be
-    guaranteed or weighed, only limited.
+    ``divided``: resources that are divided on this host. ``limited``: of which the limit is kept.
+    ``weighed``: of which shares are. ``known``: those of which it is known how much there is; of
+    others nothing can be guaranteed or divided by shares, unless the kernel weighs them.
     """
     for resource, wish in asked(resources).items():
         name = {Resource.DISK: "disk", Resource.NET: "network"}.get(resource, resource.value)
-        more = bool(wish.reservation or wish.shares)
+        more = bool(wish.reservation or (wish.shares and resource not in weighed))
         if resource not in divided and (more or (wish.limit and resource not in limited)):
-            only = resource in limited
+            kept = [
+                word
+                for word, those in (("a limit", limited), ("shares", weighed))
+                if resource in those
+            ]
+            can = {"a limit": ", only limit it", "shares": ", only weigh it"}
             raise Unsupported(
                 f"this host cannot divide its {name} between guests"
-                + (", only limit it" if only else ""),
-                hint=f"give a limit only, or {_tell(resource)}"
-                if only
+                + (can[kept[0]] if len(kept) == 1 else ", only limit and weigh it" * bool(kept)),
+                hint=f"give {' and '.join(kept)} only, or {_tell(resource)}"
+                if kept
                 else f"leave out the {name} flags",
                 code="governor.not-divided",
             )

@@ -1,10 +1,13 @@
-"""Which disks a directory's files are on, as the kernel limits them: whole ones."""
+"""Which disks a directory's files are on, as the kernel limits them: whole ones; and which of them
+it shares by weight."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable
 from pathlib import Path
+
+from wirt.linux.cgroup import Cgroups, Mode, read_file
 
 SYS = Path("/sys")
 
@@ -36,3 +39,24 @@ def whole(device: str, *, sys: Path = SYS) -> str:
         return (about / "dev").read_text().strip()
     except OSError:
         return ""
+
+
+def weighed(disk: str, cgroups: Cgroups, *, sys: Path = SYS) -> bool:
+    """Whether the kernel shares a whole disk by ``io.weight`` of version 2 of control groups:
+    io.cost is on for it (cgroup-v2, ``io.cost.qos``), BFQ is its scheduler, or all the disks that
+    it is made of are shared so (LVM, dm-crypt)."""
+    if cgroups.mode is not Mode.V2 or cgroups.directory("io", "/") is None:
+        return False
+    assert cgroups.v2 is not None
+    for line in read_file(cgroups.v2 / "io.cost.qos").splitlines():
+        if line.split()[:2] == [disk, "enable=1"]:
+            return True
+    about = sys / "dev" / "block" / disk
+    if "[bfq]" in read_file(about / "queue" / "scheduler"):
+        return True
+    try:
+        parts = [(one / "dev").read_text().strip() for one in (about / "slaves").iterdir()]
+    except OSError:
+        return False
+    below = {whole(one, sys=sys) for one in parts}
+    return bool(below) and all(weighed(one, cgroups, sys=sys) for one in below)

@@ -123,8 +123,14 @@ def _rates(rate: int) -> str:
 
 
 def weight(shares: int) -> int:
-    """Version 2's cpu.weight (1..10000) for docker's shares (2..262144)."""
-    return 1 + (max(2, min(shares, 262_144)) - 2) * 9999 // 262_142
+    """Version 2's cpu.weight (1..10000) for docker's shares (2..262144), in the same proportions:
+    the kernel's normal weight is 100, docker's normal shares are 1024. Shares above 102400 get the
+    largest weight.
+
+    The formula that spreads all shares over all weights makes 39 of 1024, so a guest with twice
+    the normal shares would get less than one that asked for none.
+    """
+    return min(max((shares * 100 + 512) // 1024, 1), 10_000)
 
 
 def _v2(cgroups: Cgroups, path: str, r: Resources) -> list[tuple[str, str, str]]:

@@ -26,8 +26,8 @@ MOST = 10_000
 
 def wanted(root: Group, members: Mapping[str, Member], capacity: int) -> list[Hold]:
     """The weights that the kernel does not have yet. ``capacity``: bytes a second of the disks, 0:
-    not known, and then nobody was promised more of them than others."""
-    parts = due(root, Resource.DISK, capacity) if capacity else dict.fromkeys(members, 1)
+    not known, and then nothing was promised of them, and shares alone count."""
+    parts: Mapping[str, float] = due(root, Resource.DISK, capacity) if capacity else _parts(root)
     known = {n: parts[n] for n, m in members.items() if m.disk_weight is not None and n in parts}
     mean = sum(known.values()) / len(known) if known else 0
     if not mean:
@@ -37,6 +37,17 @@ def wanted(root: Group, members: Mapping[str, Member], capacity: int) -> list[Ho
         target = min(max(round(NORMAL_WEIGHT * part / mean), 1), MOST)
         if weigh.differs(members[name].disk_weight, target):
             made.append(Hold(id=name, disk_weight=target))
+    return made
+
+
+def _parts(group: Group, whole: float = 1.0) -> dict[str, float]:
+    """What part of ``whole`` each guest in a group has by shares, when all want all. Weights need
+    no more: that a limit holds is another matter."""
+    total = sum(child.claim(Resource.DISK).shares for child in group.children)
+    made: dict[str, float] = {}
+    for child in group.children:
+        part = whole * child.claim(Resource.DISK).shares / total
+        made |= _parts(child, part) if isinstance(child, Group) else {child.name: part}
     return made
 
 

@@ -246,9 +246,11 @@ class PolicyCapacity:
     """What this host can promise as the policy in force has it: see
     :class:`~wirt.host.capacity.Capacity`."""
 
-    def __init__(self, facts: HostFacts, policies: Policies) -> None:
+    def __init__(self, facts: HostFacts, policies: Policies, weighs: Callable[[], bool]) -> None:
+        """``weighs``: whether the kernel shares the guests' disks by weight now."""
         self._facts = facts
         self._policies = policies
+        self._weighs = weighs
         self.limited = WholeHost.limited
 
     @property
@@ -256,6 +258,11 @@ class PolicyCapacity:
         """Disks, too, where the policy says what they can do."""
         disk = {Resource.DISK} if self._policies.now.pool.disk is not None else set()
         return WholeHost.divided | disk
+
+    @property
+    def weighed(self) -> frozenset[Resource]:
+        """Disks, where the kernel shares them by weight: that needs no figure."""
+        return frozenset({Resource.DISK}) if self._weighs() else WholeHost.weighed
 
     def host(self) -> Host:
         """The pool, or this machine but the reserve."""
