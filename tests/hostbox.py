@@ -28,8 +28,8 @@ IMAGE = "debian-host:12"
 TAR = ROOT / "build" / "images" / "debian-host-12.tar"
 MODULES = (
     "bridge", "veth", "nf_tables", "nft_chain_nat", "nft_nat", "nft_masq", "nft_redir", "nft_ct",
-    "nft_fib_inet", "nft_reject_inet", "loop", "tun", "zram", "bfq", "sch_htb", "sch_ingress",
-    "act_mirred", "ifb", "cls_u32", "cls_matchall",
+    "nft_fib_inet", "nft_reject_inet", "loop", "tun", "zram", "lzo_rle", "bfq",
+    "sch_htb", "sch_ingress", "act_mirred", "ifb", "cls_u32",
 )  # fmt: skip
 """What guests, their networks, swap and the file system in a file want of the kernel."""
 

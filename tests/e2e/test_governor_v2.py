@@ -257,6 +257,37 @@ def test_a_killed_governor_lets_go_and_the_next_start_goes_on(box: Hostbox) -> N
         assert b.spared_by_kills()
 
 
+def test_a_machine_is_governed_by_its_group_and_its_balloon(box: Hostbox) -> None:
+    """An emulated microVM in an emulated host: its boot alone takes about 50 s."""
+    fill = "dd if=/dev/zero of=/x bs=1M count=120; echo filled; exec sleep 1000"
+    with governed(box, memory="440m"):
+        flags = ("--as", "microvm", "-m", "256m", "--cpu-shares", "2048")
+        machine = Guest(box, "machine", *flags, does=fill)
+        assert box.group(machine.id, "cpu.weight") == "200"
+        until(lambda: "filled" in box.wirt("logs", "machine").stdout, "it has a cache", PATIENCE)
+
+        def moved(act: str) -> list[int]:
+            lines = box.wirt("why", "machine", "--json").stdout.splitlines()
+            told = [json.loads(line) for line in lines]
+            return [c["after"] for c in told if (c["resource"], c["act"]) == ("memory", act)]
+
+        busy = Guest(box, "busy", does=WORK % 160)
+        until(lambda: min(busy.high, busy.holds) > 160 * MIB, "it has what it needs", PATIENCE)
+        until(lambda: moved("shrink") != [], "the balloon has taken some", PATIENCE)
+        assert min(moved("shrink")) >= 128 * MIB
+        assert (machine.high, machine.low) == (NONE, 0), "a machine's memory is its balloon's"
+        box.wirt("pause", "machine")
+        assert "frozen 1" in box.group(machine.id, "cgroup.events")
+        box.wirt("unpause", "machine")
+        assert "frozen 0" in box.group(machine.id, "cgroup.events")
+        assert box.wirt("exec", "machine", "echo", "alive").stdout == "alive\n"
+        assert busy.spared_by_kills()
+        assert machine.spared_by_kills()
+        box.wirt("rm", "-f", "busy")
+        set_policy(box, tick=0.5, memory=None)
+        until(lambda: 256 * MIB in moved("grow"), "it gets back what its user allowed", PATIENCE)
+
+
 @contextmanager
 def weighed_disk(box: Hostbox) -> Iterator[str]:
     """The disk of the guests' files (``major:minor``), shared by weight, slow enough to be short:
@@ -277,11 +308,17 @@ def weighed_disk(box: Hostbox) -> Iterator[str]:
 
 
 def test_disks_are_shared_by_weight_where_the_kernel_can(box: Hostbox) -> None:
+    """Shares need no policy that says what the disks can do, only a kernel that weighs."""
     does = (
         "head -c 8m /dev/zero > /d; sync; until [ -e /go ]; do sleep 0.1; done; "
         "while :; do dd if=/d of=/dev/null bs=64k iflag=direct 2> /dev/null; done"
     )
-    with governed(box, memory=None, disk="200m"), weighed_disk(box) as disk:
+    shares = ("--io-shares", "3000", "busybox", "true")
+    refused = box.wirt("run", "--rm", *shares, code=125).stderr
+    assert "cannot divide its disk between guests, only limit it" in refused
+    with governed(box, memory=None), weighed_disk(box) as disk:
+        refused = box.wirt("create", "--io-reservation", "1m", *shares, code=125).stderr
+        assert "cannot divide its disk between guests, only limit and weigh it" in refused
         most = Guest(box, "most", "--io-shares", "3000", does=does)
         least = Guest(box, "least", does=does)
 

@@ -76,6 +76,22 @@ def test_version_two_and_none_are_recognised(tmp_path: Path) -> None:
     assert Cgroups.detect(proc=tmp_path / "nowhere").mode is Mode.NONE
 
 
+def test_a_named_hierarchy_beside_version_two_changes_nothing(tmp_path: Path) -> None:
+    """What is mounted for containers whose systemd knows no version 2; others have no controllers
+    that limit guests."""
+    (tmp_path / "cgroup.controllers").write_text("cpu memory pids\n")
+    proc = _proc(
+        tmp_path,
+        "/sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd",
+        "/run/vpn rw - cgroup cgroup rw,net_cls",
+        f"{tmp_path} rw shared:4 - cgroup2 cgroup2 rw",
+    )
+    found = Cgroups.detect(proc=proc)
+    assert found.mode is Mode.V2
+    assert found.controllers == {"cpu", "memory", "pids"}
+    assert list(found.directories(GROUP)) == [tmp_path / "wirt/abc"]
+
+
 def test_a_container_has_the_controllers_that_its_top_group_can_hand_on(tmp_path: Path) -> None:
     _files(tmp_path, cgroup__controllers="cpu memory pids\n", cgroup__subtree_control="pids\n")
     proc = _proc(tmp_path, f"{tmp_path} rw shared:4 - cgroup2 cgroup2 rw")

@@ -297,9 +297,13 @@ def test_limits_in_the_terms_that_crun_converts_for_version_two() -> None:
     wish = Resources(cpu_millis=250, cpu_shares=1024, memory=2**26, pids=-1)
     config = config_of(engine(replace(HOST, cgroup=Mode.V2)).plan(start(spec(resources=wish))))
     limits = config["linux"]["resources"]
-    assert limits["cpu"] == {"quota": 25_000, "period": 100_000, "shares": 1024}
+    assert limits["cpu"] == {"quota": 25_000, "period": 100_000}
+    assert limits["unified"] == {"cpu.weight": "100"}
     assert limits["memory"] == {"limit": 2**26, "swap": 2**27}
     assert "pids" not in limits
+    first = config_of(engine(replace(HOST, cgroup=Mode.V1)).plan(start(spec(resources=wish))))
+    assert first["linux"]["resources"]["cpu"]["shares"] == 1024
+    assert "unified" not in first["linux"]["resources"]
 
 
 def test_without_swap_accounting_only_memory_is_limited() -> None:

@@ -199,7 +199,7 @@ class ContainerEngine:
             process=self._process(start, security, given),
             mounts=self._mounts(start),
             namespaces=self._namespaces(start, private_user=idmap is not None),
-            resources=resources.resources(_fenced(given.limits, start), self._facts.disks),
+            resources=resources.resources(_fenced(given.limits, start), self._facts),
             cgroup=self._layout.cgroup(start.guest.id),
             sysctls=sysctl.sysctls(
                 spec.sysctls,

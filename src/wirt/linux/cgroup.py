@@ -51,7 +51,8 @@ class Cgroups:
 
     @classmethod
     def detect(cls, *, proc: Path = procfs.PROC) -> Cgroups:
-        """Read the mounts of this process."""
+        """Read the mounts of this process. A named hierarchy beside version 2 alone, mounted for
+        old containers of somebody else's, has no controllers and is none of ours."""
         v1: dict[str, Path] = {}
         v2: Path | None = None
         for entry in procfs.mounts(proc=proc):
@@ -61,6 +62,8 @@ class Cgroups:
                 for option in entry.super_options.split(","):
                     if option in CONTROLLERS or option.startswith("name="):
                         v1.setdefault(option, Path(entry.target))
+        if v2 is not None and all("=" in name for name in v1):
+            v1.clear()
         return cls(v1=v1, v2=v2, v2_controllers=frozenset() if v2 is None else _handed_on(v2))
 
     @property

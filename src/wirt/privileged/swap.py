@@ -106,9 +106,10 @@ def _free(record: int) -> Device:
 
 def _refused(size: int, error: OSError) -> Conflict:
     why = os.strerror(error.errno or 0)
+    compressor = "load what zram compresses with, as 'modprobe lzo-rle'"
     return Conflict(
         f"the kernel refuses compressed swap of {format_size(size)}: {why}",
-        hint="give a smaller pool.zram",
+        hint=compressor if error.errno == errno.EINVAL else "give a smaller pool.zram",
         code="swap.size",
     )
 

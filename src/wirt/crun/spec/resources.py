@@ -1,7 +1,8 @@
 """Limits: the ``linux.resources`` object, and what can be asked for at all.
 
-The same object serves cgroup v1 and v2: crun converts shares to weight and swap plus memory to
-swap alone where the host has v2.
+The same object serves cgroup v1 and v2: crun converts swap plus memory to swap alone where the host
+has v2. Shares of CPU are converted here, for crun's weights depend on its version and keep no
+proportions (see :func:`wirt.linux.limits.weight`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from wirt.crun.spec.process import Json
 from wirt.errors import Invalid, Unsupported
 from wirt.linux.cgroup import Mode
 from wirt.linux.features import HostFacts, parse_cpus
+from wirt.linux.limits import weight
 from wirt.model.resources import CPU_SHARES, Resources
 from wirt.model.units import format_size
 
@@ -143,18 +145,10 @@ def effective(wish: Resources, facts: HostFacts) -> tuple[Resources, tuple[str, 
     return replace(wish, memory_swap=swap), tuple(warnings)
 
 
-def resources(limits: Resources, disks: Iterable[str] = ()) -> Json:
-    """OCI ``linux.resources`` (runtime-spec config-linux.md, "Control groups"). ``disks``: as
-    ``major:minor``, those that ``io_limit`` is for."""
-    made: Json = {"devices": device_rules()}
-    cpu: Json = {}
-    if limits.cpu_millis is not None:
-        cpu["quota"] = limits.cpu_millis * CPU_PERIOD // 1000
-        cpu["period"] = CPU_PERIOD
-    if limits.cpu_shares is not None:
-        cpu["shares"] = limits.cpu_shares
-    if limits.cpuset is not None:
-        cpu["cpus"] = limits.cpuset
+def resources(limits: Resources, facts: HostFacts) -> Json:
+    """OCI ``linux.resources`` (runtime-spec config-linux.md, "Control groups"). ``io_limit`` is for
+    the host's ``disks``."""
+    made: Json = {"devices": device_rules(), **_cpu(limits, facts)}
     memory: Json = {}
     if limits.memory is not None:
         memory["limit"] = limits.memory
@@ -162,13 +156,28 @@ def resources(limits: Resources, disks: Iterable[str] = ()) -> Json:
         memory["swap"] = limits.memory_swap
     if limits.memory_reservation:
         memory["reservation"] = limits.memory_reservation
-    if cpu:
-        made["cpu"] = cpu
     if memory:
         made["memory"] = memory
     if limits.pids not in {None, -1}:  # a new group has no limit, and crun 1.8 cannot write one
         made["pids"] = {"limit": limits.pids}
-    made.update(_block(limits.io_limit, disks))
+    made.update(_block(limits.io_limit, facts.disks))
+    return made
+
+
+def _cpu(limits: Resources, facts: HostFacts) -> Json:
+    made: Json = {}
+    cpu: Json = {}
+    if limits.cpu_millis is not None:
+        cpu["quota"] = limits.cpu_millis * CPU_PERIOD // 1000
+        cpu["period"] = CPU_PERIOD
+    if limits.cpu_shares is not None and facts.cgroup is Mode.V2:
+        made["unified"] = {"cpu.weight": str(weight(limits.cpu_shares))}
+    elif limits.cpu_shares is not None:
+        cpu["shares"] = limits.cpu_shares
+    if limits.cpuset is not None:
+        cpu["cpus"] = limits.cpuset
+    if cpu:
+        made["cpu"] = cpu
     return made
 
 
