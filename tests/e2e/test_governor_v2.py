@@ -204,6 +204,30 @@ def test_what_is_promised_stays_when_memory_is_taken_back(box: Hostbox) -> None:
         until(lambda: above(box, "min") == 8 * MIB, "the group above follows", PATIENCE)
 
 
+def test_a_bomb_that_goes_off_at_once_is_slowed_down_before_any_tick(box: Hostbox) -> None:
+    """Its neighbour is the largest, whom the kernel would end at the limit of the pool."""
+    with governed(box, tick=60):
+        calm = Guest(box, "calm", does=HOLD % 80)
+        until(lambda: calm.holds > 80 * MIB, "calm has what it needs", PATIENCE)
+        set_policy(box, tick=60, memory="128m")  # which begins with a tick
+        until(lambda: calm.high <= POOL, "it is looked at", PATIENCE)
+        bomb = Guest(box, "bomb", "-m", "40m", does="exec tail /dev/zero")
+        assert bomb.high < 40 * MIB
+        until(lambda: bomb.holds > bomb.high - MIB, "it has gone off", PATIENCE)
+        box.sh("sleep 3")
+        assert bomb.holds < 40 * MIB
+        assert bomb.figure("max") == 40 * MIB
+        assert calm.spared_by_kills()
+        box.wirt("exec", "calm", "true")
+        box.wirt("governor", "pause")
+        try:
+            assert bomb.high == NONE
+            until(lambda: not bomb.spared_by_kills(), "its own limit kills", PATIENCE)
+            assert calm.spared_by_kills()
+        finally:
+            box.wirt("governor", "resume")
+
+
 def test_pressure_wakes_the_governor_between_ticks(box: Hostbox) -> None:
     """With a tick a minute a guest that stands still is given memory by what the kernel tells."""
     with governed(box):

@@ -306,6 +306,25 @@ def test_limits_in_the_terms_that_crun_converts_for_version_two() -> None:
     assert "unified" not in first["linux"]["resources"]
 
 
+@pytest.mark.parametrize(
+    ("mode", "memory", "files"),
+    [
+        (Mode.V1, 2**25, None),
+        (Mode.HYBRID, 2**25, None),
+        (Mode.V2, 2**26, {"memory.high": "33554432"}),
+    ],
+)
+def test_a_first_fence_is_a_limit_of_the_governors(
+    mode: Mode, memory: int, files: dict[str, str] | None
+) -> None:
+    """What kills stays what the user said, where the kernel has two limits."""
+    asked = start(spec(resources=Resources(memory=2**26)))
+    plan = engine(replace(HOST, cgroup=mode)).plan(replace(asked, fence=2**25))
+    limits = config_of(plan)["linux"]["resources"]
+    assert limits["memory"] == {"limit": memory, "swap": 2**27}
+    assert limits.get("unified") == files
+
+
 def test_without_swap_accounting_only_memory_is_limited() -> None:
     facts = replace(HOST, swap_limit=False)
     plan = engine(facts).plan(start(spec(resources=Resources(memory=2**26, memory_swap=2**27))))

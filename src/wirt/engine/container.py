@@ -7,7 +7,7 @@ could not be given as wished (a capability, a limit) is told in the plan's warni
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from wirt.crun import capability
@@ -199,7 +199,7 @@ class ContainerEngine:
             process=self._process(start, security, given),
             mounts=self._mounts(start),
             namespaces=self._namespaces(start, private_user=idmap is not None),
-            resources=resources.resources(_fenced(given.limits, start), self._facts),
+            resources=resources.resources(given.limits, self._facts, fence=start.fence),
             cgroup=self._layout.cgroup(start.guest.id),
             sysctls=sysctl.sysctls(
                 spec.sysctls,
@@ -284,11 +284,6 @@ class ContainerEngine:
             return dict(spec.annotations)
         ready = self._filters.annotation(security.seccomp, given.capabilities)
         return {**spec.annotations, ANNOTATION: ready}
-
-
-def _fenced(limits: Resources, start: Start) -> Resources:
-    """The limits at first: the governor has another one afterwards."""
-    return limits if start.fence is None else replace(limits, memory=start.fence)
 
 
 def _check_mounts(spec: GuestSpec) -> None:

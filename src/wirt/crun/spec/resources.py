@@ -145,10 +145,17 @@ def effective(wish: Resources, facts: HostFacts) -> tuple[Resources, tuple[str, 
     return replace(wish, memory_swap=swap), tuple(warnings)
 
 
-def resources(limits: Resources, facts: HostFacts) -> Json:
+def resources(limits: Resources, facts: HostFacts, *, fence: int | None = None) -> Json:
     """OCI ``linux.resources`` (runtime-spec config-linux.md, "Control groups"). ``io_limit`` is for
-    the host's ``disks``."""
-    made: Json = {"devices": device_rules(), **_cpu(limits, facts)}
+    the host's ``disks``. ``fence``: bytes of memory that it may have at first, until the governor
+    has another limit: version 1's own, version 2's ``memory.high``."""
+    made: Json = {"devices": device_rules()}
+    if cpu := _cpu(limits, facts):
+        made["cpu"] = cpu
+    if facts.cgroup is not Mode.V2 and fence is not None:
+        limits = replace(limits, memory=fence)
+    elif facts.cgroup is Mode.V2 and (files := _files(limits, fence)):
+        made["unified"] = files
     memory: Json = {}
     if limits.memory is not None:
         memory["limit"] = limits.memory
@@ -165,19 +172,24 @@ def resources(limits: Resources, facts: HostFacts) -> Json:
 
 
 def _cpu(limits: Resources, facts: HostFacts) -> Json:
-    made: Json = {}
     cpu: Json = {}
     if limits.cpu_millis is not None:
         cpu["quota"] = limits.cpu_millis * CPU_PERIOD // 1000
         cpu["period"] = CPU_PERIOD
-    if limits.cpu_shares is not None and facts.cgroup is Mode.V2:
-        made["unified"] = {"cpu.weight": str(weight(limits.cpu_shares))}
-    elif limits.cpu_shares is not None:
+    if limits.cpu_shares is not None and facts.cgroup is not Mode.V2:
         cpu["shares"] = limits.cpu_shares
     if limits.cpuset is not None:
         cpu["cpus"] = limits.cpuset
-    if cpu:
-        made["cpu"] = cpu
+    return cpu
+
+
+def _files(limits: Resources, fence: int | None) -> Json:
+    """Files of version 2 that the other keys have no words for."""
+    made: Json = {}
+    if limits.cpu_shares is not None:
+        made["cpu.weight"] = str(weight(limits.cpu_shares))
+    if fence is not None:
+        made["memory.high"] = str(fence)
     return made
 
 

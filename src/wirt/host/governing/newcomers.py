@@ -68,15 +68,14 @@ class Newcomers:
         coming.runs = True
         if self.shared() is None:  # the governor was paused meanwhile, or memory is not short now
             self._coming.pop(guest.id, None)
-            hold = Hold(id=guest.id, limit=guest.spec.resources.memory or -1)
+            hold = Hold(id=guest.id, limit=self._safe(guest))
             with contextlib.suppress(WirtError):  # else the plan is carried out later
                 await self._actuator.govern([hold])
 
     def plan(self) -> tuple[Safe, ...]:
         """What those who are not looked at yet get when nobody governs."""
         return tuple(
-            Safe(id=name, limit=one.guest.spec.resources.memory or -1)
-            for name, one in self._coming.items()
+            Safe(id=name, limit=self._safe(one.guest)) for name, one in self._coming.items()
         )
 
     def arrived(self, members: Mapping[str, Member], live: Iterable[str]) -> list[Change]:
@@ -92,9 +91,14 @@ class Newcomers:
                 del self._coming[name]
         return told
 
+    def _safe(self, guest: Guest) -> int:
+        """Bytes that it may hold without a fence, -1: no limit. Version 2's is another file than
+        its user's limit."""
+        return -1 if self._roll.v2 else guest.spec.resources.memory or -1
+
     def _room(self, guest: Guest) -> int | None:
         capacity = self.shared()
-        if capacity is None or self._roll.v2 or guest.spec.isolation is not Isolation.CONTAINER:
+        if capacity is None or guest.spec.isolation is not Isolation.CONTAINER:
             return None
         claims = self._roll.tree().claims_to(Resource.MEMORY)
         containers = self._roll.containers()
