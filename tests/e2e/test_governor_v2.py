@@ -281,6 +281,7 @@ def test_a_killed_governor_lets_go_and_the_next_start_goes_on(box: Hostbox) -> N
         assert b.spared_by_kills()
 
 
+@pytest.mark.timeout(600)
 def test_a_machine_is_governed_by_its_group_and_its_balloon(box: Hostbox) -> None:
     """An emulated microVM in an emulated host: its boot alone takes about 50 s."""
     fill = "dd if=/dev/zero of=/x bs=1M count=120; echo filled; exec sleep 1000"
@@ -299,7 +300,7 @@ def test_a_machine_is_governed_by_its_group_and_its_balloon(box: Hostbox) -> Non
         until(lambda: min(busy.high, busy.holds) > 160 * MIB, "it has what it needs", PATIENCE)
         until(lambda: moved("shrink") != [], "the balloon has taken some", PATIENCE)
         assert min(moved("shrink")) >= 128 * MIB
-        assert (machine.high, machine.low) == (NONE, 0), "a machine's memory is its balloon's"
+        assert machine.high == NONE, "a machine's memory is its balloon's"
         box.wirt("pause", "machine")
         assert "frozen 1" in box.group(machine.id, "cgroup.events")
         box.wirt("unpause", "machine")

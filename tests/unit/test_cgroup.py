@@ -301,17 +301,6 @@ def test_limits_of_version_two(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("shares", "weight"),
-    [
-        (0, 1), (2, 1), (512, 50), (1024, 100), (2048, 200), (102_400, 10_000), (262_144, 10_000),
-    ],
-)  # fmt: skip
-def test_shares_become_weights_in_the_same_proportions(shares: int, weight: int) -> None:
-    """1024 shares are what a guest has that asked for none."""
-    assert limits.weight(shares) == weight
-
-
 def test_refusals_of_the_kernel_say_what_helps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -77,3 +77,14 @@ def test_a_disks_limit_before_a_refusal_is_taken_back_for_that_disk_alone(
     with pytest.raises(Invalid, match=r"refuses io\.max = 9:9"):
         limits.write(cgroups, GROUP, Resources(io_limit=5), disks=["7:0", "8:0", "9:9"])
     assert written[3:] == ["8:0 rbps=max wbps=max", "7:0 rbps=1 wbps=max riops=max wiops=max"]
+
+
+@pytest.mark.parametrize(
+    ("shares", "weight"),
+    [
+        (0, 1), (2, 1), (512, 50), (1024, 100), (2048, 200), (102_400, 10_000), (262_144, 10_000),
+    ],
+)  # fmt: skip
+def test_shares_become_weights_in_the_same_proportions(shares: int, weight: int) -> None:
+    """1024 shares are what a guest has that asked for none."""
+    assert limits.weight(shares) == weight
