@@ -284,23 +284,6 @@ def test_a_controller_that_was_not_handed_on_is_named(tmp_path: Path) -> None:
         limits.write(_v2(tmp_path), GROUP, Resources(pids=5))
 
 
-def test_limits_of_version_two(tmp_path: Path) -> None:
-    cgroups = _v2(tmp_path)
-    group = tmp_path / "wirt/abc"
-    names = ("cpu.max", "cpu.weight", "memory.max", "memory.low", "memory.swap.max", "pids.max")
-    for name in names:
-        (group / name).touch()
-    wish = Resources(
-        cpu_millis=250, cpu_shares=1024, memory=100, memory_swap=150, memory_reservation=50, pids=9
-    )
-    limits.write(cgroups, GROUP, wish)
-    written = {name: (group / name).read_text() for name in names}
-    assert written == {
-        "cpu.max": "25000 100000", "cpu.weight": "100", "memory.max": "100", "memory.low": "50",
-        "memory.swap.max": "50", "pids.max": "9",
-    }  # fmt: skip
-
-
 def test_refusals_of_the_kernel_say_what_helps(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

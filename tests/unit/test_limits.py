@@ -79,6 +79,23 @@ def test_a_disks_limit_before_a_refusal_is_taken_back_for_that_disk_alone(
     assert written[3:] == ["8:0 rbps=max wbps=max", "7:0 rbps=1 wbps=max riops=max wiops=max"]
 
 
+def test_limits_of_version_two(tmp_path: Path) -> None:
+    cgroups = _v2(tmp_path)
+    group = tmp_path / "wirt/abc"
+    names = ("cpu.max", "cpu.weight", "memory.max", "memory.low", "memory.swap.max", "pids.max")
+    for name in names:
+        (group / name).touch()
+    wish = Resources(
+        cpu_millis=250, cpu_shares=1024, memory=100, memory_swap=150, memory_reservation=50, pids=9
+    )
+    limits.write(cgroups, GROUP, wish)
+    written = {name: (group / name).read_text() for name in names}
+    assert written == {
+        "cpu.max": "25000 100000", "cpu.weight": "100", "memory.max": "100", "memory.low": "50",
+        "memory.swap.max": "50", "pids.max": "9",
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("shares", "weight"),
     [
