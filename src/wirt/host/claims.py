@@ -142,15 +142,9 @@ def check_divided(
         name = {Resource.DISK: "disk", Resource.NET: "network"}.get(resource, resource.value)
         more = bool(wish.reservation or (wish.shares and resource not in weighed))
         if resource not in divided and (more or (wish.limit and resource not in limited)):
-            kept = [
-                word
-                for word, those in (("a limit", limited), ("shares", weighed))
-                if resource in those
-            ]
-            can = {"a limit": ", only limit it", "shares": ", only weigh it"}
+            kept = _kept(resource in limited, resource in weighed)
             raise Unsupported(
-                f"this host cannot divide its {name} between guests"
-                + (can[kept[0]] if len(kept) == 1 else ", only limit and weigh it" * bool(kept)),
+                f"this host cannot divide its {name} between guests{_ONLY[kept]}",
                 hint=f"give {' and '.join(kept)} only, or {_tell(resource)}"
                 if kept
                 else f"leave out the {name} flags",
@@ -162,6 +156,17 @@ def check_divided(
                 hint=f"give a limit only, or {_tell(resource)}",
                 code="governor.capacity-unknown",
             )
+
+
+_ONLY: Mapping[tuple[str, ...], str] = {
+    (): "", ("a limit",): ", only limit it", ("shares",): ", only weigh it",
+    ("a limit", "shares"): ", only limit and weigh it",
+}  # fmt: skip
+
+
+def _kept(limited: bool, weighed: bool) -> tuple[str, ...]:
+    """What may be asked for nevertheless."""
+    return (*["a limit"] * limited, *["shares"] * weighed)
 
 
 def _tell(resource: Resource) -> str:
