@@ -379,7 +379,9 @@ def main() -> int:
         if not args.no_images:
             images(instance, "busybox:latest", "debian:12")
         checkout = ROOT / "bin/wirt"
-        client = checkout if checkout.exists() else "wirt"
+        client = str(checkout) if checkout.exists() else "wirt"
+        if instance.run != Path("/run/wirtdev" if checkout.exists() else "/run/wirt"):
+            client = f"WIRT_HOST=unix://{instance.socket} {client}"  # which it looks for by itself
         print(f"wirt {instance.name} is up: try '{client} run --rm busybox uname -a'")
     except Trouble as trouble:
         print(f"instance: {trouble}\nhint: {trouble.hint}", file=sys.stderr)

@@ -146,8 +146,10 @@ def test_prometheus_can_read_it(live: Live, guests: dict[str, str]) -> None:
 
 def test_stats_split_time(live: Live, guests: dict[str, str]) -> None:
     until(lambda: seen(live, guests["dc"]), "it has been looked at")
-    fields = "{{.CPUUser}} {{.CPUSystem}} {{.CPUGuest}} {{.MemEntitlement}}"
+    fields = "{{.CPUUser}} {{.CPUSystem}} {{.CPUGuest}} {{.MemEntitlement}} {{.CPUPerc}}"
     out = live.wirt("stats", "--no-stream", "--format", fields, "dc").stdout.split()
     assert float(out[0].rstrip("%")) > 5
     assert out[2] == "0.00%"
     assert out[3].endswith("iB")
+    parts = sum(float(one.rstrip("%")) for one in out[:3])
+    assert float(out[4].rstrip("%")) == pytest.approx(parts, abs=0.02)

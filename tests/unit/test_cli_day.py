@@ -131,6 +131,15 @@ def test_no_trace_is_replayed(run: Run, tmp_path: Path) -> None:
     assert run("replay", str(tmp_path / "absent"))[0] == 1
 
 
+def test_where_nothing_was_seen_nothing_is_claimed(run: Run, tmp_path: Path) -> None:
+    """Cut off after its head, a trace once showed that nothing would have changed."""
+    file = tmp_path / "t"
+    file.write_bytes(trace()[0])
+    code, out, err = run("replay", str(file))
+    assert (code, out) == (2, "")
+    assert f"{file}: there is no tick in it" in err
+
+
 @pytest.mark.parametrize("text", ["memory=0", "cpu=0", "memory=-1", "cpu=NaN", "cpu", "", "cpu=1,"])
 def test_no_host(run: Run, tmp_path: Path, text: str) -> None:
     code, _, err = run("replay", str(tmp_path / "absent"), "--host", text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -12,7 +13,8 @@ import pytest
 
 from fakes.daemon import Exchange, FakeDaemon, frame
 from fakes.guest import GUEST, ROUTE, Script
-from fakes.terminal import start, wirt
+from fakes.terminal import argv, environment, start, wirt
+from waiting import PATIENCE
 
 
 @pytest.fixture
@@ -172,6 +174,23 @@ def test_a_closed_reader_ends_the_client_like_sigpipe(script: Script) -> None:
     assert process.stdin is not None
     process.stdin.close()
     script.over.set()
+
+
+@pytest.mark.parametrize("command", [("run", "busybox"), ("logs", "web"), ("ps",)])
+def test_a_full_disk_below_the_output_is_no_fault_of_the_daemon(
+    script: Script, command: tuple[str, ...]
+) -> None:
+    script.output = frame(1, b"words\n")
+    script.daemon.routes["GET /v1/guests/web"] = lambda x: x.answer({"spec": {"tty": False}})
+    script.daemon.routes["GET /v1/guests/web/logs"] = lambda x: x.answer(script.output)
+    script.daemon.routes["GET /v1/guests"] = lambda x: x.answer([])
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            argv(command), env=environment(script.daemon.path), stdout=full,
+            stderr=subprocess.PIPE, check=False, timeout=PATIENCE,
+        )  # fmt: skip
+    assert done.stderr.decode() == "wirt: standard output: No space left on device\n"
+    assert done.returncode == (125 if command[0] == "run" else 1)
 
 
 def test_the_daemon_restarts_while_attached(script: Script) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from wirt.cli.command.governor import _read, toml
 from wirt.errors import Invalid
+from wirt.governor.tree import Resource
 from wirt.host.governing.policy import Policy, Pool, check_room, read
 from wirt.host.governing.pool import Bounds
 
@@ -140,3 +141,19 @@ def test_a_policy_is_shown_as_it_is_written() -> None:
     shown = toml({"tick": 1.0, "idle": {"wake_at": ["Mon-Fri 07:45", "Sat 10:00"], "groups": {}}})
     idle = tomllib.loads(shown)["governor"]["idle"]
     assert idle == {"wake_at": ["Mon-Fri 07:45", "Sat 10:00"], "groups": {}}
+
+
+@pytest.mark.parametrize(
+    ("table", "memory"),
+    [
+        ({}, 8 * GIB - (256 << 20)),
+        ({"pool": {"memory": "1g"}}, GIB),
+        ({"pool": {"memory": "8g"}}, 8 * GIB - (256 << 20)),
+        ({"pool": {"memory": "99g"}}, 8 * GIB - (256 << 20)),
+        ({"pool": {"memory": "99g"}, "reserve": {"memory": "1g"}}, 7 * GIB),
+        ({"pool": {"memory": "4g"}, "reserve": {"memory": "1g"}}, 3 * GIB),
+    ],
+)
+def test_no_pool_lends_what_the_host_keeps(table: object, memory: int) -> None:
+    host = read(table).host(cpus=2, memory=8 * GIB)
+    assert host.available(Resource.MEMORY) == memory

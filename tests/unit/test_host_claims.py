@@ -13,7 +13,16 @@ from wirt.engine.protocol import Size
 from wirt.errors import Invalid, NotFound, Unsupported
 from wirt.governor.tree import UNLIMITED, Claim, Group, Member, Resource
 from wirt.host.capacity import WholeHost
-from wirt.host.claims import Lodger, asked, check_divided, claims_of, shares_of, told, tree
+from wirt.host.claims import (
+    Lodger,
+    asked,
+    check_divided,
+    claims_of,
+    shares_of,
+    told,
+    told_apart,
+    tree,
+)
 from wirt.host.grouping import check_own
 from wirt.model.group import GuestGroup, check_path, parent, within
 from wirt.model.guest import GuestSpec
@@ -240,3 +249,19 @@ def test_places_of_groups() -> None:
     assert within("a", "")
     assert not within("ab", "a")
     assert replace(GuestGroup(path="a"), expandable=True).expandable
+
+
+AMOUNTS = st.integers(0, 2**50)
+
+
+@given(resource=st.sampled_from(Resource), one=AMOUNTS, other=AMOUNTS)
+def test_different_amounts_look_different(resource: Resource, one: int, other: int) -> None:
+    words = told_apart(resource, one, other)
+    assert (words[0] == words[1]) == (one == other)
+
+
+def test_a_byte_too_much_is_told_to_the_byte() -> None:
+    assert told_apart(Resource.MEMORY, 2**30, 2**20) == ["1GiB", "1MiB"]
+    assert told_apart(Resource.MEMORY, 2**30 + 1, 2**30) == ["1073741825B", "1073741824B"]
+    assert told_apart(Resource.NET, 10**9 + 1, 10**9) == ["1000000001bit/s", "1000000000bit/s"]
+    assert told_apart(Resource.CPU, 1_234_567, 1_234_568) == ["1234.567 CPUs", "1234.568 CPUs"]

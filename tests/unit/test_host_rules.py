@@ -214,3 +214,22 @@ def test_cpu_percent_needs_two_sane_readings() -> None:
     assert cpu_percent(first, Usage(read_at=0, cpu_ns=5)) is None
     assert cpu_percent(Usage(read_at=0, cpu_ns=9), Usage(read_at=1, cpu_ns=3)) is None
     assert cpu_percent(None, first) is None
+
+
+def test_a_machines_cpu_is_what_the_host_gave_it() -> None:
+    """Its own kernel takes time that it waited for a processor for work."""
+    from wirt.host.insight import Glimpse
+    from wirt.host.stats import reading
+    from wirt.linux.split import Split
+
+    guest = Guest(id="a" * 64, name="mv", spec=GuestSpec(image="i"), image_id="i", created_at=0)
+    zero = Split(at=0, total=0, user=0, system=0, guest=0)
+    some = Split(at=SECOND, total=4 * 10**8, user=3 * 10**8, system=10**8, guest=0)
+    first = reading(guest, Usage(read_at=0, cpu_ns=0), Glimpse(split=zero), None)
+    assert first.sample.cpu_percent is None
+    inside = Usage(read_at=SECOND, cpu_ns=96 * 10**7)
+    found = reading(guest, inside, Glimpse(split=some), first).sample
+    assert found.cpu_percent == 40.0
+    assert (found.cpu_user_percent, found.cpu_system_percent) == (30.0, 10.0)
+    unseen = reading(guest, inside, Glimpse(split=Split(at=SECOND)), first).sample
+    assert unseen.cpu_percent == 96.0

@@ -169,6 +169,14 @@ def test_a_cache_that_cannot_be_written_does_no_harm(guest: Path) -> None:
     assert host.examine(guest, Path("/proc/nowhere"), wish="tcg").qemu == "7.2.22"
 
 
+def test_a_verdict_that_cannot_be_put_in_place_leaves_nothing(guest: Path, tmp_path: Path) -> None:
+    """As where another user's file is in a sticky directory; here a directory is in its place."""
+    cache = tmp_path / "state" / "cache"
+    (cache / "busy").mkdir(parents=True)
+    assert host.examine(guest, cache, wish="tcg").qemu == "7.2.22"
+    assert list(cache.parent.iterdir()) == [cache]
+
+
 def test_the_counter_is_measured_alike_twice() -> None:
     one, other = tsc.khz(seconds=0.02), tsc.khz(seconds=0.02)
     if one is None or other is None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from wirt.host.insight import percent
+from wirt.host.insight import percents
 from wirt.linux.cgroup import Cgroups
 from wirt.linux.split import Split, pressure, some, split
 
@@ -66,11 +66,21 @@ def test_lines_of_pressure(text: str, value: float | None) -> None:
 
 def test_percents_between_two_readings() -> None:
     first = Split(at=10**9, user=0, system=5)
-    assert percent(first, Split(at=2 * 10**9, user=5 * 10**8, system=5), "user") == 50.0
-    assert percent(first, Split(at=2 * 10**9, user=1, system=4), "system") is None
-    assert percent(first, Split(at=2 * 10**9), "guest") is None
-    assert percent(None, first, "user") is None
-    assert percent(first, first, "user") is None
+    half = percents(first, Split(at=2 * 10**9, user=5 * 10**8, system=5))
+    assert half == {"total": None, "user": 50.0, "system": 0.0, "guest": None}
+    assert percents(first, Split(at=2 * 10**9, user=1, system=4))["system"] is None
+    assert set(percents(None, first).values()) == {None}
+    assert set(percents(first, first).values()) == {None}
+
+
+def test_parts_add_up_to_the_whole() -> None:
+    """The kernel counts the parts in ticks, the whole in nanoseconds."""
+    first = Split(at=0, total=0, user=0, system=0, guest=0)
+    later = Split(at=10**9, total=6 * 10**8, user=4 * 10**8, system=2 * 10**8, guest=2 * 10**8)
+    found = percents(first, later)
+    assert found == {"total": 60.0, "user": 30.0, "system": 15.0, "guest": 15.0}
+    calm = percents(first, Split(at=10**9, total=10**6, user=0, system=0, guest=0))
+    assert calm == {"total": 0.1, "user": 0.0, "system": 0.0, "guest": 0.0}
 
 
 def test_this_process_has_times() -> None:

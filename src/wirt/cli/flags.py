@@ -354,6 +354,8 @@ class Parser:
         kept.append(text)
 
     def _unknown(self, typed: str, name: str) -> Invalid:
+        if name == "json" and "format" in self._long:
+            return misuse(f"unknown flag: {typed}", hint="write --format json")
         near = nearest(name, list(self._long))
         see = f"see 'wirt {self._command.path} --help'"
         return misuse(

@@ -8,10 +8,15 @@ STDOUT = 1
 STDERR = 2
 
 
+class Unwritable(OSError):
+    """One of our own streams takes nothing, as on a full disk: nobody else's fault."""
+
+
 def write(fd: int, data: bytes | memoryview) -> None:
     """Write all of it, also to a descriptor that somebody made non-blocking.
 
     Raises BrokenPipeError when the reader is gone; the caller ends like any Unix program.
+    Unwritable for other failures, as of a full disk.
     """
     view = memoryview(data)
     while view:
@@ -23,6 +28,11 @@ def write(fd: int, data: bytes | memoryview) -> None:
             poll = select.poll()
             poll.register(fd, select.POLLOUT)
             poll.poll()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            name = {STDOUT: "standard output", STDERR: "standard error"}.get(fd)
+            raise Unwritable(error.errno, error.strerror, name) from error
 
 
 def out(text: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posix
 
 from wirt.cli.flags import misuse
-from wirt.cli.output import say
+from wirt.cli.output import Unwritable, say
 from wirt.cli.pump import Pump
 from wirt.cli.signals import Ended, Signals
 from wirt.cli.waiting import Waiter
@@ -120,7 +120,7 @@ def flow(pump: Pump, signals: Signals, path: str) -> None:
     """Run the pump; a stream that is no stream is the daemon's fault."""
     try:
         pump.run(signals.wake)
-    except BrokenPipeError:
+    except (BrokenPipeError, Unwritable):
         raise
     except (OSError, ValueError) as error:
         raise unreachable(path, Lost(str(error))) from error

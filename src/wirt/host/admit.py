@@ -18,7 +18,16 @@ from wirt.errors import Exhausted, Unsupported
 from wirt.governor.admission import Host, Shortage, promised, shortages
 from wirt.governor.tree import Claim, Group, Member, Resource
 from wirt.host.capacity import Capacity
-from wirt.host.claims import HOST, Lodger, check_divided, check_rank, claims_of, told, tree
+from wirt.host.claims import (
+    HOST,
+    Lodger,
+    check_divided,
+    check_rank,
+    claims_of,
+    told,
+    told_apart,
+    tree,
+)
 from wirt.host.governing import idling
 from wirt.host.groups import Groups
 from wirt.host.roster import Roster
@@ -208,9 +217,9 @@ class Admit:
         taken = 0 if there is None else _taken(there, found)
         needs, free = found.needed - taken, max(found.free - taken, 0)
         what = _WORDS[found.resource]
-        amounts = [told(found.resource, amount) for amount in (needs, free)]
+        amounts = told_apart(found.resource, needs, free)
         if guest is None or needs <= 0:
-            promises, there_is = (told(found.resource, n) for n in (found.needed, found.free))
+            promises, there_is = told_apart(found.resource, found.needed, found.free)
             text = f"{promises}{what} would be promised {place}, which has {there_is}"
         elif found.floor:
             text = (

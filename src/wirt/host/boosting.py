@@ -11,7 +11,7 @@ from wirt.errors import Exhausted, Invalid, NotFound
 from wirt.governor.admission import Host, shortage
 from wirt.governor.tree import MOST_SHARES, Group, Resource
 from wirt.host.admit import Admit
-from wirt.host.claims import told
+from wirt.host.claims import told_apart
 from wirt.host.events import Bus
 from wirt.host.governing import when
 from wirt.host.governing.boosts import boosted, of_calendar
@@ -198,9 +198,9 @@ class Boosting:
         if found is None or shortage(before, self._admit.host()) is not None:
             return
         free = max(boost.gain.reserve - max(found.needed - found.free, 0), 0)
+        wanted, there_is = told_apart(Resource.MEMORY, boost.gain.reserve, free)
         raise Exhausted(
-            f"{told(Resource.MEMORY, boost.gain.reserve)} of memory more cannot be guaranteed: "
-            f"{told(Resource.MEMORY, free)} are unpromised",
+            f"{wanted} of memory more cannot be guaranteed: {there_is} are unpromised",
             hint="boost the shares only (leave out the +...), or lower another guest's reservation",
             code="governor.promise",
         )

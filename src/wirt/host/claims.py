@@ -101,9 +101,9 @@ def _claim(resource: Resource, wish: Asked, size: int | None) -> Claim:
     limit = wish.limit if size is None else size
     reservation = wish.reservation or 0
     if limit is not None and reservation > limit:
+        given, most = told_apart(resource, reservation, limit)
         raise Invalid(
-            f"a {kind} reservation of {told(resource, reservation)} is above the limit of "
-            f"{told(resource, limit)}",
+            f"a {kind} reservation of {given} is above the limit of {most}",
             hint="what is guaranteed must be allowed: raise the limit or lower the reservation",
             code="governor.reservation-above-limit",
         )
@@ -186,6 +186,18 @@ def told(resource: Resource, amount: int) -> str:
                 return f"{amount / scale:.4g}{unit}bit/s"
         return f"{amount}bit/s"
     return format_size(amount) + ("/s" if resource is Resource.DISK else "")
+
+
+def told_apart(resource: Resource, *amounts: int) -> list[str]:
+    """As :func:`told`, but to the last unit where different amounts would look alike: nobody can
+    do anything with "needs 1GiB, there is 1GiB"."""
+    words = [told(resource, amount) for amount in amounts]
+    if len(set(words)) == len(set(amounts)):
+        return words
+    if resource is Resource.CPU:
+        return [f"{amount // 1000}.{amount % 1000:03} CPUs" for amount in amounts]
+    unit = {Resource.NET: "bit/s", Resource.DISK: "B/s"}.get(resource, "B")
+    return [f"{amount}{unit}" for amount in amounts]
 
 
 def tree(guests: Iterable[Lodger], groups: Iterable[GuestGroup], size_of: SizeOf) -> Group:

@@ -18,6 +18,10 @@ from wirt.qemu.host import MachineHost
 PROGRAMS = ("crun", "nft", "mkfs.erofs", "ps")
 """Programs looked for in PATH; QEMU and virtiofsd are the machines' own matter."""
 
+VERDICT = "doctor.json"
+"""File in the state directory that remembers what machines can have here. Not the daemon's own:
+root and the daemon's user are not offered the same, and only one of them may write a file there."""
+
 
 class Doctor:
     """Looks at the host for one instance. ``native``: directory of the native programs."""
@@ -55,7 +59,7 @@ class Doctor:
 
     def _machine(self) -> MachineHost:
         try:
-            return machines.examine(self._guest_dir, self._layout.state / "machines.json")
+            return machines.examine(self._guest_dir, self._layout.state / VERDICT)
         except (WirtError, OSError) as error:
             problem = str(error)
             return MachineHost(accelerator=accel.emulation(problem), problem=problem)

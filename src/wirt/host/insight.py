@@ -57,8 +57,21 @@ class Insight:
         )  # fmt: skip
 
 
-def percent(before: Split | None, now: Split, kind: str) -> float | None:
-    """Percent of one core between two readings; None when it cannot be told."""
+PARTS = ("user", "system", "guest")
+
+
+def percents(before: Split | None, now: Split) -> dict[str, float | None]:
+    """Percents of one core between two readings: ``total`` and each of :data:`PARTS`, which add up
+    to it; None what cannot be told."""
+    total = _percent(before, now, "total")
+    parts = {kind: _percent(before, now, kind) for kind in PARTS}
+    told = sum(part or 0.0 for part in parts.values())
+    if total is not None and told:
+        parts = {k: None if one is None else one * total / told for k, one in parts.items()}
+    return {"total": total, **parts}
+
+
+def _percent(before: Split | None, now: Split, kind: str) -> float | None:
     if before is None:
         return None
     one, other = getattr(before, kind), getattr(now, kind)

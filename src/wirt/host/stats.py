@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from wirt.errors import WirtError
 from wirt.governor.journal import Share
-from wirt.host.insight import Glimpse, Insight, percent
+from wirt.host.insight import PARTS, Glimpse, Insight, percents
 from wirt.host.roster import Roster
 from wirt.host.running import Running
 from wirt.model.guest import Guest
@@ -25,11 +25,12 @@ PATIENCE = 2.0
 class Sample:
     """One reading of one guest. Percents are of one core, over the time since the last.
 
-    ``cpu_user_percent``, ``cpu_system_percent``, ``cpu_guest_percent``: in programs, in the kernel
-    and in guest mode, seen from the host, of machines with their emulation. ``shares``: by resource
-    what the governor last saw and gave, in its units. ``pressure``: parts of the time in which it
-    waited for ``cpu``, ``memory`` or ``io``. ``state``: ``running``, ``minimal`` (it has nothing to
-    do), ``sleeping`` (paused for that) or ``paused``.
+    ``cpu_percent``: seen from the host, of machines with their emulation: their own kernel counts
+    time that it waited for a processor as well. Of that ``cpu_user_percent``,
+    ``cpu_system_percent``, ``cpu_guest_percent``: in programs, in the kernel and in guest mode.
+    ``shares``: by resource what the governor last saw and gave, in its units. ``pressure``: parts
+    of the time in which it waited for ``cpu``, ``memory`` or ``io``. ``state``: ``running``,
+    ``minimal`` (it has nothing to do), ``sleeping`` (paused for that) or ``paused``.
     """
 
     id: str
@@ -109,22 +110,20 @@ class Stats:
 
 def reading(guest: Guest, usage: Usage, glimpse: Glimpse | None, before: Reading | None) -> Reading:
     """One reading from what was found now and the one before."""
-    was = None if before is None else before.glimpse
-    rates: dict[str, float | None] = {}
-    if glimpse is not None:
-        rates = {
-            f"cpu_{kind}_percent": percent(None if was is None else was.split, glimpse.split, kind)
-            for kind in ("user", "system", "guest")
-        }
+    was = None if before is None or before.glimpse is None else before.glimpse.split
+    seen = {} if glimpse is None else percents(was, glimpse.split)
+    total = seen.get("total")
+    if total is None:
+        total = cpu_percent(before.sample.usage if before else None, usage)
     sample = Sample(
         id=guest.id,
         name=guest.name,
         usage=usage,
-        cpu_percent=cpu_percent(before.sample.usage if before else None, usage),
+        cpu_percent=total,
         shares={} if glimpse is None else glimpse.shares,
         pressure={} if glimpse is None else glimpse.pressure,
         state=guest.status.state.value if glimpse is None else glimpse.state,
-        **rates,
+        **{f"cpu_{kind}_percent": seen.get(kind) for kind in PARTS},
     )
     return Reading(sample, glimpse)
 

@@ -26,9 +26,11 @@ class Split:
 
     ``user``: in programs, guest mode not included; ``system``: in the kernel for them; ``guest``:
     in guest mode, running the virtual processors of machines (by emulation it is user time).
+    ``total``: of all; the kernel counts it finer than its parts.
     """
 
     at: int
+    total: int | None = None
     user: int | None = None
     system: int | None = None
     guest: int | None = None
@@ -41,6 +43,7 @@ def split(cgroups: Cgroups, path: str, *, proc: Path = procfs.PROC) -> Split:
     user = usage.cpu_user_ns
     return Split(
         at=usage.read_at,
+        total=usage.cpu_ns,
         user=None if user is None else max(user - (guest or 0), 0),
         system=usage.cpu_system_ns,
         guest=guest,

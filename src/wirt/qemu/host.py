@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -90,8 +91,8 @@ def examine(guest_dir: Path, cache: Path, *, wish: str = "auto") -> MachineHost:
     """Look at this host. Blocks: call it in a thread; a millisecond when the verdict is known.
 
     ``guest_dir``: where ``vmlinux``, ``initrd.cpio`` and ``kernel.json`` are. ``cache``: a file
-    for the verdict, which holds for this boot, this QEMU, this guest kernel and this ``wish``
-    (``auto``, ``kvm`` or ``tcg``). Raises Invalid for an unknown wish.
+    for the verdict, which holds for this boot, this QEMU, this guest kernel, this user and
+    this ``wish`` (``auto``, ``kvm`` or ``tcg``). Raises Invalid for an unknown wish.
     """
     problem, cure = _obstacle(guest_dir)
     if problem:
@@ -171,4 +172,6 @@ def _write(cache: Path, key: str, facts: MachineHost) -> None:
         part.write_text(json.dumps({"key": key, **asdict(facts)}))
         part.rename(cache)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
         log.warning("cannot remember in %s what this host offers: %s", cache, error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from wirt.cli.flags import Call, Command, Flag, misuse, moment
 from wirt.cli.frames import deliver
+from wirt.cli.output import Unwritable
 from wirt.client.daemon import unreachable
 from wirt.client.frames import splitter
 from wirt.client.wire import Lost, quote, target
@@ -27,7 +28,7 @@ def run(call: Call) -> int:
     try:
         for data in answer.chunks():
             deliver(pieces.feed(data))
-    except BrokenPipeError:
+    except (BrokenPipeError, Unwritable):
         raise
     except (OSError, Lost, ValueError) as error:
         raise unreachable(call.daemon.path, error) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wirt.cli.flags import Call, Command, Flag
+from wirt.cli.flags import Call, Command, Flag, misuse
 from wirt.cli.output import out, warn
 
 TYPE_CHECKING = False
@@ -27,6 +27,11 @@ def run(call: Call) -> int:
     if idle:
         warn(f"not replayed: {', '.join(idle)}; what was seen, and when, is as recorded")
     outcome = replay(read_trace(call.args[0]), chosen)
+    if not outcome.ticks:
+        raise misuse(
+            f"{call.args[0]}: there is no tick in it, so nothing to decide again",
+            hint="record while guests run: 'wirt governor record --for 1h -o FILE'",
+        )
     _all_known(chosen.claims, outcome, call.args[0])
     out(replayed.json_of(outcome) if call.on("json") else replayed.table(outcome))
     return 0

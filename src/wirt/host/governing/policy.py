@@ -67,7 +67,8 @@ class Pool:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reserve:
     """What the host keeps of it; None: a twentieth of the processors, at least a tenth of one, and
-    three hundredths of the memory, at least 256 MiB; of a pool nothing."""
+    three hundredths of the memory, at least 256 MiB; of a pool nothing, but a pool of memory does
+    not reach into that."""
 
     cpu: float | None = None
     memory: int | str | None = None
@@ -105,7 +106,8 @@ class Policy:
             capacity[Resource.CPU] = min(round(pool.cpu * 1000), 1000 * cpus)
             kept[Resource.CPU] = 0
         if pool.memory is not None:
-            capacity[Resource.MEMORY] = min(size_of(pool.memory), memory)
+            most = memory if reserve.memory is not None else whole.available(Resource.MEMORY)
+            capacity[Resource.MEMORY] = min(size_of(pool.memory), most)
             kept[Resource.MEMORY] = 0
         if pool.disk is not None:
             capacity[Resource.DISK] = size_of(pool.disk)
