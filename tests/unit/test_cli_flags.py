@@ -122,3 +122,9 @@ def test_help_is_no_miscount() -> None:
 )
 def test_nearest(word: str, near: str) -> None:
     assert nearest(word, ["run", "rm", "stop", "images", "ps"]) == near
+
+
+def test_json_is_a_format_where_there_are_formats() -> None:
+    with pytest.raises(Invalid, match="unknown flag: --json") as caught:
+        parse("--json", command=PS)
+    assert caught.value.hint == "write --format json"
