@@ -14,6 +14,7 @@ from fakes.client import Run, client
 from fakes.daemon import FakeDaemon
 from fakes.governed import CHANGE, DC, MIB, SECOND, governing, trace
 from wirt.cli.figures import times
+from wirt.cli.whywords import sentence
 from wirt.errors import Invalid
 
 
@@ -47,6 +48,14 @@ def test_why_tells_figures_rule_and_effect(daemon: FakeDaemon, run: Run) -> None
     assert second.endswith("it did not work: EB\\x1bUSY.")
     since = int(daemon.requests[-1].one("since") or 0)
     assert abs(time.time_ns() - 3600 * SECOND - since) < 60 * SECOND
+
+
+def test_why_of_one_of_whom_nothing_is_known_and_of_whole_pages() -> None:
+    known = {**CHANGE, "inputs": {"memory_limit": 560 * MIB}, "after": 560 * MIB + 5,
+             "effect": 560 * MIB}  # fmt: skip
+    told = sentence(known)
+    assert "it might hold at most 560MiB; it took effect." in told
+    assert "560MiB; 500MiB was read back." in sentence({**known, "effect": 500 * MIB})
 
 
 def test_why_as_json_and_when_there_is_nothing(daemon: FakeDaemon, run: Run) -> None:

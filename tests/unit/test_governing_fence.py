@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
+import pytest
+
 from fakes.governing import FakeKernel
 from member_values import goal, member
 from wirt.aio import Nursery
-from wirt.governor.journal import Act
+from wirt.governor.journal import Act, Change
 from wirt.governor.movement import Reason, margin
 from wirt.host.governing import cushion, fence, observe
 from wirt.host.governing.member import Member
@@ -64,6 +66,36 @@ def test_a_first_fence_is_no_holding() -> None:
     asyncio.run(story())
     assert new.limit == 60 * MIB
     assert not new.fenced
+
+
+@pytest.mark.parametrize(
+    ("limit", "entitled", "reason", "told"),
+    [
+        (200, 60, Reason.BLIND, [(Act.SHRINK, 200, 60, Reason.RESERVATION)]),
+        (200, 300, Reason.BLIND, [(Act.GROW, 200, 300, Reason.RESERVATION)]),
+        (None, 60, Reason.HUNGRY, [(Act.SHRINK, None, 60, Reason.RESERVATION)]),
+    ],
+)
+def test_of_a_newcomer_is_told_what_was_there(
+    limit: int | None, entitled: int, reason: Reason, told: list[object]
+) -> None:
+    """It once had been lowered from what there is for all, since nothing was known about it."""
+    kernel = FakeKernel({"new": 30 * MIB})
+    new = member("new")
+    new.use, new.fenced = 30 * MIB, limit is not None
+    new.limit = None if limit is None else limit * MIB
+    wanted = replace(goal({"new": entitled * MIB}, 300 * MIB), reasons={"new": reason})
+
+    async def story() -> list[Change]:
+        mover = Mover(kernel, Nursery("test"))
+        await mover.move({"new": new}, wanted, seconds=0.2)
+        return mover.take_done()
+
+    def mib(size: int | None) -> int | None:
+        return None if size is None else size // MIB
+
+    found = [(c.act, mib(c.before), mib(c.after), c.reason) for c in asyncio.run(story())]
+    assert found == told
 
 
 def test_a_fence_kills_and_does_not_make_wait() -> None:

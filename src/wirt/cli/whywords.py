@@ -94,7 +94,8 @@ def _amount(change: dict[str, Any], key: str) -> str:
 
 
 def _inputs(inputs: dict[str, float]) -> str:
-    told = [words.format(amount("memory", inputs[key])) for key, words in INPUTS.items()
+    words = INPUTS if "memory" in inputs else {**INPUTS, "memory_limit": "might hold at most {}"}
+    told = [text.format(amount("memory", inputs[key])) for key, text in words.items()
             if key in inputs]  # fmt: skip
     told += [words.format(inputs[key]) for key, words in FIGURES.items() if key in inputs]
     rest = set(inputs) - INPUTS.keys() - FIGURES.keys()
@@ -108,7 +109,7 @@ def _effect(change: dict[str, Any]) -> str:
     effect, after = change.get("effect"), change.get("after")
     if effect is None:
         return ""
-    if effect == after:
-        return "it took effect"
     shown = str(effect) if change["act"] == "weigh" else amount(change["resource"], effect)
+    if effect == after or shown == _amount(change, "after"):
+        return "it took effect"
     return f"{shown} was read back"

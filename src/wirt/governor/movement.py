@@ -59,6 +59,18 @@ class Move:
     after: int
 
 
+def rule(reason: Reason, *, before: int | None, after: int) -> Reason:
+    """The rule that explains this very write, where ``reason`` set the guest's share.
+
+    The way there may need another one: nobody is given memory by the tax, loses some since it is
+    hungry, or has anything changed since nothing is known about it. Then its claims say so.
+    ``before``: bytes, None for no limit.
+    """
+    grows = before is not None and after > before
+    other = {Reason.TAXED: grows, Reason.HUNGRY: not grows, Reason.BLIND: True}
+    return Reason.RESERVATION if other.get(reason, False) else reason
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pace:
     """How far one tick goes. ``band``: parts of the limit that are not worth a write, but at least

@@ -12,7 +12,7 @@ from wirt.aio import Nursery
 from wirt.engine.protocol import Elastic
 from wirt.errors import WirtError
 from wirt.governor.journal import Act, Change
-from wirt.governor.movement import PACE, Pace, Reason
+from wirt.governor.movement import PACE, Pace, Reason, rule
 from wirt.governor.tree import Claim, Resource
 from wirt.host.governing import disk
 from wirt.host.governing.inside import Inside
@@ -138,9 +138,9 @@ class Machines:
         inside.place(after, now)
         self._begin(member, inside)
         name = member.guest.id
+        why = rule(goal.reasons.get(name, Reason.HEADROOM), before=has, after=after)
         self._note(
-            member, Act.GROW if after > has else Act.SHRINK,
-            goal.reasons.get(name, Reason.HEADROOM), before=has, after=after,
+            member, Act.GROW if after > has else Act.SHRINK, why, before=has, after=after,
             inputs=goal.inputs.get(name),
         )  # fmt: skip
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from wirt.aio import Nursery
 from wirt.errors import WirtError
 from wirt.governor.journal import Act, Change
-from wirt.governor.movement import PACE, Holding, Move, Reason, grows, margin, shrinks
+from wirt.governor.movement import PACE, Holding, Move, Reason, grows, margin, rule, shrinks
 from wirt.governor.tree import Resource
 from wirt.host.governing.actuate import Actuator
 from wirt.host.governing.cushion import sort
@@ -139,13 +139,14 @@ class Mover:
             for m in moved
         ]
         for member, held in zip(moved, await self._actuator.govern(holds), strict=True):
-            before, first = member.limit, not member.fenced
+            before, news = member.limit, not member.fenced or _far(member, wanted)
             _read_back(member, held)
             member.waits, member.starving = False, None
             member.fenced = not held.failure
-            if first and member.bounded:
+            if news and member.bounded:
                 self._note(
-                    member, Act.LIMIT, Reason.FENCE, before=before, after=wanted[member.guest.id],
+                    member, Act.LIMIT, Reason.FENCE, before=before,
+                    after=wanted[member.guest.id] // _PAGE * _PAGE,
                     effect=held.limit, failure=held.failure,
                     inputs=goal.inputs.get(member.guest.id),
                 )  # fmt: skip
@@ -177,10 +178,11 @@ class Mover:
         answers = await self._actuator.govern(holds)
         for move, held in zip(moves, answers, strict=True):
             member = members[move.guest]
+            before = member.limit  # of a newcomer the move has what there is for all
             _read_back(member, held)
             if not held.failure and act is Act.GROW:
                 member.starving = None
-            self._told(member, move, held, goal, act)
+            self._told(member, before, move.after, held, goal, act)
 
     def _hold(self, member: Member, after: int) -> Hold:
         """Whoever may hold less than its user allowed waits there; else the killer is on."""
@@ -205,7 +207,7 @@ class Mover:
                 member = members[move.guest]
                 _read_back(member, held)
                 self._judge(member, move, held)
-                self._told(member, move, held, goal, Act.SHRINK)
+                self._told(member, move.before, move.after, held, goal, Act.SHRINK)
         except WirtError as error:
             for member in taken:
                 member.stuck = time.monotonic() + member.backoff
@@ -224,13 +226,18 @@ class Mover:
         else:
             member.backoff = 1.0
 
-    def _told(self, member: Member, move: Move, held: Held, goal: Goal, act: Act) -> None:
-        reason = goal.reasons.get(move.guest, Reason.HEADROOM)
+    def _told(
+        self, member: Member, before: int | None, after: int, held: Held, goal: Goal, act: Act
+    ) -> None:
+        name, after = member.guest.id, after // _PAGE * _PAGE
+        if after == before and not held.failure:
+            return  # only who waits at it has changed
+        reason = rule(goal.reasons.get(name, Reason.HEADROOM), before=before, after=after)
         if held.failure:
             reason = Reason.STUCK
         self._note(
-            member, act, reason, before=move.before, after=move.after, effect=held.limit,
-            failure=held.failure, inputs=goal.inputs.get(move.guest, {}),
+            member, act, reason, before=before, after=after, effect=held.limit,
+            failure=held.failure, inputs=goal.inputs.get(name, {}),
         )  # fmt: skip
 
     def _note(
@@ -260,6 +267,12 @@ def _astray(member: Member, wanted: int, least: int) -> bool:
     now = member.limit if member.limit is not None else 1 << 62
     room = max(min(now, wanted) - (member.use or 0), 0)
     return abs(now - wanted) > max(room // 8, least // 8)
+
+
+def _far(member: Member, wanted: Mapping[str, int]) -> bool:
+    """Whether a fence moves by more than a quarter: less is no news."""
+    now = member.limit
+    return now is None or abs(now - wanted[member.guest.id]) > now // 4
 
 
 def _quick(member: Member, move: Move) -> bool:
