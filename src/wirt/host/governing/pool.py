@@ -51,7 +51,8 @@ class Bounds:
     def excess(self, pool: Pool) -> tuple[str, ...]:
         """What of a pool this machine does not have, in words that name what is in force."""
         return tuple(
-            f"{found} of the governor's policy is more than this host has: guests share at most {most}"
+            f"{found} of the governor's policy is more than this host has: guests share at most "
+            f"{most}"
             for found, most, _ in self._beyond(pool)
         )
 
