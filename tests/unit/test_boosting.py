@@ -122,6 +122,18 @@ def test_a_boost_survives_the_daemon(play: Play) -> None:
     play(story)
 
 
+def test_whoever_is_removed_is_boosted_no_more(play: Play) -> None:
+    async def story(h: Host, boosts: Boosts) -> None:
+        await h.run("dc")
+        await (await boosts.verbs()).boost("dc", Gain(cpu=2000), seconds=3600, group=False)
+        kept = boosts.kept.popitem()[1]
+        boosts.kept["gone", False] = replace(kept, target="gone")
+        boosts.kept["sales", True] = replace(kept, target="sales", group=True)
+        assert (await boosts.verbs()).standing() == []
+
+    play(story)
+
+
 def test_nobody_loses_what_was_promised(play: Play) -> None:
     async def story(h: Host, boosts: Boosts) -> None:
         dc = await h.run("dc", memory=100)

@@ -15,7 +15,7 @@ from fakes.governing import FakeKernel
 from member_values import goal, member, step
 from waiting import eventually
 from wirt.aio import Nursery
-from wirt.errors import Invalid
+from wirt.errors import Exhausted, Invalid
 from wirt.governor.emergency import Alarm
 from wirt.governor.journal import Act, Change, Frame
 from wirt.governor.movement import Reason
@@ -312,6 +312,15 @@ def test_a_policy_set_at_run_time_is_kept(tmp_path: Path) -> None:
     assert host.available(Resource.CPU) == 1000
     again.set(None)
     assert not policy.Policies(policy.Policy(), path).changed
+
+
+def test_a_policy_that_cannot_be_kept_is_not_in_force(tmp_path: Path) -> None:
+    policies = policy.Policies(policy.Policy(), tmp_path / "governor.json")
+    (tmp_path / "governor.json" / "busy").mkdir(parents=True)  # nothing can be put in its place
+    with pytest.raises(Exhausted, match="the policy cannot be kept in "):
+        policies.set(policy.read({"tick": 0.2}))
+    assert policies.now.tick == 1.0
+    assert [one.name for one in tmp_path.iterdir()] == ["governor.json"]
 
 
 def test_the_ring_keeps_an_hour_in_little_memory() -> None:

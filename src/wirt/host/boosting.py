@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 import time
 from collections.abc import Callable
@@ -85,7 +86,11 @@ class Boosting:
     def active(self, now: int) -> tuple[Boost, ...]:
         """What is in force at ``now`` (Unix nanoseconds); looked up anew once a second."""
         if self._listed[0] != now // SECOND:
-            found = [one for one in self._boosts.values() if one.since <= now < one.until]
+            found = [
+                one
+                for one in self._boosts.values()
+                if one.since <= now < one.until and self._is_there(one)
+            ]
             found += of_calendar(self._entries.values(), now, self._id_of)
             self._listed = (now // SECOND, tuple(found))
         return self._listed[1]
@@ -237,6 +242,14 @@ class Boosting:
         self._bus.publish(kind, action, boost.target, name=name)
         self._listed = (-1, ())
         self.on_change()
+
+    def _is_there(self, boost: Boost) -> bool:
+        """Whether there is somebody to boost: guests and groups are removed without asking us."""
+        if boost.group:
+            return self._groups.get(boost.target) is not None
+        with contextlib.suppress(NotFound):
+            return bool(self._roster.get(boost.target))
+        return False
 
     def _id_of(self, name: str) -> str | None:
         return next((guest.id for guest in self._roster.all() if guest.name == name), None)

@@ -8,6 +8,7 @@ Migrations are ``migrations/NNNN_*.sql``, applied in order under ``PRAGMA user_v
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,8 @@ from typing import TypeVar
 from wirt.errors import Exhausted, Internal
 
 T = TypeVar("T")
+ASIDE = 64
+"""Pages of the database that are kept free for when the disk is full."""
 
 
 class Database:
@@ -51,34 +54,66 @@ class Database:
         connection.row_factory = sqlite3.Row
         self._connection = connection
         migrate(connection)
+        _set_aside(connection)
 
     def _call(self, work: Callable[[sqlite3.Connection], T]) -> T:
         connection = self._connection
         assert connection is not None, "the database is open"
-        connection.execute("BEGIN IMMEDIATE")
         try:
-            result = work(connection)
-        except BaseException:
-            connection.execute("ROLLBACK")
-            raise
-        try:
-            connection.execute("COMMIT")
+            return _transact(connection, work)
         except sqlite3.OperationalError as error:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            if "full" in str(error):
-                raise Exhausted(
-                    "the disk that holds wirt's state is full",
-                    hint=f"free some space below {self._path.parent}",
-                    code="state.disk-full",
-                ) from error
-            raise
-        return result
+            if not _full(error):
+                raise
+        # What is in the log goes into the database, whose pages are there, and the log begins
+        # anew in its own space: so what frees the disk, as a stop or a removal, needs none of it.
+        try:
+            connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+            return _transact(connection, work)
+        except sqlite3.OperationalError as error:
+            if not _full(error):
+                raise
+            raise Exhausted(
+                "the disk that holds wirt's state is full",
+                hint=f"free some space below {self._path.parent}",
+                code="state.disk-full",
+            ) from error
 
     def _close(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _transact(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        result = work(connection)
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # a full disk may have rolled it back already
+            connection.execute("ROLLBACK")
+        raise
+    return result
+
+
+def _set_aside(connection: sqlite3.Connection) -> None:
+    """Have free pages in the database, and all known ones on disk, so that when it is full the log can
+    be brought into the database, which need not grow for it. Where it is full now, nothing is."""
+    with contextlib.suppress(sqlite3.OperationalError):
+        if connection.execute("PRAGMA freelist_count").fetchone()[0] < ASIDE // 2:
+            _transact(connection, _grow)
+        connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchall()
+
+
+def _grow(connection: sqlite3.Connection) -> None:
+    size = connection.execute("PRAGMA page_size").fetchone()[0]
+    connection.execute("CREATE TABLE aside (x)")
+    connection.execute("INSERT INTO aside VALUES (zeroblob(?))", (ASIDE * size,))
+    connection.execute("DROP TABLE aside")
+
+
+def _full(error: sqlite3.OperationalError) -> bool:
+    return "full" in str(error)
 
 
 def migrations() -> list[tuple[int, str]]:

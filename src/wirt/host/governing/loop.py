@@ -139,8 +139,8 @@ class Governor:
         if policy is not None:  # of what was there at the start it is only told
             self.bounds.check(policy.pool)
         check_room(wanted, wanted.host(cpus=len(self._facts.cpus), memory=self._facts.memory))
-        await self.bounds.change(self._policies.now.pool, wanted.pool)
-        self._policies.set(policy)
+        async with self.bounds.changed(self._policies.now.pool, wanted.pool):
+            self._policies.set(policy)
         if self.policy.mode is Mode.OFF:
             await self.release()
 

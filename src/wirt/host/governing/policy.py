@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from wirt.errors import Invalid
+from wirt.errors import Exhausted, Invalid
 from wirt.governor.admission import Host
 from wirt.governor.estimate import Tuning
 from wirt.governor.tree import UNLIMITED, Resource
@@ -228,13 +228,25 @@ class Policies:
         return self._set is not None
 
     def set(self, policy: Policy | None) -> None:
-        """Use another policy from now on; None: the one of the file of settings again."""
+        """Use another policy from now on; None: the one of the file of settings again.
+
+        Raises Exhausted when it cannot be kept.
+        """
         if policy is None:
             self._path.unlink(missing_ok=True)
         else:
             new = self._path.with_suffix(".new")
-            new.write_bytes(msgspec.json.encode(policy))
-            os.replace(new, self._path)  # noqa: PTH105 - as one step
+            try:
+                new.write_bytes(msgspec.json.encode(policy))
+                os.replace(new, self._path)  # noqa: PTH105 - as one step
+            except OSError as error:
+                with contextlib.suppress(OSError):
+                    new.unlink(missing_ok=True)
+                raise Exhausted(
+                    f"the policy cannot be kept in {self._path}: {error.strerror}",
+                    hint=f"free some space below {self._path.parent}",
+                    code="state.disk-full",
+                ) from error
         self._set = policy
         self.on_change()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
 from wirt.errors import WirtError
@@ -71,6 +71,16 @@ class Bounds:
         if pool.memory is not None and size_of(pool.memory) > self._memory:
             most = told(Resource.MEMORY, self._memory)
             yield f"pool.memory = {pool.memory}", most, f"{self._memory >> 20}m"
+
+    @contextlib.asynccontextmanager
+    async def changed(self, before: Pool, wanted: Pool) -> AsyncIterator[None]:
+        """As :meth:`change`, and back again when the block fails."""
+        await self.change(before, wanted)
+        try:
+            yield
+        except WirtError:
+            await self.change(wanted, before)
+            raise
 
     async def change(self, before: Pool, wanted: Pool) -> None:
         """All of it or nothing. Raises Conflict, Unsupported."""
