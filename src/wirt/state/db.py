@@ -97,8 +97,9 @@ def _transact(connection: sqlite3.Connection, work: Callable[[sqlite3.Connection
 
 
 def _set_aside(connection: sqlite3.Connection) -> None:
-    """Have free pages in the database, and all known ones on disk, so that when it is full the log can
-    be brought into the database, which need not grow for it. Where it is full now, nothing is."""
+    """Have free pages in the database, and all known ones on disk, so that when it is full the log
+    can be brought into the database, which need not grow for it. Where it is full now, nothing is
+    set aside."""
     with contextlib.suppress(sqlite3.OperationalError):
         if connection.execute("PRAGMA freelist_count").fetchone()[0] < ASIDE // 2:
             _transact(connection, _grow)
