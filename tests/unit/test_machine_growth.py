@@ -56,6 +56,9 @@ class Guest:
         spare = START + self.extra_now - self.balloon - self.uses
         return Figures(at=time.time(), said={"stat-available-memory": spare})
 
+    async def told(self) -> tuple[Memory, Figures]:
+        return await self.memory(), await self.figures()
+
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,6 +104,28 @@ def test_a_guest_is_never_made_smaller_than_what_it_uses() -> None:
         _set(guest, 440 * MIB)
     assert guest.extra_wanted == 512 * MIB
     assert _set(guest, 512 * MIB).plugged == 0
+
+
+class Slow(Guest):
+    """Counts once in half a second; says what it counted last."""
+
+    def __init__(self) -> None:
+        super().__init__(uses=100 * MIB)
+        self.counted = Figures()
+
+    async def figures(self) -> Figures:
+        if time.time() - self.counted.at > 0.5:
+            self.counted = await super().figures()
+        return self.counted
+
+
+def test_what_was_counted_before_memory_was_given_refuses_nothing() -> None:
+    guest = Slow()
+    asyncio.run(guest.figures())  # it has 412 of 512 MiB to spare
+    assert _set(guest, 1024 * MIB).left == 1024 * MIB
+    assert _set(guest, 300 * MIB).left == 300 * MIB
+    with pytest.raises(Conflict, match="needs 148MiB of memory now"):
+        _set(guest, 140 * MIB)
 
 
 def test_memory_is_not_plugged_out_of_a_guest_that_tells_nothing() -> None:

@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
-from wirt.engine._elastic import judged
+from wirt.engine._elastic import STALE, judged
 from wirt.engine._sizes import MIB
 from wirt.errors import Conflict, Unavailable, Unsupported, WirtError
 from wirt.model.units import format_size
@@ -42,10 +42,12 @@ async def set_memory(monitor: Monitor, size: int, name: str) -> None:
     Raises Conflict when the guest keeps more than that, Unavailable when it does not take what it
     is given; then it is left as it was.
     """
-    before = await monitor.memory()
-    spare = await _spare(monitor, before)
-    if size < before.left and spare is not None and size < before.left - spare + KEPT:
-        raise _keeps(name, before.left - spare + KEPT)
+    before, spare = await monitor.memory(), None
+    if size < before.whole:
+        before, spare = await _counted(monitor)
+        least = 0 if spare is None else before.left - spare + KEPT
+        if size < min(least, before.left):
+            raise _keeps(name, least)
     wanted = max(size - before.start, 0)
     # Nothing gives way while memory is plugged out: not without knowing that there is enough.
     plugs = wanted > before.plugged or (wanted < before.plugged and spare is not None)
@@ -60,9 +62,19 @@ async def set_memory(monitor: Monitor, size: int, name: str) -> None:
         raise
 
 
-async def _spare(monitor: Monitor, memory: Memory) -> int | None:
-    """Bytes that new programs of the guest could have; None when it does not say."""
-    return judged(memory, await monitor.figures(), now=time.time()).available
+async def _counted(monitor: Monitor) -> tuple[Memory, int | None]:
+    """What a machine has, and what new programs of its guest could have; None when it does not say.
+
+    It says what it counted last, which may have been before it was given, or left, what it has:
+    only a count that began after this was asked is taken for true.
+    """
+    asked, end = time.time(), time.monotonic() + STALE
+    while True:
+        memory, figures = await monitor.told()
+        silent = asked - figures.at > STALE
+        if silent or figures.at > asked or time.monotonic() > end:
+            return memory, judged(memory, figures, now=time.time()).available
+        await asyncio.sleep(_STEP)
 
 
 def _keeps(name: str, size: int) -> Conflict:
