@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import resource
 import select
@@ -27,10 +28,10 @@ from helping import (
     text,
 )
 from waiting import eventually
-from wirt.errors import Conflict, Exhausted, Internal, Invalid, Unavailable, Unsupported
+from wirt.errors import Conflict, Exhausted, Internal, Invalid, Kind, Unavailable, Unsupported
 from wirt.privileged import protocol as p
 from wirt.privileged import registry
-from wirt.privileged.answers import all_verbs, answer_type
+from wirt.privileged.answers import all_verbs, answer_type, to_error, to_failure
 from wirt.privileged.client import Helper
 from wirt.privileged.server import MAX_STREAMS
 from wirt.privileged.wire import Channel
@@ -271,3 +272,10 @@ def test_every_verb_names_an_answer_of_the_protocol() -> None:
     assert len(verbs) >= 25
     for verb in verbs:
         assert getattr(p, answer_type(verb).__name__) is answer_type(verb)
+
+
+def test_a_full_disk_comes_with_what_would_help() -> None:
+    told = to_error(to_failure(OSError(errno.ENOSPC, "No space left on device", "/x")))
+    assert (told.kind, told.message) == (Kind.EXHAUSTED, "No space left on device: /x")
+    assert "wirt df" in (told.hint or "")
+    assert to_error(to_failure(OSError(errno.EMFILE, "Too many open files"))).hint is None

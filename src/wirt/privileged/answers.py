@@ -15,6 +15,7 @@ from wirt.privileged.protocol import Failure, Verb
 
 log = logging.getLogger("wirt.privileged")
 
+_FULL = {errno.ENOSPC, errno.EDQUOT}
 _EXHAUSTED = {
     errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EAGAIN,
 }  # fmt: skip
@@ -80,7 +81,8 @@ def to_failure(error: BaseException) -> Failure:
         message = error.strerror or str(error)
         if error.filename is not None:
             message += f": {error.filename!s}"
-        return Failure(kind=kind.value, message=message, errno=error.errno)
+        hint = "free some space; 'wirt df' shows what takes it here" if error.errno in _FULL else ""
+        return Failure(kind=kind.value, message=message, hint=hint, errno=error.errno)
     log.error("a verb failed", exc_info=error)
     return Failure(kind=Kind.INTERNAL.value, message=f"{type(error).__name__}: {error}")
 
