@@ -25,7 +25,8 @@ stop() { # the daemon, the helper and all guests; quietly nothing when there are
     if has_systemd; then
         systemctl disable --now "${units[@]}" 2>/dev/null || true
     fi
-    [[ ! -x $prefix/tools/instance.py ]] || instance down >/dev/null
+    [[ ! -x $prefix/tools/instance.py ]] || instance down >/dev/null ||
+        fail "wirt is not wholly stopped, so its programs stay" "sudo ./install.sh mends them; then --uninstall again"
 }
 
 uninstall() {
@@ -35,9 +36,10 @@ uninstall() {
     ! has_systemd || systemctl daemon-reload
     if [[ $1 == --purge ]]; then
         rm -rf "$state"
-        userdel wirt 2>/dev/null || true
+        userdel wirt 2>/dev/null || ! id wirt >/dev/null 2>&1 || echo "the user wirt is left: processes of it run"
         groupdel wirt 2>/dev/null || true
         echo "wirt and its data are gone"
+        [[ ! -e /etc/wirt ]] || echo "its settings in /etc/wirt are left to you"
     else
         echo "wirt is uninstalled; its data is still in $state (--purge deletes that too)"
     fi
@@ -50,7 +52,7 @@ programs() { # everything below the prefix, made beside the old one and swapped 
     install -D -t "$new/build/native" build/native/wirt-{keeper,agent,jail,join,init,load}
     cp -a build/guest "$new/build/"
     rm -f "$new"/build/guest/*.deb
-    install -m 755 tools/instance.py tools/supervisor.py "$new/tools/"
+    install -m 755 tools/{instance,ending,supervisor}.py "$new/tools/"
     install -m 644 README.md ARCHITECTURE.md "$new/share/"
     rm -rf "$prefix.old"
     [[ ! -e $prefix ]] || mv "$prefix" "$prefix.old"

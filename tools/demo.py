@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import instance as local
+from ending import Trouble
 
 ROOT = Path(__file__).resolve().parent.parent
 WIRT = ROOT / "bin" / "wirt"
@@ -267,9 +268,9 @@ def main() -> int:
             images_travel(tour, Path(folder))
         tour.claim("no guest is left", len(tour.wirt("ps", "-a").splitlines()) <= 1)
         summary(tour, time.monotonic() - began)
-    except (Broken, local.Trouble) as trouble:
+    except (Broken, Trouble) as trouble:
         print(f"\ndemo: {trouble}", file=sys.stderr)
-        if isinstance(trouble, local.Trouble):
+        if isinstance(trouble, Trouble):
             print(f"hint: {trouble.hint}", file=sys.stderr)
         return 1
     finally:

@@ -11,7 +11,6 @@ library only, since it also runs before anything is installed.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import itertools
 import json
 import os
@@ -20,26 +19,19 @@ import select
 import shutil
 import signal
 import socket
-import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ending import Trouble, helper_answers, remove_roots, sweep
+
 ROOT = Path(__file__).resolve().parent.parent
 READY = 30.0
 """Seconds that helper and daemon have to answer."""
-
-
-class Trouble(Exception):
-    """What went wrong, in one sentence, and what would help."""
-
-    def __init__(self, message: str, *, hint: str) -> None:
-        super().__init__(message)
-        self.hint = hint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,17 +190,53 @@ def tail(instance: Instance, mark: int) -> str:
 
 
 def down(instance: Instance) -> None:
-    """Stop all guests, then daemon, helper and loop, and remove what they made in the kernel."""
+    """Stop all guests, then daemon, helper and loop, and remove what they made in the kernel.
+
+    Raises :class:`Trouble` when something of it may be left: compressed swap, mounts, cards.
+    """
+    left: Exception | None = None
     if processes(instance) or instance.run.exists():
-        try:
-            up(instance)  # a half-dead instance is first made whole: then it knows its guests
-            stop_guests(instance)
-            kill(instance, SUPERVISOR, DAEMON)
-            sweep(instance)
-        except (Trouble, OSError) as error:
-            print(f"note: not an orderly end ({error}); ending what is left by force")
+        for way in (_orderly, _without_daemon):
+            try:
+                way(instance)
+            except (Trouble, OSError) as error:
+                note = f"note: not an orderly end ({error}); ending what is left by force"
+                print(note, file=sys.stderr)
+                left = error
+            else:
+                left = None
+                break
     kill(instance)
     remove_roots(instance)
+    if left is None:
+        shutil.rmtree(instance.run, ignore_errors=True)
+    else:  # what is in there says what is left: the next end begins there
+        raise Trouble(
+            f"something of {instance.name} may be left in the kernel: {left}",
+            hint=getattr(left, "hint", "") or f"the log is {instance.log}; mend that, up and down",
+        )
+
+
+def _orderly(instance: Instance) -> None:
+    """A half-dead instance is first made whole: then it knows its guests."""
+    up(instance)
+    stop_guests(instance)
+    kill(instance, SUPERVISOR, DAEMON)
+    sweep(instance)
+
+
+def _without_daemon(instance: Instance) -> None:
+    """The helper alone knows what there is in the kernel. Guests are killed."""
+    kill(instance)
+    instance.run.mkdir(parents=True, exist_ok=True)
+    with instance.log.open("ab") as log:
+        helper = detach([*instance.enter, *instance.argv(HELPER)], log.fileno())
+    deadline = time.monotonic() + READY
+    while not helper_answers(instance):
+        if os.waitpid(helper, os.WNOHANG) != (0, 0) or time.monotonic() > deadline:
+            raise Trouble("the helper does not start", hint=f"its words are in {instance.log}")
+        time.sleep(0.02)
+    sweep(instance)
 
 
 def stop_guests(instance: Instance, *, patience: int = 2) -> None:
@@ -237,74 +265,6 @@ def kill(instance: Instance, *roles: str) -> None:
                 continue
             select.select([gone], [], [], 10.0)
             os.close(gone)
-
-
-def sweep(instance: Instance) -> None:
-    """Let the helper undo what is left of guests and networks, then remove what held them.
-
-    The state stays: everything that lies in the state directory is named as in use.
-    """
-
-    def names(directory: str, prefix: str = "") -> list[str]:
-        path = instance.state / directory
-        found = [entry.name.partition(".")[0] for entry in path.iterdir()] if path.is_dir() else []
-        return [prefix + name for name in found if name]
-
-    kept = {
-        "guests": names("guests"),
-        "volumes": names("volumes"),
-        "layers": names("layers", "sha256:"),
-        "images": names("disks", "sha256:"),
-    }
-    ask_helper(instance, {"verb": "sweep", "running": [], **kept})
-    ask_helper(instance, {"verb": "set-networks", "bridges": []})
-    ask_helper(instance, {"verb": "set-swap", "size": 0})  # the next start makes it again
-
-
-def remove_roots(instance: Instance) -> None:
-    """End what is still in the instance's cgroups, then remove these, its nft table and ``run``."""
-    roots = [Path("/sys/fs/cgroup"), *Path("/sys/fs/cgroup").iterdir()]
-    groups = [Path(group) for root in roots for group, _, _ in os.walk(root / instance.name)]
-    deadline = time.monotonic() + 5
-    while (left := _members(groups)) and time.monotonic() < deadline:
-        for pid in left:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        time.sleep(0.01)
-    for group in reversed(groups):
-        with contextlib.suppress(OSError):
-            group.rmdir()
-    subprocess.run(
-        [*instance.enter, "nft", "delete", "table", "inet", instance.name],
-        capture_output=True,
-        check=False,
-    )
-    shutil.rmtree(instance.run, ignore_errors=True)
-
-
-def _members(groups: Sequence[Path]) -> set[int]:
-    found: set[int] = set()
-    for group in groups:
-        with contextlib.suppress(OSError):
-            found.update(int(pid) for pid in (group / "cgroup.procs").read_text().split())
-    return found
-
-
-def ask_helper(instance: Instance, message: dict[str, object]) -> dict[str, object]:
-    """One request to the helper: ``u32 length, u32 id, JSON`` both ways."""
-    body = json.dumps(message).encode()
-    with socket.socket(socket.AF_UNIX) as link:
-        link.settimeout(60)
-        link.connect(str(instance.run / "helper.sock"))
-        link.sendall(struct.pack(">II", len(body), 1) + body)
-        with link.makefile("rb") as stream:
-            length, _ = struct.unpack(">II", stream.read(8))
-            answer = json.loads(stream.read(length))
-    if failure := answer.get("failure"):
-        raise Trouble(
-            f"the helper: {failure['message']}", hint=failure.get("hint") or "see its log"
-        )
-    return dict(answer["answer"])
 
 
 def readable_by(user: str) -> bool:
