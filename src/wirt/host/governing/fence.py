@@ -22,6 +22,16 @@ def kept(member: Member, reservation: int) -> int:
     return max((member.use or 0) - member.revocable, reservation)
 
 
+def kept_now(member: Member, reservation: int) -> int:
+    """The same, looked at anew: what it came to hold since the last tick would else be left to
+    another. Who was not looked at yet, or is just gone, counts as it was last seen."""
+    memory, file = member.readings.held()
+    if memory is None or member.before is None:
+        return kept(member, reservation)
+    swappable = max(member.revocable - (member.before.file or 0), 0)
+    return max(memory - (file or 0) - swappable, reservation)
+
+
 def first(keeps: Iterable[int], reservation: int, *, capacity: int, least: int) -> int:
     """The most that a guest may hold that nobody has looked at yet, in bytes, a whole number of
     pages: what all others do not keep. ``reservation``: its own; see :func:`fences`."""

@@ -2,14 +2,17 @@
 
 What a machine holds of the host, its control group says. How much of that its guest needs, only the
 guest knows; so it is asked, believed within bounds, and never made smaller than it says it needs.
+A balloon that says it gave back what the host does not have is not believed at all.
 """
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from dataclasses import dataclass, field, replace
 
 from wirt.governor.observe import Seen
+from wirt.host.governing.observe import MOST_PAGES
 from wirt.model.reading import InnerMemory
 
 _MIB = 1 << 20
@@ -21,6 +24,12 @@ OVERHEAD = 96 * _MIB
 FRESH = 8.0
 """Seconds after which what a machine said is not known any more."""
 _PAGE = 4096
+HIDDEN = 32 * _MIB
+"""Bytes that a machine may hold beyond what its balloon leaves it before that counts as a lie."""
+DOUBT = 4.0
+"""Seconds for which it may: what the kernel counts for a group is up to two seconds old."""
+SILENT = 30.0
+"""Seconds after which a guest that tells nothing is told about: it has had time to boot."""
 STUCK_AFTER = 6
 """Answers in a row in which a balloon that is to grow has not moved."""
 MOVED = 1 * _MIB
@@ -34,7 +43,10 @@ class Inside:
     second that it read from its disks for want of memory. ``target``: bytes that its balloon was
     last asked to leave it, None: not by this daemon. ``order``: to be asked for next, ``ordered``
     when, ``left``: bytes that it had until then. ``asking``: under way. ``still``: answers in which
-    it did not move. ``looks``: seconds and bytes of the host that it held then."""
+    it did not move. ``looks``: seconds and bytes of the host that it held then. ``hidden``: bytes
+    that it holds although its balloon says that it gave them back, ``doubted``: since when it looks
+    so. ``spoke``: when its guest last told how its memory goes, or could not. ``named``: what it
+    does was told about."""
 
     memory: InnerMemory | None = None
     at: float = 0.0
@@ -46,6 +58,10 @@ class Inside:
     asking: bool = False
     still: int = 0
     looks: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=LOOKS))
+    hidden: int = 0
+    doubted: float | None = None
+    spoke: float = field(default_factory=time.monotonic)
+    named: bool = False
 
     def told(self, memory: InnerMemory, now: float) -> None:
         """It has answered."""
@@ -58,6 +74,8 @@ class Inside:
         else:
             self.still = 0
         self.memory, self.at = memory, now
+        if memory.available is not None:
+            self.spoke = now
 
     def place(self, order: int, now: float) -> None:
         """Have it asked to live with so many bytes."""
@@ -107,6 +125,30 @@ class Inside:
         """It holds so many bytes of the host."""
         self.looks.append((now, use))
 
+    def weighed(self, kept: int | None, whole: int, now: float) -> None:
+        """Of the host it holds ``kept`` bytes that cannot be dropped; ``whole`` were given to it.
+        An honest balloon says that it is full after the host has the memory; one that gave way may
+        not have been asked since."""
+        left = whole if self.memory is None else self.memory.size
+        over = min((kept or 0) - left - usual(whole), whole - left)
+        if over <= HIDDEN:
+            self.doubted, self.hidden = None, 0
+            return
+        if self.doubted is None:
+            self.doubted = now
+        if self.hidden or self.at - self.doubted >= DOUBT:
+            self.hidden = over
+
+    @property
+    def holds(self) -> int:
+        """Bytes that its guest has, whatever its balloon says; 0 when that is not known."""
+        return 0 if self.memory is None else self.memory.size + self.hidden
+
+    @property
+    def silent(self) -> bool:
+        """Whether it answers, and its guest tells nothing."""
+        return self.at - self.spoke > SILENT
+
     def grown(self) -> int:
         """Bytes by which ``memory``, which may be two seconds old, is out of date: what its guest
         has touched since, the host saw at once. Of that some may be caches; it tells next."""
@@ -118,7 +160,7 @@ class Inside:
         known."""
         if self.memory is None:
             return size
-        return max(self.memory.size, self.target or 0, self.order or 0)
+        return max(self.holds, self.target or 0, self.order or 0)
 
     def least(self, now: float) -> int | None:
         """Bytes below which it must not get; None when that is not known. What it had when it
@@ -139,15 +181,30 @@ def margin(size: int) -> int:
 def overhead(size: int, *, use: int | None, left: int | None) -> int:
     """Bytes that a machine with ``use`` bytes of the host holds beside what its guest is left. A
     guest whose balloon only claims to be full has more of that."""
-    usual = OVERHEAD + size // 100
-    return usual if use is None or left is None else max(usual, use - left)
+    return usual(size) if use is None or left is None else max(usual(size), use - left)
+
+
+def usual(size: int) -> int:
+    """Bytes that QEMU holds beside the memory of a machine of that size, as a rule."""
+    return OVERHEAD + size // 100
+
+
+def believed(memory: InnerMemory, most: int | None) -> InnerMemory:
+    """What can be true of a machine that was given ``most`` bytes: its QEMU may be another's."""
+    if most is None or memory.size <= most:
+        return memory
+    sizes = {key: getattr(memory, key) for key in ("available", "free", "cache")}
+    lies = {key: None for key, size in sizes.items() if size is not None and size > most}
+    return replace(memory, size=most, **lies)
 
 
 def seen(outside: Seen, inside: Inside, now: float) -> Seen:
     """What was seen of a machine: processor, disk and network from outside, memory as it says."""
     memory = inside.memory
-    limit = None if memory is None else memory.size
-    if memory is None or memory.available is None or not inside.fresh(now):
+    limit = None if memory is None else inside.holds
+    if inside.hidden:  # nor are its figures worth more; what it holds cannot be taken from it
+        outside = replace(outside, anon=inside.holds)
+    if memory is None or inside.hidden or memory.available is None or not inside.fresh(now):
         return replace(outside, memory=None, memory_limit=limit, refaults=None, under_oom=False)
     kept = margin(memory.size)
     needed = max(memory.size - memory.available, 0) + inside.grown()
@@ -169,4 +226,5 @@ def _rate(before: InnerMemory, now: InnerMemory, seconds: float) -> float | None
     known = [(new - old) / unit for old, new, unit in pairs if old is not None and new is not None]
     if not known or seconds <= 0 or any(part < 0 for part in known):
         return None
-    return sum(known) / seconds
+    rate = sum(known) / seconds
+    return rate if rate <= MOST_PAGES else None

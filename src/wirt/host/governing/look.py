@@ -33,6 +33,8 @@ def look(members: Mapping[str, Member], host: HostMemory, *, seconds: float, lea
         if member.inside is not None and member.inside.memory is not None:
             if (held := guests[name].memory) is not None:
                 member.inside.looked(held, time.monotonic())
+            whole = member.size or member.inside.memory.size
+            member.inside.weighed(now.anon, whole, time.monotonic())
             guests[name] = inside.seen(guests[name], member.inside, time.monotonic())
         member.before = now
         member.use = now.memory

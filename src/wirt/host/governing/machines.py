@@ -15,7 +15,7 @@ from wirt.governor.journal import Act, Change
 from wirt.governor.movement import PACE, Pace, Reason, rule
 from wirt.governor.tree import Claim, Resource
 from wirt.host.governing import disk
-from wirt.host.governing.inside import Inside
+from wirt.host.governing.inside import Inside, believed
 from wirt.host.governing.member import MOST_BACKOFF, UNKNOWN, Member
 from wirt.host.governing.memory import Goal
 from wirt.model.guest import GuestState
@@ -29,6 +29,8 @@ MOVING = 0.5
 """And while a balloon moves."""
 MOST = 0.5
 """Part of its memory that is asked of a guest at once, before it has told anew how it is."""
+_NO_CLAIM = Claim()
+"""Of one that has just ended."""
 _WHOLE = 2 << 20
 EAGER = Pace(band=0.0, least=_WHOLE)
 """While somebody is hungry each step of a balloon is worth it."""
@@ -51,9 +53,19 @@ class Machines:
         now = time.monotonic()
         for member in members:
             running = member.guest.status.state is GuestState.RUNNING and not member.frozen
-            if member.container or not running:
+            if member.container:
+                continue
+            if not running:
+                if member.inside is not None:
+                    member.inside.spoke = now  # it cannot
                 continue
             inside = member.inside = member.inside or Inside()
+            if inside.silent and short and now >= member.stuck:
+                self._leave_alone(member, now)
+                self._note(
+                    member, Act.REFUSE, Reason.BLIND,
+                    failure="its guest does not tell how its memory goes",
+                )  # fmt: skip
             pause = MOVING if inside.moving else ASKED if short else CALM
             if inside.order is not None or now - inside.at >= pause:
                 self._begin(member, inside)
@@ -70,7 +82,8 @@ class Machines:
             if order is not None:
                 await elastic.set_inner_memory(order)
                 inside.target, inside.still = order, 0
-            inside.told(await elastic.inner_memory(), time.monotonic())
+            memory = believed(await elastic.inner_memory(), member.size)
+            inside.told(memory, time.monotonic())
         except WirtError as error:
             inside.memory, inside.at, inside.rate = None, time.monotonic(), None
             if order is not None:
@@ -83,7 +96,9 @@ class Machines:
     def committed(self, members: Iterable[Member], claims: Mapping[str, Claim]) -> int:
         """Bytes that these may hold together without asking."""
         return sum(
-            m.inside.committed(claims[m.guest.id].limit) for m in members if m.inside is not None
+            m.inside.committed(claims.get(m.guest.id, _NO_CLAIM).limit)
+            for m in members
+            if m.inside is not None
         )
 
     def coming(self, members: Iterable[Member]) -> bool:
@@ -101,6 +116,10 @@ class Machines:
         for name in first:
             member, inside = members[name], members[name].inside
             if inside is None or inside.memory is None or member.guest.status.asleep:
+                continue
+            if inside.hidden or inside.named:
+                self._judge(member, inside, now)
+            if inside.hidden:
                 continue
             if inside.stuck:
                 self._give_up(member, inside, now)
@@ -151,12 +170,32 @@ class Machines:
         before, inside.still = inside.target, 0
         inside.place(inside.memory.size, now)
         self._begin(member, inside)
-        member.stuck = now + member.backoff
-        member.backoff = min(2 * member.backoff, MOST_BACKOFF)
+        self._leave_alone(member, now)
         self._note(
             member, Act.REFUSE, Reason.STUCK, before=before, after=inside.order,
             failure="its guest gives back no more",
         )  # fmt: skip
+
+    def _judge(self, member: Member, inside: Inside, now: float) -> None:
+        """Tell now and then about one whose balloon lies, and forget it when it does so no more: to
+        ask it for anything would be in vain."""
+        if not inside.hidden:
+            inside.named, member.stuck, member.backoff = False, 0.0, 1.0
+        elif now >= member.stuck or not inside.named:
+            inside.named = True
+            self._leave_alone(member, now)
+            left = inside.holds - inside.hidden
+            self._note(
+                member, Act.REFUSE, Reason.STUCK, before=left, after=inside.holds,
+                failure=f"its balloon says that it leaves it {left >> 20} MiB, but it holds "
+                f"{inside.holds >> 20} MiB",
+            )  # fmt: skip
+
+    @staticmethod
+    def _leave_alone(member: Member, now: float) -> None:
+        """For twice as long as the last time."""
+        member.stuck = now + member.backoff
+        member.backoff = min(2 * member.backoff, MOST_BACKOFF)
 
     def loosen(self, members: Mapping[str, Member], claims: Mapping[str, Claim]) -> None:
         """Give back what their users allowed, when memory is not short any more."""
@@ -164,6 +203,8 @@ class Machines:
         for name, member in members.items():
             inside = member.inside
             if inside is None or inside.memory is None or inside.order is not None:
+                continue
+            if name not in claims:  # it has just ended
                 continue
             most = claims[name].limit
             wanted = inside.memory.size if inside.target is None else inside.target

@@ -39,7 +39,8 @@ class Member:
     freeze or a thaw is under way.
     ``disk``: bytes a second that were written, 0 for no limit. ``group_disk``: what is due to it of
     a group's limit, 0: none has one. ``disk_weight``: ``io.weight``, None where the kernel has
-    none. ``inside``: what a machine says.
+    none. ``inside``: what a machine says, ``size``: bytes of memory that it was given, None of a
+    container.
     ``minimal``: it has been idle for long, and gets only what it needs to answer.
     """
 
@@ -68,6 +69,7 @@ class Member:
     disk_weight: int | None = None
     watched: bool = field(default=False)
     inside: Inside | None = None
+    size: int | None = None
     minimal: bool = False
 
     @property

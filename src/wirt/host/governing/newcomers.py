@@ -102,7 +102,10 @@ class Newcomers:
             return None
         claims = self._roll.tree().claims_to(Resource.MEMORY)
         containers = self._roll.containers()
-        keeps = [fence.kept(m, claims[n].reservation) for n, m in containers.items()]
+        keeps = [
+            fence.kept_now(m, claims[n].reservation if n in claims else 0)
+            for n, m in containers.items()
+        ]
         keeps += [
             one.guest.spec.resources.memory_reservation or 0
             for name, one in self._coming.items()

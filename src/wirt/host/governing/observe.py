@@ -1,7 +1,7 @@
 """From two readings of a guest to what was seen of it in between. Pure.
 
-A counter that runs backwards was another guest's, or the kernel's mistake: nothing is concluded
-from it, and the guest is blind for this tick.
+A counter that runs backwards, or further than any can in that time, was another guest's, or the
+kernel's mistake: nothing is concluded from it, and the guest is blind for this tick.
 """
 
 from __future__ import annotations
@@ -10,6 +10,10 @@ from wirt.governor.observe import Seen
 from wirt.model.reading import Reading
 
 _SECOND = 1_000_000_000
+MOST_PAGES = 1e8
+"""Pages that a guest can read again in a second at most: 400 GB. More is no rate, but an error."""
+_MOST = 1e13
+"""Likewise nanoseconds of processors, and bytes of disks and cards: of ten thousand of them."""
 PAGE = 4096
 
 
@@ -25,7 +29,7 @@ def seen(before: Reading | None, now: Reading, *, revocable: int = 0, cards: boo
             memory_limit=now.memory_limit, anon=kept, under_oom=now.under_oom, swap=now.swap
         )
     seconds = (now.at - before.at) / _SECOND
-    refaults = _rate(before.refaults, now.refaults, seconds)
+    refaults = _rate(before.refaults, now.refaults, seconds, most=MOST_PAGES)
     waits = now.under_oom or _stopped(before, now, revocable)
     return Seen(
         cpu=_scaled(_rate(before.cpu_ns, now.cpu_ns, seconds), 1000 / _SECOND),
@@ -56,10 +60,13 @@ def _both(before: Reading, now: Reading, one: str, other: str, seconds: float) -
     return sum(known) if known else None
 
 
-def _rate(before: int | None, now: int | None, seconds: float) -> float | None:
+def _rate(
+    before: int | None, now: int | None, seconds: float, *, most: float = _MOST
+) -> float | None:
     if before is None or now is None or now < before:
         return None
-    return (now - before) / seconds
+    rate = (now - before) / seconds
+    return rate if rate <= most else None
 
 
 def _scaled(rate: float | None, factor: float) -> int | None:

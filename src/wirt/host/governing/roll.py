@@ -85,7 +85,7 @@ class Roll:
                 if live is None or live.over or guest.status.state not in UP:
                     continue
                 if guest_id in self.members:
-                    _renew(self.members[guest_id], guest)
+                    self._renew(self.members[guest_id], guest)
                     self._look_whether_frozen(self.members[guest_id])
                     continue
                 path = self._layout.cgroup(guest_id)
@@ -100,7 +100,20 @@ class Roll:
                     disk_weight=kernel_disk_weight(self._cgroups, path),
                     disk=kernel_rate(self._cgroups, path) if container else UNKNOWN,
                     frozen=guest.status.state is GuestState.RUNNING and self._cgroups.frozen(path),
+                    size=None if container else self._admit.size(guest.spec).memory,
                 )  # fmt: skip
+
+    def _renew(self, member: Member, guest: Guest) -> None:
+        """Take over what its user changed. A container's new limit of its disks and its reservation
+        stand in the kernel already: to write a limit again could undo the next one."""
+        before, now = member.guest.spec.resources, guest.spec.resources
+        if before.io_limit != now.io_limit and member.container:
+            member.disk = now.io_limit or 0
+        member.guest = guest
+        if before.memory_reservation != now.memory_reservation and member.container:
+            member.low = member.safe_low
+        if before.memory != now.memory and not member.container:
+            member.size = self._admit.size(guest.spec).memory
 
     def _look_whether_frozen(self, member: Member) -> None:
         """Its user may have paused it meanwhile, or the helper have thawed it, of itself."""
@@ -175,18 +188,7 @@ def fixed(root: Group, members: Mapping[str, Member]) -> int:
             continue
         limit, inside = leaf.claim(Resource.MEMORY).limit, member.inside
         if inside is not None and inside.memory is not None:
-            total += overhead(limit, use=member.kept, left=inside.memory.size)
+            total += overhead(limit, use=member.kept, left=inside.holds)
         else:
             total += min(limit, max(member.use or 0, leaf.minimum))
     return total
-
-
-def _renew(member: Member, guest: Guest) -> None:
-    """Take over what its user changed. A container's new limit of its disks and its reservation
-    stand in the kernel already: to write a limit again could undo the next one."""
-    before, now = member.guest.spec.resources, guest.spec.resources
-    if before.io_limit != now.io_limit and member.container:
-        member.disk = now.io_limit or 0
-    member.guest = guest
-    if before.memory_reservation != now.memory_reservation and member.container:
-        member.low = member.safe_low

@@ -55,5 +55,4 @@ class Shortness:
 def _inside(member: Member) -> int:
     """Bytes of the host that a machine's guest holds, whatever it needs of them."""
     assert member.inside is not None
-    most = member.inside.memory.size if member.inside.memory is not None else 0
-    return min(member.kept or 0, most)
+    return min(member.kept or 0, member.inside.holds)
