@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,23 @@ HOLD = (
 
 CACHE = "dd if=/dev/zero of=/f bs=1M count=%d 2>/dev/null; exec sleep 1000"
 """So many MiB of a file in its cache: only such guests are held to limits that are hard."""
+
+
+SERVE = r"""
+mkfifo /asked /answers
+awk 'BEGIN {
+  c = sprintf("%1048000s", ""); for (i = 0; i < 150; i++) a[i] = c i
+  while ((getline n < "/asked") > 0) { s = substr(a[n % 150], 1000000, 1); print n s; fflush() }
+}' > /answers &
+exec 3<>/asked 4<>/answers
+i=0
+while :; do
+  i=$((i + 1)); echo $i >&3
+  if read -t 20 got <&4 && [ $got = $i ]; then [ $((i % 100)) != 0 ] || echo served $i
+  else echo lost $i; exit 1; fi
+done
+"""
+"""Answers requests out of 150 MiB, one after the other, and tells of each hundredth."""
 
 
 @contextmanager
@@ -57,6 +75,7 @@ class Groups:
         found = Cgroups.detect().directory("memory", f"/{live.instance.name}/{guest_id}")
         assert found is not None
         self._place = found
+        self.id = guest_id
 
     @property
     def ended(self) -> bool:
@@ -90,3 +109,17 @@ def changes(live: Live, guest: str) -> list[dict[str, Any]]:
     found = live.ask("GET", f"/v1/governor/changes/{guest}")[1]
     assert isinstance(found, list)
     return found
+
+
+def served(live: Live) -> int:
+    """Requests that the guest ``server``, which does :data:`SERVE`, has answered so far."""
+    words = live.wirt("logs", "--tail", "1", "server").stdout.split()
+    assert words[:1] in ([], ["served"]), words
+    return int(words[1]) if words else 0
+
+
+def pace(live: Live, seconds: float) -> float:
+    """Requests a second."""
+    first, began = served(live), time.monotonic()
+    time.sleep(seconds)
+    return (served(live) - first) / (time.monotonic() - began)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -50,9 +53,12 @@ def box(session_tag: str) -> Iterator[tuple[Live, Host]]:
 
 
 def _frozen(live: Live, *names: str) -> set[str]:
-    groups = Cgroups.detect()
-    ids = {n: str(json.loads(live.wirt("inspect", n).stdout)[0]["id"]) for n in names}
-    return {n for n, found in ids.items() if groups.frozen(f"/{live.instance.name}/{found}")}
+    return {name for name in names if Cgroups.detect().frozen(_group(live, name))}
+
+
+def _group(live: Live, name: str) -> str:
+    found = json.loads(live.wirt("inspect", name).stdout)[0]["id"]
+    return f"/{live.instance.name}/{found}"
 
 
 @needs("qemu", "erofs", "agent", "guest-kernel")
@@ -80,6 +86,41 @@ def test_machines_are_frozen_and_go_on(box: tuple[Live, Host], killed: bool) -> 
     finally:
         host.leave(8 << 20)
         live.wirt("rm", "-f", "machine", code=None)
+
+
+@needs("qemu", "erofs", "agent", "guest-kernel")
+def test_containers_and_machines_go_on_while_nobody_governs(box: tuple[Live, Host]) -> None:
+    """The daemon stands still itself, so it neither thaws anybody nor is started again."""
+    live, host = box
+    names = ("batch", "machine")
+    clock = "while :; do date +%s; sleep 0.2; done"
+    try:
+        start(live, "machine", "--as", "microvm", "-m", "128m", does=clock)
+        start(live, "batch", "--class", "batch", does=clock)
+        until(lambda: live.wirt("logs", "machine").stdout, "it has booted", within=120)
+        host.leave(10 << 10)
+        until(lambda: _frozen(live, *names) == set(names), "both are frozen")
+        groups = {name: _group(live, name) for name in names}
+        daemon = live.pid(local.DAEMON)
+        os.kill(daemon, signal.SIGSTOP)
+        try:
+            until(
+                lambda: not any(map(Cgroups.detect().frozen, groups.values())),
+                "the helper lets them go on", within=40,
+            )  # fmt: skip
+            host.leave(8 << 20)
+        finally:
+            os.kill(daemon, signal.SIGCONT)
+        for name in names:
+            told = live.wirt("logs", name).stdout
+            until(lambda: live.wirt("logs", name).stdout != told, "it works")  # noqa: B023
+            assert not _frozen(live, name)
+        now = int(live.wirt("exec", "machine", "date", "+%s").stdout)
+        assert abs(now - time.time()) < 5, "its clock is right"
+        assert status(live)["state"] == "governing"
+    finally:
+        host.leave(8 << 20)
+        live.wirt("rm", "-f", *names, code=None)
 
 
 @pytest.mark.parametrize("killed", [False, True])

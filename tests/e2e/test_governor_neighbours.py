@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from governedbox import MIB, POOL, Groups, only_version_1, pool, start
+from governedbox import MIB, POOL, SERVE, Groups, only_version_1, pace, pool, served, start
 from live import Live, running
 from needs import needs
 from waiting import until
@@ -18,21 +18,6 @@ pytestmark = [
     needs("root", "netns", "mountns", "overlay", "nft", "crun", "busybox", "keeper"),
     pytest.mark.timeout(300),
 ]
-SERVE = r"""
-mkfifo /asked /answers
-awk 'BEGIN {
-  c = sprintf("%1048000s", ""); for (i = 0; i < 150; i++) a[i] = c i
-  while ((getline n < "/asked") > 0) { s = substr(a[n % 150], 1000000, 1); print n s; fflush() }
-}' > /answers &
-exec 3<>/asked 4<>/answers
-i=0
-while :; do
-  i=$((i + 1)); echo $i >&3
-  if read -t 20 got <&4 && [ $got = $i ]; then [ $((i % 100)) != 0 ] || echo served $i
-  else echo lost $i; exit 1; fi
-done
-"""
-"""Answers requests out of 150 MiB, one after the other, and tells of each hundredth."""
 BOMB = """
 exec awk 'BEGIN { while (1) { system("eval \\"$FORKS\\" &"); system("eval \\"$HOARD\\"") } }'
 """
@@ -50,20 +35,6 @@ def live(session_tag: str) -> Iterator[Live]:
     only_version_1(pytestmark, "this looks at files of version 1")
     with running(f"wt{session_tag}h") as instance:
         yield instance
-
-
-def _served(live: Live) -> int:
-    """Requests so far."""
-    words = live.wirt("logs", "--tail", "1", "server").stdout.split()
-    assert words[:1] in ([], ["served"]), words
-    return int(words[1]) if words else 0
-
-
-def _pace(live: Live, seconds: float) -> float:
-    """Requests a second."""
-    first, began = _served(live), time.monotonic()
-    time.sleep(seconds)
-    return (_served(live) - first) / (time.monotonic() - began)
 
 
 def _passes(live: Live, seconds: float) -> float:
@@ -93,11 +64,11 @@ def test_who_serves_beside_a_bomb_of_forks_and_memory_goes_on_serving(
     knows, so only a collapse fails."""
     with pool(live, tmp_path):
         server = start(live, "server", does=SERVE)
-        until(lambda: _served(live) > 0, "it serves")
-        before = _pace(live, 4)
+        until(lambda: served(live) > 0, "it serves")
+        before = pace(live, 4)
         bomb = _bomb(live)
         until(lambda: _went_off(bomb), "the kernel ends the bomb's processes")
-        beside = _pace(live, 6)
+        beside = pace(live, 6)
         until(lambda: _went_off(bomb), "it goes off again and again")
         assert "lost" not in live.wirt("logs", "server").stdout
         assert beside > before / 4

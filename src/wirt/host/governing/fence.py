@@ -24,11 +24,12 @@ def kept(member: Member, reservation: int) -> int:
 
 def kept_now(member: Member, reservation: int) -> int:
     """The same, looked at anew: what it came to hold since the last tick would else be left to
-    another. Who was not looked at yet, or is just gone, counts as it was last seen."""
+    another. Who is just gone counts as it was last seen."""
     memory, file = member.readings.held()
-    if memory is None or member.before is None:
+    if memory is None:
         return kept(member, reservation)
-    swappable = max(member.revocable - (member.before.file or 0), 0)
+    before = 0 if member.before is None else member.before.file or 0
+    swappable = max(member.revocable - before, 0)
     return max(memory - (file or 0) - swappable, reservation)
 
 
