@@ -88,3 +88,15 @@ def test_what_a_first_fence_was_is_told(live: Live, tmp_path: Path) -> None:
         assert (first["act"], first["reason"]) == ("limit", "fence")
         assert first["after"] < 156 * MIB
         assert "all that others are not promised" in live.wirt("why", "new").stdout
+
+
+def test_a_first_fence_leaves_others_what_they_came_to_hold_since_the_last_tick(
+    live: Live, tmp_path: Path
+) -> None:
+    with pool(live, tmp_path, tick=20):
+        calm = start(live, "calm", does=HOLD % 20)
+        until(lambda: calm.use > 20 * MIB, "calm has what it needs")
+        looked_at(live)
+        live.wirt("exec", "-d", "calm", "sh", "-c", HOLD % 100)
+        until(lambda: calm.use > 120 * MIB, "calm needs more")
+        assert start(live, "new").limit < (256 - 120) * MIB

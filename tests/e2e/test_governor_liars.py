@@ -35,13 +35,15 @@ DEAF = """
 set -e; cd /sys/bus/virtio/drivers/virtio_balloon; one=$(ls -d virtio*)
 basename $(readlink -f $one/..) >/tmp/place; echo $one >unbind
 """
-LIE = r"""
-set -e; place=$(cat /tmp/place); echo $place >/sys/bus/platform/drivers/virtio-mmio/unbind
-from=0x$(sed -n "s/^\([0-9a-f]*\)-.*$place$/\1/p" /proc/iomem | head -n 1)
-devmem $((from + 0x104)) 32 $((288 * 256))
+LIE = """
+set -e; place=$(cat /tmp/place); echo $place >/sys/bus/pci/drivers/virtio-pci/unbind
+cd /sys/bus/pci/devices/$place; echo 1 >enable
+from=$(sed -n 5p resource | cut -d ' ' -f 1)
+devmem $((from + 0x2004)) 32 $((288 * 256)); devmem $((from + 0x2004)) 32
 """
-"""Where a balloon writes how many pages it has given back, anybody may who is root inside."""
-HONEST = "cat /tmp/place >/sys/bus/platform/drivers/virtio-mmio/bind"
+"""Where a balloon writes how many pages it has given back, anybody may who is root inside: word 1
+of its configuration, which QEMU has at 0x2000 of the fourth range of the card (virtio 1.2, 5.5)."""
+HONEST = "cat /tmp/place >/sys/bus/pci/drivers/virtio-pci/bind"
 
 
 @pytest.fixture
@@ -86,7 +88,7 @@ def test_a_bomb_of_forks_and_memory_in_a_machine_is_its_own_trouble(live: Live) 
 
 
 def test_a_machine_that_is_deaf_and_then_lies_costs_its_neighbours_nothing(live: Live) -> None:
-    liar = start(live, "liar", "--as", "microvm", "-m", "384m", "--cap-add", "ALL", does=FILL)
+    liar = start(live, "liar", "--as", "vm", "-m", "384m", "--cap-add", "ALL", does=FILL)
     until(lambda: "full" in live.wirt("logs", "liar").stdout, "it has booted", PATIENCE)
     honest = start(live, "honest", does=CIRCLES)
     until(lambda: honest.use > 200 * MIB, "it has what it needs", PATIENCE)

@@ -167,12 +167,12 @@ class Machines:
         """Whoever does not give what it is asked for keeps it, and is left alone for a while: a
         balloon that cannot grow would try for ever."""
         assert inside.memory is not None
-        before, inside.still = inside.target, 0
+        asked, inside.still = inside.target, 0
         inside.place(inside.memory.size, now)
         self._begin(member, inside)
         self._leave_alone(member, now)
         self._note(
-            member, Act.REFUSE, Reason.STUCK, before=before, after=inside.order,
+            member, Act.REFUSE, Reason.STUCK, before=inside.order, after=asked,
             failure="its guest gives back no more",
         )  # fmt: skip
 
@@ -186,7 +186,7 @@ class Machines:
             self._leave_alone(member, now)
             left = inside.holds - inside.hidden
             self._note(
-                member, Act.REFUSE, Reason.STUCK, before=left, after=inside.holds,
+                member, Act.REFUSE, Reason.STUCK, before=inside.holds, after=left,
                 failure=f"its balloon says that it leaves it {left >> 20} MiB, but it holds "
                 f"{inside.holds >> 20} MiB",
             )  # fmt: skip
