@@ -60,7 +60,10 @@ class Machines:
                     member.inside.spoke = now  # it cannot
                 continue
             inside = member.inside = member.inside or Inside()
+            if inside.named and not (inside.hidden or inside.silent):
+                inside.named, member.stuck, member.backoff = False, 0.0, 1.0
             if inside.silent and short and now >= member.stuck:
+                inside.named = True
                 self._leave_alone(member, now)
                 self._note(
                     member, Act.REFUSE, Reason.BLIND,
@@ -117,9 +120,8 @@ class Machines:
             member, inside = members[name], members[name].inside
             if inside is None or inside.memory is None or member.guest.status.asleep:
                 continue
-            if inside.hidden or inside.named:
-                self._judge(member, inside, now)
             if inside.hidden:
+                self._tell_lie(member, inside, now)
                 continue
             if inside.stuck:
                 self._give_up(member, inside, now)
@@ -176,12 +178,9 @@ class Machines:
             failure="its guest gives back no more",
         )  # fmt: skip
 
-    def _judge(self, member: Member, inside: Inside, now: float) -> None:
-        """Tell now and then about one whose balloon lies, and forget it when it does so no more: to
-        ask it for anything would be in vain."""
-        if not inside.hidden:
-            inside.named, member.stuck, member.backoff = False, 0.0, 1.0
-        elif now >= member.stuck or not inside.named:
+    def _tell_lie(self, member: Member, inside: Inside, now: float) -> None:
+        """Tell now and then about one whose balloon lies: to ask it for anything would be in vain."""
+        if now >= member.stuck or not inside.named:
             inside.named = True
             self._leave_alone(member, now)
             left = inside.holds - inside.hidden
