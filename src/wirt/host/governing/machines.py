@@ -179,7 +179,7 @@ class Machines:
         )  # fmt: skip
 
     def _tell_lie(self, member: Member, inside: Inside, now: float) -> None:
-        """Tell now and then about one whose balloon lies: to ask it for anything would be in vain."""
+        """Tell now and then about one whose balloon lies; to ask it for anything is in vain."""
         if now >= member.stuck or not inside.named:
             inside.named = True
             self._leave_alone(member, now)
