@@ -93,7 +93,7 @@ def test_what_a_first_fence_was_is_told(live: Live, tmp_path: Path) -> None:
 def test_a_first_fence_leaves_others_what_they_came_to_hold_since_the_last_tick(
     live: Live, tmp_path: Path
 ) -> None:
-    with pool(live, tmp_path, tick=20):
+    with pool(live, tmp_path, tick=10):
         calm = start(live, "calm", does=HOLD % 20)
         until(lambda: calm.use > 20 * MIB, "calm has what it needs")
         looked_at(live)

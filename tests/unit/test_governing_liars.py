@@ -107,32 +107,33 @@ def test_neighbours_do_not_pay_for_a_lie() -> None:
     assert decision.memory.members["honest"] >= capacity - 400 * MIB - MIB
 
 
-def test_a_liar_is_told_about_now_and_then_and_asked_for_nothing(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    machine = Machine()
+def test_a_liar_is_told_about_now_and_then_and_asked_for_nothing_but_the_truth() -> None:
+    machine = Machine(stubborn=True)
+    machine.left = 128 * MIB
     liar = member("a", machine)
     liar.inside = lying(says=128 * MIB, holds=400 * MIB)
-    now = 0.0
-    monkeypatch.setattr(time, "monotonic", lambda: now)
 
     async def story(all_: Machines, settle: Settle) -> None:
-        nonlocal now
         assert liar.inside is not None
-        for second in range(100, 200):
-            now = float(second)
+        for second in range(100):
+            liar.stuck -= 1.0
             all_.move({"a": liar}, CLAIMS, goal("a", a=(second % 2) * SIZE), free=SIZE)
-        assert machine.orders == []
+            await settle()
         told = all_.take_done()
         assert {(one.act, one.reason) for one in told} == {(Act.REFUSE, Reason.STUCK)}
         assert len(told) == 7, "after 1, 2, 4... seconds"
         assert "leaves it 128 MiB, but it holds 400 MiB" in told[0].failure
-        liar.inside.told(InnerMemory(size=SIZE, available=800 * MIB, age=0.0), now)
+        assert machine.orders == [400 * MIB] * 7
+        machine.stubborn, machine.left = False, 400 * MIB
+        now = time.monotonic()
+        liar.inside.told(InnerMemory(size=400 * MIB, available=300 * MIB, age=0.0), now)
         liar.inside.weighed(400 * MIB + QEMU, SIZE, now)
         all_.ask([liar], short=True)
         assert (liar.backoff, liar.stuck) == (1.0, 0.0)
+        liar.inside.ordered = 0.0
         all_.move({"a": liar}, CLAIMS, goal(a=0), free=0)
-        assert all_.take_done()[0].act is Act.SHRINK, "it is one of all"
+        await settle()
+        assert machine.left < 400 * MIB, "it is one of all"
 
     play(story)
 

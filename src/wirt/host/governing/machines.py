@@ -179,10 +179,13 @@ class Machines:
         )  # fmt: skip
 
     def _tell_lie(self, member: Member, inside: Inside, now: float) -> None:
-        """Tell now and then about one whose balloon lies; to ask it for anything is in vain."""
+        """Tell now and then about one whose balloon lies, and ask it for no more than to say that
+        it has what it has: a driver that was bound anew says nothing before it is asked."""
         if now >= member.stuck or not inside.named:
             inside.named = True
             self._leave_alone(member, now)
+            inside.place(inside.holds, now)
+            self._begin(member, inside)
             left = inside.holds - inside.hidden
             self._note(
                 member, Act.REFUSE, Reason.STUCK, before=inside.holds, after=left,
