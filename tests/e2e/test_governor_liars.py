@@ -44,6 +44,8 @@ devmem $((from + 0x2004)) 32 $((288 * 256)); devmem $((from + 0x2004)) 32
 """Where a balloon writes how many pages it has given back, anybody may who is root inside: word 1
 of its configuration, which QEMU has at 0x2000 of the fourth range of the card (virtio 1.2, 5.5)."""
 
+HONEST = "cat /tmp/place >/sys/bus/pci/drivers/virtio-pci/bind"
+
 
 @pytest.fixture
 def live(session_tag: str, tmp_path: Path) -> Iterator[Live]:
@@ -113,3 +115,7 @@ def test_a_machine_that_is_deaf_and_then_lies_costs_its_neighbours_nothing(live:
     assert honest.use > 200 * MIB
     assert honest.limit > 200 * MIB
     assert honest.oom("oom_kill") == 0
+
+    _inside(live, HONEST)
+    until(lambda: status(live)["blind"] == status(live)["stuck"] == [], "it is believed", PATIENCE)
+    assert live.wirt("exec", "liar", "echo", "alive").stdout == "alive\n"
