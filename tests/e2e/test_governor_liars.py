@@ -39,7 +39,7 @@ LIE = """
 set -e; place=$(cat /tmp/place); echo $place >/sys/bus/pci/drivers/virtio-pci/unbind
 cd /sys/bus/pci/devices/$place; echo 1 >enable
 from=$(sed -n 5p resource | cut -d ' ' -f 1)
-devmem $((from + 0x2004)) 32 $((288 * 256)); devmem $((from + 0x2004)) 32
+devmem $((from + 0x2004)) 32 $((352 * 256)); devmem $((from + 0x2004)) 32
 """
 """Where a balloon writes how many pages it has given back, anybody may who is root inside: word 1
 of its configuration, which QEMU has at 0x2000 of the fourth range of the card (virtio 1.2, 5.5)."""
@@ -106,7 +106,7 @@ def test_a_machine_that_is_deaf_and_then_lies_costs_its_neighbours_nothing(live:
 
     _inside(live, LIE)
     until(
-        lambda: "leaves it 96 MiB, but it holds" in live.wirt("why", "liar").stdout,
+        lambda: "leaves it 32 MiB, but it holds" in live.wirt("why", "liar").stdout,
         "the host sees that it lies", PATIENCE,
     )  # fmt: skip
     assert len(_orders(live, "liar")) == orders, "it is asked for nothing more"

@@ -24,8 +24,9 @@ OVERHEAD = 96 * _MIB
 FRESH = 8.0
 """Seconds after which what a machine said is not known any more."""
 _PAGE = 4096
-HIDDEN = 32 * _MIB
-"""Bytes that a machine may hold beyond what its balloon leaves it before that counts as a lie."""
+HIDDEN = 128 * _MIB
+"""Bytes that a machine may hold beyond what its balloon leaves it, and QEMU usually needs, before
+that counts as a lie: as much may be translated code of an emulated one."""
 DOUBT = 4.0
 """Seconds for which it may: what the kernel counts for a group is up to two seconds old."""
 SILENT = 30.0
