@@ -17,7 +17,6 @@ from wirt.governor.movement import Reason
 from wirt.governor.observe import Seen, Tick
 from wirt.governor.tree import Claim, Group, Resource
 from wirt.governor.tree import Member as Leaf
-from wirt.host.governing import inside as inside_
 from wirt.host.governing import observe
 from wirt.host.governing.inside import DOUBT, SILENT, Inside, believed, seen, usual
 from wirt.host.governing.machines import Machines
@@ -283,4 +282,3 @@ def test_absurd_figures_of_one_leave_its_neighbours_decision_as_it_was() -> None
     assert made[0] == made[1]
     assert made[0]["a"] >= 300 * MIB
     assert all(sum(one.values()) <= SIZE for one in made)
-    assert inside_.MOST_PAGES == observe.MOST_PAGES
