@@ -73,16 +73,13 @@ def test_a_bomb_of_forks_and_memory_in_a_machine_is_its_own_trouble(live: Live) 
     until(lambda: _orders(live, "bomb") != [], "its idle memory is taken", PATIENCE)
     before = pace(live, 4)
     live.wirt("exec", "-d", "bomb", "sh", "-c", BOMB)
-    until(
-        lambda: _orders(live, "bomb")[-1]["after"] == 256 * MIB, "it gets all that is its", PATIENCE
-    )
-    until(lambda: bomb.use > 256 * MIB, "and takes it", PATIENCE)
+    until(lambda: _orders(live, "bomb")[-1]["after"] > 240 * MIB, "it gets what is its", PATIENCE)
     assert pace(live, 8) > before / 6, "beside a bomb and the emulation of its processor"
     assert "lost" not in live.wirt("logs", "server").stdout
     assert server.oom("oom_kill") == 0
     assert server.use > 150 * MIB
     assert bomb.use < (256 + 384) * MIB
-    assert "it has all that its own limit allows" in live.wirt("why", "bomb").stdout
+    assert "raised memory" in live.wirt("why", "bomb").stdout
     live.wirt("rm", "-f", "bomb")
     done = served(live)
     until(lambda: served(live) > done, "it serves on")
@@ -96,9 +93,10 @@ def test_a_machine_that_is_deaf_and_then_lies_costs_its_neighbours_nothing(live:
     until(lambda: _orders(live, "liar") != [], "idle memory of the machine is taken", PATIENCE)
 
     _inside(live, DEAF)
+    deaf = ("its guest gives back no more", "its guest does not tell how its memory goes")
     until(
-        lambda: "its guest gives back no more" in live.wirt("why", "liar").stdout,
-        "it does not follow", PATIENCE,
+        lambda: any(words in live.wirt("why", "liar").stdout for words in deaf),
+        "it is told about, whether it was just asked for something or not", PATIENCE,
     )  # fmt: skip
     until(lambda: liar.id in status(live)["blind"], "nor does it tell anything", PATIENCE)
     assert liar.id in status(live)["stuck"]
