@@ -17,6 +17,13 @@ from wirt.model.reading import Reading
 from wirt.model.resources import Resources
 
 
+class Unread:
+    """Of whom no kernel tells anything new."""
+
+    def held(self) -> tuple[None, None]:
+        return None, None
+
+
 def member(name: str, *, own: int | None = None, **spec: Any) -> Member:
     resources = Resources(memory=own)
     guest = Guest(
@@ -24,7 +31,7 @@ def member(name: str, *, own: int | None = None, **spec: Any) -> Member:
         created_at=0, status=GuestStatus(state=GuestState.RUNNING), image_id="x",
     )  # fmt: skip
     return Member(
-        guest=guest, live=cast(Any, None), readings=cast(Any, None), v2=False, watched=True,
+        guest=guest, live=cast(Any, None), readings=cast(Any, Unread()), v2=False, watched=True,
         before=Reading(at=0),
         revocable=1 << 50,
     )  # fmt: skip
