@@ -252,9 +252,9 @@ def test_pressure_wakes_the_governor_between_ticks(box: Hostbox) -> None:
 
         box.sh("sleep 2")  # the last of the quick ticks may be under way
         before, was = last_tick(box), busy.high
-        assert was < 64 * MIB
-        box.wirt("exec", "-d", "busy", "sh", "-c", HOLD % 64)
-        until(lambda: busy.high > 64 * MIB, "it is given more", 50)
+        assert was < 80 * MIB
+        box.wirt("exec", "-d", "busy", "sh", "-c", HOLD % 80)
+        until(lambda: busy.high > 80 * MIB, "it is given more", 50)
         assert together(box, busy, idle) <= POOL, "and the safe plan was not carried out meanwhile"
         until(lambda: last_tick(box) > before, "that was thought about", 50)
         assert last_tick(box) - before < 55 * 10**9
@@ -293,7 +293,7 @@ def test_a_killed_governor_lets_go_and_the_next_start_goes_on(box: Hostbox) -> N
 def test_a_machine_is_governed_by_its_group_and_its_balloon(box: Hostbox) -> None:
     """An emulated microVM in an emulated host: its boot alone takes about 50 s."""
     fill = "dd if=/dev/zero of=/x bs=1M count=120; echo filled; exec sleep 1000"
-    with governed(box, memory="480m"):
+    with governed(box, memory="440m"):
         flags = ("--as", "microvm", "-m", "256m", "--cpu-shares", "2048")
         machine = Guest(box, "machine", *flags, does=fill)
         assert box.group(machine.id, "cpu.weight") == "200"
