@@ -227,20 +227,6 @@ def test_who_starts_is_held_before_any_tick_to_what_others_do_not_keep(box: Host
             box.wirt("governor", "resume")
 
 
-def test_a_bomb_without_a_limit_takes_nothing_of_its_neighbour(box: Hostbox) -> None:
-    """It crept above what it was given, keepers came on top, and the pool's limit killed calm."""
-    with governed(box, tick=1):
-        calm = Guest(box, "calm", does=HOLD % 80)
-        until(lambda: calm.holds > 80 * MIB, "calm has what it needs", PATIENCE)
-        bomb = Guest(box, "bomb", does=HOLD % 400)
-        until(lambda: "fence" in bomb.reasons(), "it is looked at", PATIENCE)
-        began = last_tick(box)
-        until(lambda: last_tick(box) > began + 15 * 10**9, "it has had its time", PATIENCE)
-        assert calm.spared_by_kills()
-        assert calm.holds > 80 * MIB
-        assert together(box, calm, bomb) < POOL - 16 * MIB
-
-
 def test_pressure_wakes_the_governor_between_ticks(box: Hostbox) -> None:
     """With a tick a minute a guest that stands still is given memory by what the kernel tells."""
     with governed(box):

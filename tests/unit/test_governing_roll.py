@@ -31,9 +31,7 @@ MIB = 1 << 20
 class Host:
     """What the roll asks: who runs, who they are, what was promised."""
 
-    def __init__(self, tmp: Path, *, v2: bool = False) -> None:
-        old = {n: tmp / n for n in ("freezer", "cpu", "memory")}
-        new = Cgroups(v1={}, v2=tmp, v2_controllers=frozenset({"memory"}))
+    def __init__(self, tmp: Path) -> None:
         self.guests: dict[str, Guest] = {}
         self.lives: dict[str, Any] = {}
         self.groups: list[object] = []
@@ -42,7 +40,7 @@ class Host:
             (tmp / name / "wt").mkdir(parents=True)
         self.roll = Roll(
             layout=Layout(name="wt", state=tmp, run=tmp),
-            cgroups=new if v2 else Cgroups(v1=old, v2=None),
+            cgroups=Cgroups(v1={n: tmp / n for n in ("freezer", "cpu", "memory")}, v2=None),
             roster=cast(Any, SimpleNamespace(get=self._known)),
             running=cast(
                 Any, SimpleNamespace(get=self.lives.get, ids=lambda: tuple(self.lives))
@@ -222,23 +220,3 @@ def test_a_first_fence_goes_by_what_others_hold_at_that_instant() -> None:
     one.before = None
     told.append((200 * MIB, 0))
     assert fence.kept_now(one, 0) == 200 * MIB - 8 * MIB
-
-
-def test_with_version_2_what_guests_do_not_hold_of_a_pool_is_not_theirs_to_get(
-    tmp_path: Path,
-) -> None:
-    """Its limit counts keepers too, and kills: 48 MiB for a bomb beside 86 of 128 were too many."""
-    host = Host(tmp_path, v2=True)
-    (tmp_path / "wt").mkdir()
-    for name in "ab":
-        host.add(name)
-    host.roll.sync()
-    for number, one in enumerate(host.roll.members.values()):
-        one.use = (40 + number) * MIB
-    pool = 128 * MIB
-    assert host.roll.set_aside(pool) == margin(pool), "nothing is known of the group yet"
-    (tmp_path / "wt/memory.current").write_text(f"{86 * MIB}\n")
-    assert host.roll.set_aside(pool) == margin(pool) + 5 * MIB
-    (tmp_path / "wt/memory.current").write_text(f"{50 * MIB}\n")
-    assert host.roll.set_aside(pool) == margin(pool), "the look is older than the sum"
-    assert Host(tmp_path / "1").roll.set_aside(pool) == 0

@@ -183,11 +183,9 @@ class Governor:
         self.steering.seen(tick)
         root = self.steering.claims(self.roll.tree())
         divided = {**self.roll.containers(), **self.roll.elastic()}
-        pool = host.available(Resource.MEMORY)
-        aside = self.roll.set_aside(pool) if policy.pool.memory is not None else 0
         capacity = self._short.judge(
             divided.values(), tick, policy=policy, reserve=self._keeps,
-            pool=pool - fixed(root, members) - aside,
+            pool=host.available(Resource.MEMORY) - fixed(root, members),
         )  # fmt: skip
         inner = root if len(divided) == len(members) else prune(root, divided.__contains__)
         decision = decide(

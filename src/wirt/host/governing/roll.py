@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Callable, Mapping
 
 from wirt.errors import NotFound
-from wirt.governor.movement import margin
 from wirt.governor.tree import Group, Resource
 from wirt.governor.tree import Member as Leaf
 from wirt.host.admit import UP, Admit
@@ -24,7 +23,7 @@ from wirt.host.groups import Groups
 from wirt.host.roster import Roster
 from wirt.host.running import Running
 from wirt.layout import Layout
-from wirt.linux.cgroup import Cgroups, Mode, read_file
+from wirt.linux.cgroup import Cgroups, Mode
 from wirt.linux.interface import Interfaces
 from wirt.linux.readings import Readings
 from wirt.model.guest import Guest, GuestState, Isolation
@@ -136,18 +135,6 @@ class Roll:
             member.cpu = kernel_weight(self._cgroups, path)
             member.disk_weight = kernel_disk_weight(self._cgroups, path)
             member.floor, member.low = kernel_protection(self._cgroups, path)
-
-    def set_aside(self, pool: int) -> int:
-        """Bytes of a pool of so many that no guest is to get, with version 2 of control groups:
-        what others hold in it, keepers above all, and what guests may creep above what they are
-        given by. There the pool's limit kills, and whom, nobody can tell."""
-        if not self.v2:
-            return 0
-        directory = self._cgroups.directory("memory", f"/{self._layout.name}")
-        text = "" if directory is None else read_file(directory / "memory.current").strip()
-        everything = int(text) if text.isdecimal() else 0
-        theirs = sum(member.use or 0 for member in self.members.values())
-        return margin(pool) + max(everything - theirs, 0)
 
     def tree(self) -> Group:
         """The claims of the members, made anew when anything of them has changed."""
