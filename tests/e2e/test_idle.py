@@ -8,6 +8,7 @@ import re
 import signal
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -215,12 +216,16 @@ def test_what_is_typed_wakes_it(live: Live) -> None:
         assert client.stdout is not None
         until(lambda: told(live, "cat")["state"] == "running", "it runs", WITHIN)
         guest = live.ask("GET", "/v1/guests/cat")[1]["id"]
-        for line in (b"one\n", b"two\n"):
+
+        def heard(times: int) -> bool:
+            return acts(live, "cat").count(("wake", "input")) == times
+
+        for number, line in enumerate((b"one\n", b"two\n"), 1):
             until(lambda: sleeps(live, "cat", guest), "it sleeps", WITHIN)
             client.stdin.write(line)
             client.stdin.flush()
             assert client.stdout.readline() == line
-            until(lambda: acts(live, "cat")[-1:] == [("wake", "input")], "it is told", WITHIN)
+            until(partial(heard, number), "it is told", WITHIN)
         assert "something was typed into it" in live.wirt("why", "cat").stdout
         until(lambda: sleeps(live, "cat", guest), "it sleeps", WITHIN)
         client.stdin.close()
