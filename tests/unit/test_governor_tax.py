@@ -8,12 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wirt.governor.decide import State, decide
 from wirt.governor.demand import cpu_wants, memory_wants
 from wirt.governor.estimate import Estimate, Tuning, usual, want_of
-from wirt.governor.observe import Seen, Tick
+from wirt.governor.observe import Seen
 from wirt.governor.tax import taxed
-from wirt.governor.tree import Claim, Group, Member
+from wirt.governor.tree import Claim
 
 MIB = 1 << 20
 CAPACITY = 512 * MIB
@@ -82,7 +81,7 @@ def test_who_all_work_alike_give_alike_and_the_longest_calm_first() -> None:
         ({"a": (300, 20), "b": (90, 700)}, {"a"}),  # idle memory makes room for a third
         ({"a": (300, 700), "b": (90, 20)}, {"b"}),  # the peak's owner gives none of it
         ({"a": (300, 300), "b": (90, 90)}, set()),  # who all work keep it
-        ({"a": (400, 300), "b": (110, 80)}, {"a", "b"}),  # but for an eighth
+        ({"a": (400, 300), "b": (90, 70)}, {"a", "b"}),  # but for an eighth
         ({"a": (200, 20), "b": (90, 700)}, set()),  # there is room enough
         ({"a": (300, 300), "b": (90, 30), "c": (90, 30)}, {"b", "c"}),  # nor of the eighth
     ],
@@ -92,13 +91,13 @@ def test_room_is_made_while_nobody_is_hungry(
 ) -> None:
     taken = taxes(guests, pressing=False)
     assert set(taken) == givers
-    assert all(mib <= 0.12 * guests[name][0] for name, mib in taken.items()), "gently"
+    assert all(mib <= 0.06 * guests[name][0] for name, mib in taken.items()), "gently"
 
 
 def test_room_is_made_for_who_grows_before_it_meets_its_limit() -> None:
     before = taxes({"a": (280, 300), "g": (60, 65)}, pressing=False)
     assert not before
-    assert set(taxes({"a": (280, 300), "g": (60, 65)}, pressing=False, growth=40)) == {"a"}
+    assert set(taxes({"a": (280, 300), "g": (60, 65)}, pressing=False, growth=20)) == {"a"}
 
 
 def test_who_was_just_hungry_is_not_taxed() -> None:
@@ -174,57 +173,3 @@ def test_who_grows_is_given_room_before_it_meets_its_limit_and_is_not_taxed() ->
             assert before["b"].memory >= 1.3 * grown * MIB
             assert not before["b"].regret, "it has missed nothing"
     assert before["a"].memory <= 260 * MIB
-
-
-def again(cpu: int, refaults: float) -> list[Estimate]:
-    """What is thought of a guest of which 14 MiB were taken in each of three ticks and that reads
-    ``refaults`` pages a second again, beside one that grows; it works by ``cpu`` millicores."""
-    claims = dict.fromkeys("ab", Claim(reservation=MIB, limit=420 * MIB))
-    before: dict[str, Estimate] = {}
-    thought = []
-    for number in range(17):
-        limit = 300 - 14 * min(max(number - 9, 0), 3)
-        seen = {
-            "a": Seen(
-                memory=(min(limit, 299) + number % 2 * (number > 12) * 6) * MIB,
-                memory_limit=limit * MIB, refaults=refaults if number > 10 else 0.0, cpu=cpu,
-            ),
-            "b": Seen(
-                memory=(60 + 8 * number) * MIB, memory_limit=190 * MIB, refaults=0.0, cpu=400
-            ),
-        }  # fmt: skip
-        before = cpu_wants(before, seen, TUNING)
-        before = memory_wants(before, seen, claims, capacity=400 * MIB, seconds=0.2, tuning=TUNING)
-        thought.append(before["a"])
-    return thought
-
-
-def test_idle_memory_is_taken_on_though_what_is_in_use_of_it_comes_back() -> None:
-    """A guest that was idle after its peak kept 239 MiB so, and others less than they work with."""
-    thought = again(30, 4500.0)
-    assert not any(one.hungry for one in thought)
-    assert all(one.calm for one in thought[1:]), "nor does it grow"
-    assert not thought[-1].regret
-
-
-def test_who_works_or_asks_nearly_all_back_needs_it() -> None:
-    assert any(one.hungry for one in again(600, 4500.0))
-    assert any(one.hungry for one in again(30, 20_000.0))
-
-
-@pytest.mark.parametrize(("busy", "room"), [(300, True), (690, True), (960, False)])
-def test_room_is_made_while_there_is_processor_time_for_it(busy: int, room: bool) -> None:
-    """Where it was made at a peak's worst moment, requests waited twice as long."""
-    root = Group(name="host", children=(Member(name="a"), Member(name="b")))
-    seen = {
-        "a": Seen(memory=300 * MIB, memory_limit=330 * MIB, refaults=0.0, cpu=20),
-        "b": Seen(memory=90 * MIB, memory_limit=180 * MIB, refaults=0.0, cpu=busy),
-    }
-    state = State()
-    for _ in range(20):
-        made = decide(
-            state, Tick(seconds=0.2, guests=seen), root, capacity=CAPACITY, reserve=0,
-            processors=1000, tuning=TUNING,
-        )  # fmt: skip
-        state = made.state
-    assert (made.memory.members["a"] < 300 * MIB) is room

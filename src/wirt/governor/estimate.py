@@ -10,7 +10,7 @@ from wirt.governor.plan import Want
 from wirt.governor.tree import Claim
 
 _MIB = 1 << 20
-AHEAD = 5
+AHEAD = 10
 """Ticks for which growth is thought to go on."""
 SORE = 1.25
 """Times the size at which the tax hurt up to which, and down to which, that is regretted: what lies
@@ -47,7 +47,7 @@ class Tuning:
     tight: float = 0.97
     buffer: float = 0.125
     room: float = 0.3
-    early: float = 0.6
+    early: float = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

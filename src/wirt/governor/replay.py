@@ -141,9 +141,8 @@ class _Player:
         capacity = {**frame.capacity, **self._rules.capacity}
         if not self._checked:
             self._check(frame.at, capacity)
-        processors = capacity.get(Resource.CPU, 0)
-        self._memory(frame, seconds, capacity.get(Resource.MEMORY, 0), processors)
-        self._cpu(frame, seconds, processors)
+        self._memory(frame, seconds, capacity.get(Resource.MEMORY, 0))
+        self._cpu(frame, seconds, capacity.get(Resource.CPU, 0))
 
     def _check(self, at: int, capacity: Mapping[Resource, int]) -> None:
         """What this host cannot promise; each is told once."""
@@ -156,7 +155,7 @@ class _Player:
                 self._refused.add(key)
                 self.outcome.refused.append(Refusal(at=at, shortage=found))
 
-    def _memory(self, frame: Frame, seconds: float, capacity: int, processors: int) -> None:
+    def _memory(self, frame: Frame, seconds: float, capacity: int) -> None:
         told = {
             name: share[Resource.MEMORY]
             for name, share in frame.shares.items()
@@ -166,7 +165,7 @@ class _Player:
         tick = replace(frame.tick, guests={n: s for n, s in frame.tick.guests.items() if n in told})
         decision = decide(
             self._state, tick, root, capacity=capacity, reserve=self.reserve,
-            processors=processors, tuning=self._rules.tuning,
+            tuning=self._rules.tuning,
         )  # fmt: skip
         self._state = decision.state
         was, now = self.outcome.alarms

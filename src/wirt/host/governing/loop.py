@@ -191,7 +191,7 @@ class Governor:
         decision = decide(
             self._state, tick, inner, capacity=capacity, reserve=self._keeps,
             tuning=policy.tuning, slack=0 if self.roll.v2 else margin(capacity),
-            processors=host.capacity[Resource.CPU], asleep=self.roll.asleep(),
+            asleep=self.roll.asleep(),
         )  # fmt: skip
         self._state = decision.state
         self._short.alarmed(decision.state.alarm)
