@@ -242,32 +242,24 @@ def test_time_and_boosts_wake_it() -> None:
     run(house, story)
 
 
-def test_its_time_of_day_wakes_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    began = at("2026-11-27 07:30:00")
-    house = House(
-        wish=replace(WISH, wake_at=("Fri 07:45",)), state=GuestState.PAUSED, idle_since=began
-    )
-    house.frozen = True
-
-    async def story() -> None:
-        for text, asleep in (("07:44:59", True), ("07:45:01", False)):
-            monkeypatch.setattr(time, "time_ns", lambda text=text: at(f"2026-11-27 {text}"))
-            await house.ticks(2)
-            assert house.now.asleep is asleep
-        assert house.told() == [(Act.WAKE, Reason.TIMER, "")]
-
-    run(house, story)
-
-
-def test_a_clock_that_was_set_back_does_not_lose_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("asleep_since", "still", "no_more"),
+    [
+        ("07:30:00", "07:44:59", "07:45:01"),
+        ("08:30:00", "07:30:00", "07:46:00"),  # the clock was set back: its time is not lost
+    ],
+)
+def test_its_time_of_day_wakes_it(
+    asleep_since: str, still: str, no_more: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     house = House(
         wish=replace(WISH, wake_at=("Fri 07:45",)), state=GuestState.PAUSED,
-        idle_since=at("2026-11-27 08:30:00"),
+        idle_since=at(f"2026-11-27 {asleep_since}"),
     )  # fmt: skip
     house.frozen = True
 
     async def story() -> None:
-        for text, asleep in (("07:30:00", True), ("07:46:00", False)):
+        for text, asleep in ((still, True), (no_more, False)):
             monkeypatch.setattr(time, "time_ns", lambda text=text: at(f"2026-11-27 {text}"))
             await house.ticks(2)
             assert house.now.asleep is asleep

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from wirt.bench.ledger import NOBODY, Stage, flows, moves, stages
 from wirt.bench.outcome import Run
@@ -22,10 +22,9 @@ _FREE = "#7d828b"
 def picture(run: Run) -> str:
     """Empty where there is nothing to tell."""
     found = stages(run)
-    if len(found) < 2:
+    if not found:
         return ""
-    names = list(found[0].held)
-    colours = {name: COLOURS[n % len(COLOURS)] for n, name in enumerate(names)}
+    colours = {name: COLOURS[n % len(COLOURS)] for n, name in enumerate(found[0].held)}
     colours[NOBODY] = _FREE
     gaps = list(itertools.pairwise(found))
     told = [[one for one in moves(*gap) if one.amount >= _LEAST][:_LINES] for gap in gaps]
@@ -45,14 +44,8 @@ def picture(run: Run) -> str:
             canvas.text(place, words, anchor="middle")
     for number, stage in enumerate(found):
         drawing.bar(number, stage)
-    _legend(canvas, names, colours, foot + 10)
+    canvas.legend((_LEFT, foot + 10), colours.items(), step=90)
     return str(canvas)
-
-
-def _legend(canvas: Canvas, names: Sequence[str], colours: Mapping[str, str], y: float) -> None:
-    for number, name in enumerate(names):
-        canvas.box((_LEFT + number * 90, y - 9), (10, 10), colours[name])
-        canvas.text((_LEFT + number * 90 + 14, y), name)
 
 
 class _Drawing:

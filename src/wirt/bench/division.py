@@ -100,8 +100,10 @@ def divides(run: Run) -> bool:
 def _own(run: Run, service: Service, step: int) -> bool:
     """Whether a machine's figures are its guest's own, not those of the emulator's control group,
     whose limit is far above the machine's size."""
+    if service.kind == CONTAINER:
+        return False
     most = scaled(MACHINE_SIZE, plan_of(run)) / MIB
-    return service.kind != CONTAINER and 0 < run.series[service.name][step][2] <= most
+    return 0 < run.series[service.name][step][2] <= most
 
 
 def _held(run: Run, service: Service, step: int) -> float:

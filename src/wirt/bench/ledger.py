@@ -41,7 +41,8 @@ class Flow:
 
 
 def stages(run: Run) -> list[Stage]:
-    """Night, each peak, evening. Empty where the policy divides no memory, or none was told."""
+    """Night, each peak, evening. Empty where the policy divides no memory, or less than two of them
+    were seen: nothing moved from one to another."""
     if not divides(run):
         return []
     owners: dict[tuple[float, float], list[str]] = {}
@@ -57,11 +58,12 @@ def stages(run: Run) -> list[Stage]:
     spans.append(("evening", peaks[-1][1] + RAMP + 1, 24.0))
     when, parts = hours(run), memory(run)
     pool = plan_of(run).pool.memory / MIB
-    return [
+    made = [
         Stage(title=title, begin=begin, end=end, held=_held(when, parts, begin, end, pool))
         for title, begin, end in spans
         if any(begin <= hour <= end for hour in when)
     ]
+    return made if len(made) > 1 else []
 
 
 def _held(

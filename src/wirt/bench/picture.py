@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -72,10 +73,7 @@ def _canvas(panels: Sequence[Panel]) -> Canvas:
 
 def _legend(canvas: Canvas, panels: Sequence[Panel], names: Sequence[str]) -> None:
     y = max(panel.y + panel.height for panel in panels) + 34
-    for number, name in enumerate(names):
-        x = _LEFT + number * 90
-        canvas.box((x, y - 9), (10, 10), COLOURS[number % len(COLOURS)])
-        canvas.text((x + 14, y), name)
+    canvas.legend((_LEFT, y), zip(names, itertools.cycle(COLOURS), strict=False), step=90)
 
 
 def day(runs: Sequence[Run], resource: str) -> str:
@@ -205,12 +203,8 @@ def bars(runs: Sequence[Run]) -> str:
     wide, tall, top = 460, 20, 54
     canvas = Canvas(_LEFT + 60 + wide + 50, top + len(runs) * (tall + 10) + 10)
     canvas.text((_LEFT + 40, 20), "what became of the requests of the day", bold=True)
-    for number, (words, colour) in enumerate(
-        (("in the deadline", _GOOD), ("late", _LATE), ("lost", _BAD))
-    ):
-        x = _LEFT + 40.0 + number * 120
-        canvas.box((x, 31), (10, 10), colour)
-        canvas.text((x + 14, 40), words)
+    key = (("in the deadline", _GOOD), ("late", _LATE), ("lost", _BAD))
+    canvas.legend((_LEFT + 40, 40), key, step=120)
     for number, run in enumerate(runs):
         y = top + number * (tall + 10)
         total = run.total()

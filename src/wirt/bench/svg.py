@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 
 Point = tuple[float, float]
@@ -64,6 +64,13 @@ class Canvas:
             f'<rect x="{_number(corner[0])}" y="{_number(corner[1])}" width="{_number(size[0])}" '
             f'height="{_number(size[1])}" fill="{colour}" opacity="{opacity:g}"/>'
         )
+
+    def legend(self, place: Point, entries: Iterable[tuple[str, str]], *, step: float) -> None:
+        """Words, each with a square of its colour before it, in a row, ``step`` apart."""
+        for number, (words, colour) in enumerate(entries):
+            x = place[0] + number * step
+            self.box((x, place[1] - 9), (10, 10), colour)
+            self.text((x + 14, place[1]), words)
 
     def text(
         self,
