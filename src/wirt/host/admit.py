@@ -106,10 +106,11 @@ class Admit:
         self._check_divided(resources, limited=frozenset())
 
     def _check_divided(self, resources: Resources, *, limited: frozenset[Resource]) -> None:
-        known = self.host().capacity.keys()
+        known, r = self.host().capacity.keys(), resources
+        about_disks = bool(r.io_reservation or r.io_limit or r.io_shares)
         check_divided(
-            resources, divided=self._capacity.divided, limited=limited,
-            weighed=self._capacity.weighed, known=known,
+            resources, divided=self._capacity.divided, limited=limited, known=known,
+            weighed=self._capacity.weighed if about_disks else (),  # the kernel is looked at for it
         )  # fmt: skip
 
     @contextlib.asynccontextmanager

@@ -27,15 +27,15 @@ def look(members: Mapping[str, Member], host: HostMemory, *, seconds: float, lea
     guests: dict[str, Seen] = {}
     swap = max(host.swap - SWAP_KEPT * len(members), 0)
     for name, member in members.items():
-        now = member.readings.read()
+        now, moment = member.readings.read(), time.monotonic()
         member.revocable = _revocable(now, swap)
         guests[name] = observe.seen(member.before, now, revocable=member.revocable)
         if member.inside is not None and member.inside.memory is not None:
             if (held := guests[name].memory) is not None:
-                member.inside.looked(held, time.monotonic())
+                member.inside.looked(held, moment)
             whole = member.size or member.inside.memory.size
-            member.inside.weighed(now.anon, whole, time.monotonic())
-            guests[name] = inside.seen(guests[name], member.inside, time.monotonic())
+            member.inside.weighed(now.anon, whole, moment)
+            guests[name] = inside.seen(guests[name], member.inside, moment)
         member.before = now
         member.use = now.memory
         member.limit = now.memory_limit

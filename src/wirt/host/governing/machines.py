@@ -13,7 +13,7 @@ from wirt.engine.protocol import Elastic
 from wirt.errors import WirtError
 from wirt.governor.journal import Act, Change
 from wirt.governor.movement import PACE, Pace, Reason, rule
-from wirt.governor.tree import Claim, Resource
+from wirt.governor.tree import FREE, Claim, Resource
 from wirt.host.governing import disk
 from wirt.host.governing.inside import Inside, believed
 from wirt.host.governing.member import MOST_BACKOFF, UNKNOWN, Member
@@ -29,8 +29,6 @@ MOVING = 0.5
 """And while a balloon moves."""
 MOST = 0.5
 """Part of its memory that is asked of a guest at once, before it has told anew how it is."""
-_NO_CLAIM = Claim()
-"""Of one that has just ended."""
 _WHOLE = 2 << 20
 EAGER = Pace(band=0.0, least=_WHOLE)
 """While somebody is hungry each step of a balloon is worth it."""
@@ -97,9 +95,9 @@ class Machines:
     # --- memory
 
     def committed(self, members: Iterable[Member], claims: Mapping[str, Claim]) -> int:
-        """Bytes that these may hold together without asking."""
+        """Bytes that these may hold together without asking; who has just ended has no claim."""
         return sum(
-            m.inside.committed(claims.get(m.guest.id, _NO_CLAIM).limit)
+            m.inside.committed(claims.get(m.guest.id, FREE).limit)
             for m in members
             if m.inside is not None
         )

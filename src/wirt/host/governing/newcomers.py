@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from wirt.errors import WirtError
 from wirt.governor.journal import Act, Change
 from wirt.governor.movement import Reason, margin
-from wirt.governor.tree import Resource
+from wirt.governor.tree import FREE, Resource
 from wirt.host.governing import fence
 from wirt.host.governing.actuate import Actuator
 from wirt.host.governing.heartbeat import Heartbeat
@@ -102,10 +102,7 @@ class Newcomers:
             return None
         claims = self._roll.tree().claims_to(Resource.MEMORY)
         containers = self._roll.containers()
-        keeps = [
-            fence.kept_now(m, claims[n].reservation if n in claims else 0)
-            for n, m in containers.items()
-        ]
+        keeps = [fence.kept_now(m, claims.get(n, FREE).reservation) for n, m in containers.items()]
         keeps += [
             one.guest.spec.resources.memory_reservation or 0
             for name, one in self._coming.items()
