@@ -116,6 +116,10 @@ def test_updated_limits_reach_the_kernel(box: Hostbox, guest: str) -> None:
     assert {name: box.group(guest, name) for name in wanted} == wanted
     box.wirt("update", "--memory-swap", "100m", "g")
     assert box.group(guest, "memory.swap.max") == str(36 * MIB), "swap is what is above memory"
+    box.wirt("update", "-m", "0", "--cpus", "0", "--pids-limit", "0", "g")
+    assert {name: box.group(guest, name) for name in wanted} == {
+        **dict.fromkeys(wanted, "max"), "cpu.max": "max 100000",
+    }  # fmt: skip
     box.wirt("update", "--cpuset-cpus", "1", "g")
     assert box.group(guest, "cpuset.cpus.effective") == "1"
     box.wirt("update", "--cpuset-cpus", "7", "g", code=2)

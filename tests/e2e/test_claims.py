@@ -18,6 +18,7 @@ from e2e.test_bad_input import Client
 from e2e.test_life import eventually, inspect, state
 from live import Live
 from needs import needs
+from waiting import until
 from wirt.linux.cgroup import Cgroups, Mode
 
 CPUS = os.cpu_count() or 1
@@ -98,7 +99,9 @@ def test_what_is_asked_for_is_shown_and_can_be_changed(shared_instance: Live) ->
             (("--net-shares", "5", "--cpus", "0.7"), 7),
             (("--io-shares", "5", "-m", "200m"), 7),
             (("--oom-rank", "1001", "-m", "200m"), 2),
-            (("--memory-shares", "0", "-m", "200m"), 2),
+            (("--memory-shares", "10001", "-m", "200m"), 2),
+            (("--net-limit", "1", "-m", "200m"), 2),
+            (("-m", "0", "--memory-swap", "300m"), 2),
         ):
             refused = live.wirt("update", *words, "c1", code=code).stderr
             assert refused.startswith("wirt: ")
@@ -109,9 +112,33 @@ def test_what_is_asked_for_is_shown_and_can_be_changed(shared_instance: Live) ->
                   "--cpu-reservation", "0", "c1")  # fmt: skip
         changed = spec(live, "c1")
         assert (changed["group"], changed["guest_class"]) == ("", "batch")
-        assert changed["resources"]["cpu_reservation"] == 0
+        assert changed["resources"]["cpu_reservation"] is None
         assert limits(live, "c1") != before
         live.wirt("group", "rm", "sales/web", "sales")
+
+
+def test_nought_takes_back_what_was_given(shared_instance: Live) -> None:
+    """At once, after the next start, and of a new guest: as if it had never been given."""
+    live = shared_instance
+    given = {
+        "--cpus": "0.5", "--cpu-reservation": "0.1", "--cpu-shares": "2000", "-m": "256m",
+        "--memory-reservation": "64m", "--memory-shares": "50", "--pids-limit": "20",
+    }  # fmt: skip
+    none = [word for flag in given for word in (flag, "0")]
+    with guests(live, "plain", "c1", "c2"):
+        live.wirt("run", "-d", "--name", "plain", "busybox", "sleep", "1000")
+        live.wirt("run", "-d", "--name", "c1", *(word for pair in given.items() for word in pair),
+                  "busybox", "sleep", "1000")  # fmt: skip
+        assert all(limits(live, "c1")[file] != n for file, n in limits(live, "plain").items())
+        assert live.wirt("update", *none, "c1").stderr == ""
+        until(lambda: limits(live, "c1") == limits(live, "plain"), "all is as it is without")
+        live.wirt("restart", "-t", "0", "c1")
+        live.wirt("run", "-d", "--name", "c2", *none, "busybox", "sleep", "1000")
+        until(
+            lambda: limits(live, "c1") == limits(live, "c2") == limits(live, "plain"), "so do new"
+        )
+        assert spec(live, "c1")["resources"] == spec(live, "plain")["resources"]
+        assert spec(live, "c2")["resources"] == spec(live, "plain")["resources"]
 
 
 def test_a_promise_that_cannot_be_kept_is_refused(shared_instance: Live) -> None:

@@ -164,7 +164,9 @@ def test_limits_can_change_while_it_runs(tour: Tour) -> None:
         assert "this running microvm can have at most 256MiB of memory" in refused.stderr
         assert "stop it, update it" in refused.stderr
         live.wirt("update", "-m", "200m", tour.name)
-        live.wirt("update", "-m", "256m", tour.name)
+        told = live.wirt("update", "-m", "0", tour.name).stderr
+        assert "a microvm is its size" in told
+        assert "256MiB again" in told
     else:
         live.wirt("update", "-m", "300m", tour.name)
     if tour.kind == "vm":
@@ -172,7 +174,11 @@ def test_limits_can_change_while_it_runs(tour: Tour) -> None:
         assert int(tour.exec("grep", "MemTotal", "/proc/meminfo").split()[1]) > 600 << 10
         found = live.ask("GET", f"/v1/guests/{tour.name}")[1]["spec"]
         assert found["resources"]["memory"] == 701 << 20
-        live.wirt("update", "-m", "512m", tour.name)
+        live.wirt("update", "-m", "0", tour.name)
+        assert int(tour.exec("grep", "MemTotal", "/proc/meminfo").split()[1]) < 512 << 10
+    live.wirt("update", "--cpus", "0", "-m", "0", tour.name)
+    found = live.ask("GET", f"/v1/guests/{tour.name}")[1]["spec"]["resources"]
+    assert (found["cpu_millis"], found["memory"]) == (None, None)
     live.wirt("update", "--cpus", "1000", tour.name, code=2)
     live.wirt("update", "--cpus", "1", "nosuch", code=3)
 

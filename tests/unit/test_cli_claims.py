@@ -50,10 +50,13 @@ def run(daemon: FakeDaemon, capfd: pytest.CaptureFixture[str]) -> Run:
         (["--net-limit", "1.5gbit"], Resources(net_limit=1_500_000_000)),
         (["--net-limit", "0", "--io-limit", "0"], Resources(net_limit=0, io_limit=0)),
         (["--blkio-weight", "500"], Resources(io_shares=1000)),
-        (["--blkio-weight", "0"], Resources()),
+        (["--blkio-weight", "0"], Resources(io_shares=0)),
+        (["--cpus", "0", "-m", "0", "--memory-swap", "0", "--pids-limit", "0", "-c", "0"],
+         Resources(cpu_millis=0, memory=0, memory_swap=0, pids=0, cpu_shares=0)),
+        (["--cpu-quota", "1"], Resources(cpu_millis=1)),
         (["--cpu-quota", "50000"], Resources(cpu_millis=500)),
         (["--cpu-quota", "30000", "--cpu-period", "20000"], Resources(cpu_millis=1500)),
-        (["--cpu-quota", "-1"], Resources()),
+        (["--cpu-quota", "-1"], Resources(cpu_millis=0)),
         (["--device-read-bps", "/dev/sda:1m", "--device-write-bps", "/dev/sda:1m"],
          Resources(io_limit=MIB)),
     ],
@@ -123,7 +126,7 @@ def test_rates_are_powers_of_a_thousand(number: int, unit: str) -> None:
 
 @given(st.text(max_size=12))
 def test_no_text_breaks_the_parsers(text: str) -> None:
-    for parse in (parse_rate, lambda t: parse_cpus(t, least=0)):
+    for parse in (parse_rate, parse_cpus):
         told = ""
         try:
             assert 0 <= parse(text) <= 2**62
@@ -132,10 +135,10 @@ def test_no_text_breaks_the_parsers(text: str) -> None:
         assert repr(text) in told or not told
 
 
-def test_no_cpus_are_a_portion_but_no_limit() -> None:
-    assert parse_cpus("0", least=0) == 0
+def test_what_was_asked_for_is_not_silently_nothing() -> None:
+    assert parse_cpus("0") == 0
     with pytest.raises(Invalid, match="none"):
-        parse_cpus("0")
+        parse_cpus("0.0001")
 
 
 def test_update_says_what_was_typed(daemon: FakeDaemon, run: Run) -> None:

@@ -137,7 +137,7 @@ def tmpfs(target: str, **more: Any) -> Mount:
                 cpuset="0-1",
             ),
         ),
-        (["--pids-limit", "0", "-m", "0", "x"], "resources", Resources()),
+        (["--pids-limit", "0", "-m", "0", "x"], "resources", Resources(pids=0, memory=0)),
         (["--pids-limit", "-1", "x"], "resources", Resources(pids=-1)),
     ],
 )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,7 +16,6 @@ from wirt.governor.tree import UNLIMITED, Claim, Group, Member, Resource
 from wirt.host.capacity import WholeHost
 from wirt.host.claims import (
     Lodger,
-    asked,
     check_divided,
     claims_of,
     shares_of,
@@ -27,6 +27,7 @@ from wirt.host.grouping import check_own
 from wirt.model.group import GuestGroup, check_path, parent, within
 from wirt.model.guest import GuestSpec
 from wirt.model.resources import Resources, merge
+from wirt.privileged.traffic import LEAST_RATE
 
 PARTS = st.sampled_from(["a", "b", "web", "x-1"])
 PATHS = st.lists(PARTS, min_size=1, max_size=4).map("/".join)
@@ -149,7 +150,9 @@ def test_dockers_shares(dockers: int | None, ours: int | None) -> None:
         (Resources(cpu_reservation=2500, cpu_millis=2000), "2.5 CPUs is above the limit of 2 CPUs"),
         (Resources(memory_reservation=2**30, memory=2**29), "1GiB is above the limit of 512MiB"),
         (Resources(io_reservation=3, io_limit=2), "3B/s is above the limit of 2B/s"),
-        (Resources(net_reservation=2_000_000, net_limit=1000), "2Mbit/s is above the limit of 1kb"),
+        (Resources(net_reservation=2_000_000, net_limit=9000), "2Mbit/s is above the limit of 9kb"),
+        (Resources(net_limit=1), "a network limit of 1bit/s is too small"),
+        (Resources(net_limit=7999), "a network limit of 7.999kbit/s is too small"),
         (Resources(cpu_reservation=-1), "a cpu reservation of -1 is out of range"),
         (Resources(io_limit=-5), "a disk limit of -5 is out of range"),
         (Resources(net_reservation=10**30), "a net reservation of 1000"),
@@ -171,13 +174,28 @@ def test_a_reservation_above_the_size_of_a_machine_is_refused() -> None:
     assert caught.value.code == "governor.reservation-above-limit"
 
 
-def test_a_limit_of_nought_takes_an_earlier_one_away() -> None:
-    old = Resources(net_limit=1000, io_limit=5, net_reservation=7)
-    new = merge(old, Resources(net_limit=0, net_reservation=0))
-    claims = claims_of(new)
-    assert claims[Resource.NET] == Claim()
-    assert claims[Resource.DISK].limit == 5
-    assert asked(new)[Resource.NET].limit is None
+NUMBERS = [field.name for field in fields(Resources) if field.name != "cpuset"]
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_nought_takes_a_number_back(name: str) -> None:
+    nothing = Resources()
+    given: dict[str, Any] = dict.fromkeys(NUMBERS, 9000)
+    old = replace(nothing, **given)
+    gone: set[str] = {name, "memory_swap"} if name == "memory" else {name}
+    left: dict[str, Any] = dict.fromkeys(set(NUMBERS) - gone, 9000)
+    wish: dict[str, Any] = {name: 0}
+    assert merge(old, replace(nothing, **wish)) == replace(nothing, **left)
+
+
+def test_a_limit_of_memory_and_swap_may_be_given_anew() -> None:
+    assert merge(Resources(memory=5, memory_swap=9), Resources(memory=0, memory_swap=7)) == (
+        Resources(memory_swap=7)
+    )
+
+
+def test_the_least_limit_of_the_network_is_the_kernels() -> None:
+    assert claims_of(Resources(net_limit=8000))[Resource.NET].limit == 8000 == LEAST_RATE
 
 
 @given(st.integers(0, UNLIMITED), st.sampled_from(list(Resource)))

@@ -96,6 +96,41 @@ def test_limits_of_version_two(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+NOTHING = Resources(cpu_millis=0, cpu_shares=0, memory=0, memory_reservation=0, pids=0, io_limit=0)
+
+
+def test_nought_is_what_the_kernel_has_of_itself(tmp_path: Path) -> None:
+    v2 = {
+        "cpu.max": "max 100000", "cpu.weight": "100", "memory.max": "max", "memory.low": "0",
+        "memory.swap.max": "max", "pids.max": "max",
+    }  # fmt: skip
+    cgroups = _v2(tmp_path)
+    group = tmp_path / "wirt/abc"
+    for name in v2:
+        (group / name).write_text("5\n")
+    limits.write(cgroups, GROUP, NOTHING)
+    assert {name: (group / name).read_text().strip() for name in v2} == v2
+
+
+def test_with_version_one_the_limit_of_both_goes_before_that_of_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("cpu", "memory", "pids")
+    cgroups, written = Cgroups(v1={name: tmp_path / name for name in names}, v2=None), list[str]()
+    for name in names:
+        (tmp_path / name / "wirt/abc").mkdir(parents=True)
+    (tmp_path / "memory/wirt/abc/memory.limit_in_bytes").write_text("5\n")
+    monkeypatch.setattr(
+        limits, "write_file", lambda file, text: written.append(f"{file.name} {text}")
+    )
+    limits.write(cgroups, GROUP, NOTHING)
+    assert written == [
+        "cpu.cfs_period_us 100000", "cpu.cfs_quota_us -1", "cpu.shares 1024",
+        "memory.soft_limit_in_bytes -1", "memory.memsw.limit_in_bytes -1",
+        "memory.limit_in_bytes -1", "pids.max max",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("shares", "weight"),
     [

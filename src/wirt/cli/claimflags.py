@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from wirt.cli.flags import Flag
 
-SHARES = "Weight from 1 to 10000, 1000 is normal"
+SHARES = "Weight from 1 to 10000, 1000 is normal, as 0"
 
 OF_ALL = (
     Flag(
@@ -13,9 +13,18 @@ OF_ALL = (
         value="N",
         help="CPUs that are guaranteed, as 0.5; 0 for none",
     ),
-    Flag("cpu-shares", "c", kind="int", value="N", help="Relative CPU weight, 1024 is normal"),
-    Flag("io-limit", kind="size", value="RATE", help="Most bytes a second of disks, as 10m"),
-    Flag("io-reservation", kind="size", value="RATE", help="Bytes a second that are guaranteed"),
+    Flag(
+        "cpu-shares", "c", kind="int", value="N", help="Relative CPU weight, 1024 is normal, as 0"
+    ),
+    Flag(
+        "io-limit", kind="size", value="RATE", help="Most bytes a second of disks, as 10m; 0: any"
+    ),
+    Flag(
+        "io-reservation",
+        kind="size",
+        value="RATE",
+        help="Bytes a second that are guaranteed; 0 for none",
+    ),
     Flag("io-shares", kind="int", value="N", help=f"{SHARES}: disks"),
     Flag(
         "memory-reservation",
@@ -24,8 +33,15 @@ OF_ALL = (
         help="Memory that is guaranteed, as 256m; 0 for none",
     ),
     Flag("memory-shares", kind="int", value="N", help=f"{SHARES}: memory"),
-    Flag("net-limit", kind="rate", value="RATE", help="Most bits a second each way, as 50m"),
-    Flag("net-reservation", kind="rate", value="RATE", help="Bits a second that are guaranteed"),
+    Flag(
+        "net-limit", kind="rate", value="RATE", help="Most bits a second each way, from 8k; 0: any"
+    ),
+    Flag(
+        "net-reservation",
+        kind="rate",
+        value="RATE",
+        help="Bits a second that are guaranteed; 0 for none",
+    ),
     Flag("net-shares", kind="int", value="N", help=f"{SHARES}: network"),
 )
 """What guests and groups have in common."""

@@ -32,7 +32,7 @@ _BLKIO = range(10, 1001)
 
 def claims(call: Call) -> dict[str, int]:
     """What was typed as fields of :class:`wirt.model.resources.Resources`. Nought is said, too: it
-    takes a reservation or a limit back. Raises Invalid."""
+    takes a number back. Raises Invalid."""
     made = {
         name: number for flag, name in _NUMBERS.items() if (number := call.number(flag)) is not None
     }
@@ -48,7 +48,7 @@ def claims(call: Call) -> dict[str, int]:
 
 
 def group_claims(call: Call) -> dict[str, int]:
-    """The same for a group, whose limits of CPU and memory may be taken away by 0."""
+    """The same for a group, which has fewer flags."""
     limits = {"cpus": "cpu_millis", "memory": "memory", "cpu-shares": "cpu_shares"}
     return {
         name: number
@@ -58,7 +58,7 @@ def group_claims(call: Call) -> dict[str, int]:
 
 
 def _quota(call: Call) -> int | None:
-    """``--cpu-quota`` of ``--cpu-period`` as thousandths of a core; none for 0 and -1."""
+    """``--cpu-quota`` of ``--cpu-period`` as thousandths of a core; 0, no limit, for 0 and -1."""
     quota, period = call.number("cpu-quota"), call.number("cpu-period")
     if quota is None and period is None:
         return None
@@ -72,20 +72,22 @@ def _quota(call: Call) -> int | None:
             f"invalid value {min(quota, period)} for --cpu-quota or --cpu-period",
             hint="write microseconds; a period has 1000 or more",
         )
-    return quota * 1000 // period if quota > 0 else None
+    return max(quota * 1000 // period, 1) if quota > 0 else 0
 
 
 def _weight(call: Call) -> int | None:
-    """Docker's weight, 500 is normal, as shares, of which 1000 are; none for 0."""
+    """Docker's weight, 500 is normal, as shares, of which 1000 are; 0 is 0, the normal one."""
     weight = call.number("blkio-weight")
-    if not weight:
+    if weight is None:
         return None
     if call.given("io-shares"):
         raise misuse(
             "--blkio-weight and --io-shares exclude each other", hint="leave one of them out"
         )
-    if weight not in _BLKIO:
-        raise misuse(f"invalid value {weight} for --blkio-weight", hint="write 10 to 1000")
+    if weight and weight not in _BLKIO:
+        raise misuse(
+            f"invalid value {weight} for --blkio-weight", hint="write 10 to 1000; 0 is normal"
+        )
     return 2 * weight
 
 

@@ -56,16 +56,10 @@ def _swap(text: str) -> int:
     return -1 if text == "-1" else _size(text)
 
 
-def _cpus(text: str) -> int:
-    from wirt.model.units import parse_cpus
-
-    return parse_cpus(text)
-
-
 def _portion(text: str) -> int:
     from wirt.model.units import parse_cpus
 
-    return parse_cpus(text, least=0)
+    return parse_cpus(text)
 
 
 def _rate(text: str) -> int:
@@ -87,13 +81,12 @@ CONVERT: dict[str, Callable[[str], Value]] = {
     "int": _integer,
     "size": _size,
     "swap": _swap,
-    "cpus": _cpus,
     "portion": _portion,
     "rate": _rate,
     "duration": _duration,
 }
 """Kind of a flag to what makes a value of the typed text. Sizes are bytes, durations nanoseconds,
-CPUs and portions of them (which may be none) thousandths of a core, rates bits a second."""
+portions of CPUs thousandths of a core, rates bits a second."""
 
 
 SYNONYMS = {"net": "network", "net-alias": "network-alias"}

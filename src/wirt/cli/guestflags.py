@@ -24,7 +24,7 @@ _FLAGS = (
     Flag("cap-add", kind="list", value="CAP", help="Add a Linux capability, or ALL"),
     Flag("cap-drop", kind="list", value="CAP", help="Drop a Linux capability, or ALL"),
     Flag("cidfile", value="FILE", help="Write the guest's id to this new file"),
-    Flag("cpus", kind="cpus", value="N", help="Number of CPUs, as 1.5"),
+    Flag("cpus", kind="portion", value="N", help="Number of CPUs, as 1.5; 0: any"),
     Flag("cpuset-cpus", value="LIST", help="CPUs that may be used, as 0-2,4"),
     Flag("disk-size", kind="size", value="SIZE", help="Size of a machine's writable layer"),
     Flag("dns", kind="list", value="IP", help="Use this name server"),
@@ -66,9 +66,14 @@ _FLAGS = (
         "m",
         kind="size",
         value="SIZE",
-        help="Memory limit, as 512m; the size of a machine",
+        help="Memory limit, as 512m, 0: none; the size of a machine, 0: the usual",
     ),
-    Flag("memory-swap", kind="swap", value="SIZE", help="Memory plus swap; -1 is unlimited"),
+    Flag(
+        "memory-swap",
+        kind="swap",
+        value="SIZE",
+        help="Memory plus swap; -1 is unlimited, 0: twice the memory",
+    ),
     Flag(
         "mount",
         kind="list",
@@ -81,7 +86,7 @@ _FLAGS = (
         "network-alias", kind="list", value="NAME", help="Further name of the guest on its network"
     ),
     Flag("no-healthcheck", kind="bool", help="Do not run the image's health check"),
-    Flag("pids-limit", kind="int", value="N", help="Number of tasks; -1 is unlimited"),
+    Flag("pids-limit", kind="int", value="N", help="Number of tasks; -1 or 0 is unlimited"),
     Flag("platform", value="OS/ARCH", help="Platform that the image must be for"),
     Flag(
         "publish",

@@ -153,7 +153,7 @@ def _units(resource: Resource, value: object, where: str, *, least: int = 0) -> 
 
 def _read(resource: Resource, text: str) -> int:
     if resource is Resource.CPU:
-        return parse_cpus(text, least=0)
+        return parse_cpus(text)
     return parse_rate(text) if resource is Resource.NET else parse_size(text)
 
 

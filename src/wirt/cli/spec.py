@@ -183,10 +183,11 @@ def pairs(texts: Iterable[str], flag: str, *, needs_value: bool = False) -> dict
 
 
 def resources(call: Call) -> dict[str, Any]:
-    """:class:`wirt.model.resources.Resources` as JSON; zero means "not set", as in docker."""
+    """:class:`wirt.model.resources.Resources` as JSON. Zero is said, too: it takes a number back,
+    and of a new guest it means "not set", as in docker."""
     made: dict[str, Any] = {}
     for flag, name in _LIMITS.items():
-        if call.given(flag) and call.number(flag):
+        if call.given(flag):
             made[name] = call.number(flag)
     for flag, least in (("cpu-shares", 0), ("pids-limit", -1)):
         if (call.number(flag) or 0) < least:

@@ -171,8 +171,9 @@ class ContainerHandle:
         merged = merge(self._limits, resources_)
         resources.check_resources(merged, self._place.facts)
         wish = resources_
-        if wish.memory is not None:
+        if wish.memory:
             await self._check_memory(wish.memory)
+        if wish.memory or wish.memory_swap == 0:
             effective, _ = resources.effective(merged, self._place.facts)
             wish = replace(wish, memory_swap=effective.memory_swap)
         await self._place.helper.call(LimitGuest(id=self._guest.id, resources=wish))

@@ -130,11 +130,11 @@ class MachineHandle:
 
     def _check_fixed(self, wish: Resources) -> None:
         own, kind = self._guest.spec.resources, self._shape.isolation.value
-        if wish.memory_swap not in {None, -1, own.memory_swap, wish.memory}:
+        if wish.memory_swap not in {None, 0, -1, own.memory_swap, wish.memory}:
             raise Unsupported(
                 f"a {kind} has no part in the host's swap", hint="leave out --memory-swap"
             )
-        if wish.pids not in {None, own.pids}:
+        if wish.pids is not None and (wish.pids or None) != own.pids:
             raise Unsupported(
                 f"the limit of processes of a running {kind} is fixed",
                 hint="stop it, update it, and start it again; or use --as container",

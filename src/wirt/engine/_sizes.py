@@ -55,7 +55,7 @@ def room(spec: GuestSpec, shape: Shape, facts: HostFacts) -> Room:
 
 def vcpus(wish: Resources) -> int:
     """Virtual CPUs: as many as the limit fills, one when there is none."""
-    return 1 if wish.cpu_millis is None else max(1, -(-wish.cpu_millis // 1000))
+    return max(1, -(-(wish.cpu_millis or 0) // 1000))
 
 
 def memory_of(wish: Resources, shape: Shape) -> int:

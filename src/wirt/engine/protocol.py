@@ -206,7 +206,8 @@ class Handle(Protocol):
         ...
 
     async def limit(self, resources: Resources) -> None:
-        """Apply new limits to the running guest; raises Unsupported naming what can't change."""
+        """Apply new limits to the running guest, of which 0 takes one back (see ``merge``); raises
+        Unsupported naming what can't change."""
         ...
 
     async def freeze(self, frozen: bool) -> None:

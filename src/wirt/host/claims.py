@@ -10,11 +10,9 @@ from wirt.errors import Invalid, NotFound, Unsupported
 from wirt.governor.tree import MOST_SHARES, SHARES, UNLIMITED, Claim, Group, Member, Resource
 from wirt.model.group import GuestGroup, parent
 from wirt.model.guest import GuestSpec
-from wirt.model.resources import Resources
+from wirt.model.resources import DOCKERS_SHARES, LEAST_NET_LIMIT, Resources
 from wirt.model.units import format_size
 
-DOCKERS_SHARES = 1024
-"""Docker's normal CPU shares."""
 OOM_RANKS = range(1001)
 SizeOf = Callable[[GuestSpec], Size]
 """See :meth:`wirt.engine.protocol.Engine.size`."""
@@ -96,6 +94,12 @@ def _claim(resource: Resource, wish: Asked, size: int | None) -> Claim:
         raise Invalid(
             f"{wish.shares} {kind} shares are out of range",
             hint=f"write 1 to {MOST_SHARES}; {SHARES} is normal",
+            code="governor.out-of-range",
+        )
+    if resource is Resource.NET and wish.limit is not None and wish.limit < LEAST_NET_LIMIT:
+        raise Invalid(
+            f"a network limit of {told(resource, wish.limit)} is too small",
+            hint=f"the smallest is {told(resource, LEAST_NET_LIMIT)}; 0 is no limit",
             code="governor.out-of-range",
         )
     limit = wish.limit if size is None else size

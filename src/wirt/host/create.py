@@ -20,6 +20,7 @@ from wirt.host.volumes import Volumes
 from wirt.model.guest import Guest, GuestSpec, Isolation, RestartName
 from wirt.model.image import Image
 from wirt.model.names import check_hostname, check_name, invent_name, new_id
+from wirt.model.resources import Resources, merge
 from wirt.privileged.faults import fault
 
 MAX_ENV_BYTES = 1024 * 1024
@@ -53,6 +54,7 @@ class Create:
 
     async def create(self, spec: GuestSpec, name: str | None) -> Guest:
         """Store a new guest and return it. Nothing stays behind when anything is wrong."""
+        spec = replace(spec, resources=merge(Resources(), spec.resources))
         check_spec(spec)
         name = self._free_name(name)
         image = await self._images.find(spec.image)

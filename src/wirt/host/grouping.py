@@ -7,11 +7,10 @@ from dataclasses import replace
 
 from wirt.errors import Conflict, Invalid, Unsupported
 from wirt.host.admit import Admit
-from wirt.host.claims import DOCKERS_SHARES
 from wirt.host.events import Bus
 from wirt.host.groups import Groups
 from wirt.model.group import GuestGroup, check_path, parent
-from wirt.model.resources import CPU_SHARES, Resources, merge
+from wirt.model.resources import CPU_SHARES, DOCKERS_SHARES, Resources, merge
 
 
 class Grouping:
@@ -29,6 +28,7 @@ class Grouping:
         reservation cannot be promised.
         """
         check_path(path)
+        resources = merge(Resources(), resources)
         check_own(resources)
         self._admit.check_group(resources)
         group = GuestGroup(

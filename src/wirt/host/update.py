@@ -17,6 +17,7 @@ from wirt.model.idle import IdleWish
 from wirt.model.idle import merge as merge_idle
 from wirt.model.names import check_name
 from wirt.model.resources import Resources, merge
+from wirt.model.units import format_size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +74,7 @@ class Update:
             spec = wish.applied(guest.spec)
             check_restart(spec)
             warnings = self._engines[spec.isolation].check(spec)
+            told = self._told(spec, wish.resources)
             self._admit.check(spec)
             async with self._admit.change(guest, spec):
                 live = self._running.get(guest.id)
@@ -80,7 +82,17 @@ class Update:
                     await live.handle.limit(wish.resources)
                 await self._roster.save(replace(guest, spec=spec, warnings=warnings))
         self._bus.publish("guest", "update", guest.id, name=guest.name, image=guest.spec.image)
-        return tuple(warning for warning in warnings if warning not in guest.warnings)
+        return (*told, *(warning for warning in warnings if warning not in guest.warnings))
+
+    def _told(self, spec: GuestSpec, wish: Resources) -> tuple[str, ...]:
+        """What a machine has instead of no limit of memory: it always has a size."""
+        if wish.memory != 0 or spec.isolation is Isolation.CONTAINER:
+            return ()
+        size = self._admit.size(spec).memory or 0
+        return (
+            f"the memory of a {spec.isolation.value} is its size, and never without a limit: it is "
+            f"the usual {format_size(size)} again",
+        )
 
     async def rename(self, guest: Guest, name: str) -> None:
         """Give a guest another name. Raises Conflict when it is taken."""

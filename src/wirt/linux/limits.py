@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from wirt.errors import Conflict, Invalid, NotFound, Unsupported
 from wirt.linux.cgroup import Cgroups, Mode, read_file, write_file
-from wirt.model.resources import Resources
+from wirt.model.resources import DOCKERS_SHARES, Resources
 
 PERIOD = 100_000
 """Microseconds in which a CPU quota is counted, as docker's."""
@@ -21,8 +22,9 @@ values."""
 
 
 def write(cgroups: Cgroups, path: str, resources: Resources, *, disks: Iterable[str] = ()) -> None:
-    """Write the limits that are not None into group ``path``, which must exist. When one of them is
-    refused those before it are taken back. ``disks``: those that ``io_limit`` is for.
+    """Write the limits that are not None into group ``path``, which must exist; 0 is the kernel's
+    own: no limit, or normal shares. When one of them is refused those before it are taken back.
+    ``disks``: those that ``io_limit`` is for.
 
     Raises :class:`~wirt.errors.NotFound` when the group is gone, Unsupported when the host lacks
     a controller, Conflict when the kernel refuses since more is in use already, Invalid for CPUs
@@ -30,6 +32,8 @@ def write(cgroups: Cgroups, path: str, resources: Resources, *, disks: Iterable[
     """
     if not any(directory.is_dir() for directory in cgroups.directories(path)):
         raise NotFound(f"control group {path} does not exist", code="cgroup.missing")
+    if resources.memory == 0:
+        resources = replace(resources, memory_swap=-1)
     writes = (
         _v2(cgroups, path, resources) if cgroups.mode is Mode.V2 else _v1(cgroups, path, resources)
     )
@@ -136,15 +140,15 @@ def weight(shares: int) -> int:
 def _v2(cgroups: Cgroups, path: str, r: Resources) -> list[tuple[str, str, str]]:
     writes: list[tuple[str, str, str]] = []
     if r.cpu_millis is not None:
-        writes.append(("cpu", "cpu.max", f"{_quota(r.cpu_millis)} {PERIOD}"))
+        writes.append(("cpu", "cpu.max", f"{_quota(r.cpu_millis) or 'max'} {PERIOD}"))
     if r.cpu_shares is not None:
-        writes.append(("cpu", "cpu.weight", str(weight(r.cpu_shares))))
+        writes.append(("cpu", "cpu.weight", str(weight(r.cpu_shares or DOCKERS_SHARES))))
     if r.cpuset is not None:
         writes.append(("cpuset", "cpuset.cpus", r.cpuset))
     if r.memory_reservation is not None:
         writes.append(("memory", "memory.low", str(r.memory_reservation)))
     if r.memory is not None:
-        writes.append(("memory", "memory.max", str(r.memory)))
+        writes.append(("memory", "memory.max", str(r.memory or "max")))
     if r.memory_swap is not None:
         writes.append(("memory", "memory.swap.max", _swap(cgroups, path, r)))
     if r.pids is not None:
@@ -170,9 +174,9 @@ def _v1(cgroups: Cgroups, path: str, r: Resources) -> list[tuple[str, str, str]]
     writes: list[tuple[str, str, str]] = []
     if r.cpu_millis is not None:
         writes.append(("cpu", "cpu.cfs_period_us", str(PERIOD)))
-        writes.append(("cpu", "cpu.cfs_quota_us", str(_quota(r.cpu_millis))))
+        writes.append(("cpu", "cpu.cfs_quota_us", str(_quota(r.cpu_millis) or -1)))
     if r.cpu_shares is not None:
-        writes.append(("cpu", "cpu.shares", str(r.cpu_shares)))
+        writes.append(("cpu", "cpu.shares", str(r.cpu_shares or DOCKERS_SHARES)))
     if r.cpuset is not None:
         writes.append(("cpuset", "cpuset.cpus", r.cpuset))
     if r.memory_reservation is not None:
@@ -189,7 +193,7 @@ def _v1_memory(cgroups: Cgroups, path: str, r: Resources) -> list[tuple[str, str
     memory: list[tuple[str, str, str]] = []
     both: list[tuple[str, str, str]] = []
     if r.memory is not None:
-        memory.append(("memory", "memory.limit_in_bytes", str(r.memory)))
+        memory.append(("memory", "memory.limit_in_bytes", str(r.memory or -1)))
     if r.memory_swap is not None:
         both.append(("memory", "memory.memsw.limit_in_bytes", str(r.memory_swap)))
     elif r.memory is not None:
@@ -206,12 +210,13 @@ def _v1_memory(cgroups: Cgroups, path: str, r: Resources) -> list[tuple[str, str
         return memory + both
     directory = cgroups.directory("memory", path) or Path("/nonexistent")
     now = read_file(directory / "memory.limit_in_bytes").strip()
-    growing = r.memory is not None and now.isdecimal() and int(now) < r.memory
+    growing = not r.memory or (now.isdecimal() and int(now) < r.memory)
     return both + memory if growing else memory + both
 
 
 def _quota(millis: int) -> int:
-    return max(1000, millis * PERIOD // 1000)
+    """Microseconds in a period, 0: no limit."""
+    return max(1000, millis * PERIOD // 1000) if millis else 0
 
 
 def _pids(pids: int) -> str:

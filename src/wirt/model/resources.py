@@ -6,6 +6,10 @@ from dataclasses import dataclass, fields, replace
 
 CPU_SHARES = range(2, 262_145)
 """Docker's, and the kernel's ``cpu.shares``."""
+DOCKERS_SHARES = 1024
+"""The normal ones of those."""
+LEAST_NET_LIMIT = 8_000
+"""Bits a second: a full packet takes a second and a half of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,10 +25,13 @@ class Resources:
     guest); ``memory_shares`` 1..10000, 1000 is normal, as all shares below. Disk:
     ``io_reservation`` and ``io_limit`` in bytes a second, for reads and for writes each;
     ``io_shares``. Network: ``net_reservation`` and ``net_limit`` in bits a second, each way;
-    ``net_shares``. An ``io_limit`` or ``net_limit`` of 0 takes an earlier one away.
+    ``net_shares``; a ``net_limit`` is at least 8,000.
 
     ``memory_swap``: memory plus swap in bytes, -1 unlimited. ``pids``: number of tasks, -1
     unlimited. ``cpuset``: list such as ``"0-2,4"``.
+
+    In a wish 0 takes a number back: no limit, no reservation, normal shares, as if it had never
+    been given.
     """
 
     cpu_millis: int | None = None
@@ -45,9 +52,19 @@ class Resources:
 
 
 def merge(old: Resources, new: Resources) -> Resources:
-    """``old`` with every value that ``new`` sets."""
+    """``old`` with every value that ``new`` sets, and without those that it takes back by 0. A
+    limit of memory takes that of memory and swap along, which means nothing without it."""
     changes = {field.name: getattr(new, field.name) for field in fields(Resources)}
-    return replace(old, **{name: value for name, value in changes.items() if value is not None})
+    if new.memory == 0 and new.memory_swap is None:
+        changes["memory_swap"] = 0
+    return replace(
+        old,
+        **{
+            name: None if value == 0 else value
+            for name, value in changes.items()
+            if value is not None
+        },
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -54,8 +54,8 @@ def format_size(size: int) -> str:
     raise AssertionError
 
 
-def parse_cpus(text: str, *, least: int = 1) -> int:
-    """Millicores of ``"1.5"``; at least ``least``, at most 999,999,999.
+def parse_cpus(text: str) -> int:
+    """Millicores of ``"1.5"``; 0 to 999,999,999.
 
     Raises :class:`Invalid`, also for less than a millicore: what was asked for is not silently
     nothing.
@@ -66,7 +66,7 @@ def parse_cpus(text: str, *, least: int = 1) -> int:
     whole, fraction = match.groups()
     millicores = int(whole) * 1000 + int(((fraction or "") + "000")[:3])
     typed = int(whole) or int(fraction or "0")
-    if millicores < least or (typed and not millicores):
+    if typed and not millicores:
         raise Invalid(f"{text!r} CPUs are none", hint="the smallest share is 0.001")
     return millicores
 

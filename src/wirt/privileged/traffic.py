@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from wirt.model.resources import LEAST_NET_LIMIT
 from wirt.privileged.links import check_name
 from wirt.privileged.netlink import (
     NLM_F_CREATE,
@@ -73,7 +74,7 @@ _STOLEN: Final = 4
 
 MAJOR: Final = 1 << 16
 """Handle of the only queue with classes; a class is ``MAJOR | number``."""
-LEAST_RATE: Final = 8_000
+LEAST_RATE: Final = LEAST_NET_LIMIT
 """Bits a second that a class is promised at least, since HTB wants a rate."""
 MOST_RATE: Final = 1_000_000_000_000
 _FRAME: Final = 64 * 1024
