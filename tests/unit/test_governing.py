@@ -102,6 +102,8 @@ def test_whoever_gives_nothing_back_is_left_alone_but_for_what_it_does_not_use()
             await mover.move(members, wanted, seconds=0.2)
         assert kernel.limits["a"] == 100 * MIB, "what it freed goes to others at once"
         assert kernel.limits["b"] > 390 * MIB
+        await mover.loosen([members["a"]])
+        assert members["a"].backoff == 1, "nothing is wanted of it any more"
         await nursery.close()
 
     asyncio.run(story())

@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -246,10 +247,36 @@ def test_whoever_ignores_its_balloon_is_told_and_left_alone_for_longer_and_longe
         refused = [change for change in all_.take_done() if change.act is Act.REFUSE]
         assert [change.reason for change in refused] == [Reason.STUCK] * 2
         assert refused[0].failure == "its guest gives back no more"
+        assert machine.orders == [512 * MIB, SIZE] * 2, "its balloon is told to try no more"
+        machine.stubborn, one.stuck = False, 0.0
+        for _ in range(2):
+            _again(one)
+            all_.ask([one], short=True)
+            await settle()
+            all_.move({"a": one}, CLAIMS, goal(a=0), free=0)
+            await settle()
+            backoffs.append(one.backoff)
+        assert machine.left < SIZE
 
     play(story)
-    assert machine.orders == [512 * MIB, SIZE] * 2, "its balloon is told to try no more"
-    assert backoffs == [2.0, 4.0]
+    assert backoffs == [2.0, 4.0, 1.0, 1.0], "it obeys again"
+
+
+@pytest.mark.parametrize(("hidden", "left"), [(0, 1.0), (MIB, 8.0)])
+def test_who_did_not_obey_is_forgiven_once_nobody_wants_anything_of_it(
+    hidden: int, left: float
+) -> None:
+    """But not who lies: that it still does."""
+    one = member("a", Machine())
+    one.backoff = 8.0
+
+    async def story(all_: Machines, settle: Callable[[], Awaitable[None]]) -> None:
+        one.inside = Inside(memory=InnerMemory(size=SIZE, available=MIB), hidden=hidden)
+        all_.loosen({"a": one}, CLAIMS)
+        await settle()
+
+    play(story)
+    assert one.backoff == left
 
 
 def test_who_does_not_answer_is_asked_no_oftener_and_one_that_is_paused_never() -> None:

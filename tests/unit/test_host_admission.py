@@ -210,7 +210,7 @@ def test_an_update_is_admitted_as_a_whole_or_not_at_all(play: Play) -> None:
         ({"resources": Resources(memory_shares=10**30)}, Invalid, "governor.out-of-range"),
         ({"resources": Resources(memory=6 * MIB, memory_reservation=7 * MIB)}, Invalid,
          "governor.reservation-above-limit"),
-        ({"resources": Resources(net_limit=1)}, Unsupported, "governor.not-divided"),
+        ({"resources": Resources(net_limit=8000)}, Unsupported, "governor.not-divided"),
         ({"resources": Resources(io_shares=1)}, Unsupported, "governor.not-divided"),
         ({"oom_rank": 1001}, Invalid, "governor.out-of-range"),
         ({"oom_rank": -1}, Invalid, "governor.out-of-range"),

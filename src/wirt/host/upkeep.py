@@ -1,6 +1,7 @@
 """What is done in the background for the store: never while somebody waits for it.
 
-Chores are due when something has ended that makes them worth while, or after an hour. They wait
+Chores are due when something has ended that makes them worth while, or after an hour; after a
+minute if whoever is needed for them, the helper, was away. They wait
 until a moment passes in which nothing ended: builds that follow each other would only wait for
 what was cleared away between them.
 """
@@ -10,6 +11,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+
+from wirt.errors import Unavailable
 
 log = logging.getLogger("wirt.upkeep")
 
@@ -37,16 +40,8 @@ class Upkeep:
         """Until cancelled; begins with the chores, which a crash may have left undone."""
         while True:
             await self._settle()
-            await self.do()
-            await _within(self._ended, HOUR)
-
-    async def do(self) -> None:
-        """All chores now. One that fails is told in the log and tried again next time."""
-        for name, chore in self.chores.items():
-            try:
-                await chore()
-            except Exception:
-                log.exception("the chore %r failed", name)
+            done = await do(self.chores)
+            await _within(self._ended, HOUR if done else MINUTE)
 
     async def _settle(self) -> None:
         loop = asyncio.get_running_loop()
@@ -61,11 +56,22 @@ async def every(seconds: float, chores: Mapping[str, Chore]) -> None:
     """Do small chores again and again, until cancelled."""
     while True:
         await asyncio.sleep(seconds)
-        for name, chore in chores.items():
-            try:
-                await chore()
-            except Exception:
-                log.exception("the chore %r failed", name)
+        await do(chores)
+
+
+async def do(chores: Mapping[str, Chore]) -> bool:
+    """All chores now. One that fails is told in the log. False when nobody was there to do one
+    of them, the helper for instance, who may come back soon."""
+    done = True
+    for name, chore in chores.items():
+        try:
+            await chore()
+        except Unavailable as error:
+            done = False
+            log.warning("the chore %r waits: %s", name, error.message)
+        except Exception:
+            log.exception("the chore %r failed", name)
+    return done
 
 
 async def _within(event: asyncio.Event, seconds: float) -> bool:

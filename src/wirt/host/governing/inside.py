@@ -64,10 +64,11 @@ class Inside:
     spoke: float = field(default_factory=time.monotonic)
     named: bool = False
 
-    def told(self, memory: InnerMemory, now: float) -> None:
-        """It has answered."""
+    def told(self, memory: InnerMemory, now: float) -> bool:
+        """It has answered. True when it has just given back what it was asked for."""
         before, seconds = self.memory, now - self.at
         self.rate = None if before is None else _rate(before, memory, seconds)
+        shrinking = self.shrinking
         if self.target is None or memory.size <= self.target + 4 * MOVED:
             self.still = 0
         elif before is not None and memory.size > before.size - MOVED:
@@ -77,6 +78,7 @@ class Inside:
         self.memory, self.at = memory, now
         if memory.available is not None:
             self.spoke = now
+        return shrinking and not self.shrinking
 
     def place(self, order: int, now: float) -> None:
         """Have it asked to live with so many bytes."""

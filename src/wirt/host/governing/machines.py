@@ -84,7 +84,8 @@ class Machines:
                 await elastic.set_inner_memory(order)
                 inside.target, inside.still = order, 0
             memory = believed(await elastic.inner_memory(), member.size)
-            inside.told(memory, time.monotonic())
+            if inside.told(memory, time.monotonic()) and not inside.hidden:
+                member.backoff = 1.0
         except WirtError as error:
             inside.memory, inside.at, inside.rate = None, time.monotonic(), None
             if order is not None:
@@ -202,15 +203,16 @@ class Machines:
         now = time.monotonic()
         for name, member in members.items():
             inside = member.inside
-            if inside is None or inside.memory is None or inside.order is not None:
+            if inside is None or inside.memory is None:
                 continue
-            if name not in claims:  # it has just ended
+            if not (inside.hidden or inside.silent):
+                member.backoff = 1.0  # nobody asks it for anything any more
+            if inside.order is not None or name not in claims:  # it has just ended
                 continue
             most = claims[name].limit
             wanted = inside.memory.size if inside.target is None else inside.target
             if wanted + PACE.least < most:
                 inside.place(most, now)
-                member.backoff = 1.0
                 self._begin(member, inside)
                 self._note(member, Act.GROW, Reason.LIMIT, before=wanted, after=most)
 

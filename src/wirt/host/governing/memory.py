@@ -91,6 +91,7 @@ class Mover:
             before = member.limit
             _read_back(member, held)
             member.waits = False
+            member.backoff = 1.0
             member.fenced = False
             member.starving = None
             self._note(
