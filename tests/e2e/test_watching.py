@@ -121,6 +121,8 @@ def test_a_recorded_time_is_drawn_and_decided_again(
     assert told["ticks"] >= 2
     memory = told["guests"][guests["dc"]]["resources"]["memory"]
     assert memory["replayed"]["mean"] > 0
+    for one in told["guests"].values():
+        assert one["resources"]["memory"]["replayed"] == one["resources"]["memory"]["recorded"]
     assert told["refused"] == []
     small = live.wirt("replay", str(file), "--json", "--host", "memory=8m,cpu=0.1").stdout
     memory = json.loads(small)["guests"][guests["dc"]]["resources"]["memory"]

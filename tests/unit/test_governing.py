@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -335,6 +336,10 @@ def test_the_ring_keeps_an_hour_in_little_memory() -> None:
     assert 3600 <= len(lines) <= 3600 + 2 * ring.BLOCK
     assert len(list(kept.frames(4990 * SECOND))) == 10
     assert len(list(kept.frames(4000 * SECOND))) == 1000
+    for since, first in ((4000, 3968), (4992, 4992), (4995, 4992), (9999, 4992)):
+        found = [json.loads(line)["at"] for line in kept.frames(since * SECOND, lead=True)]
+        assert found == [second * SECOND for second in range(first, 5000)], "from a block's first"
+    assert not kept.begins
     assert len(kept.changes("g", 0)) == ring.CHANGES
     assert kept.changes("other", 0) == []
 

@@ -13,16 +13,17 @@ from wirt.host.governing.chronicle import KEPT, Chronicle
 
 
 class Frames:
-    """A ring that forgets nothing."""
+    """A ring that forgets nothing, and begins with a block of its own for each tick."""
 
     def __init__(self) -> None:
         self.lines: list[tuple[int, bytes]] = []
 
-    def frames(self, since: int) -> Iterator[bytes]:
+    def frames(self, since: int, *, lead: bool = False) -> Iterator[bytes]:
+        assert lead, "a trace begins with what was learned"
         yield from [line for at, line in self.lines if at >= since]
 
-    async def follow(self, since: int) -> AsyncIterator[bytes]:
-        for line in self.frames(since):
+    async def follow(self, since: int, *, lead: bool = False) -> AsyncIterator[bytes]:
+        for line in self.frames(since, lead=lead):
             yield line
 
 
@@ -35,8 +36,9 @@ class Story:
         self.boosts: dict[str, int] = {}
         self.root = ROOT
         self.chronicle = Chronicle(
-            self.frames, labels=lambda: self.names, boosted=lambda: self.boosts, reserve=7
-        )
+            self.frames, labels=lambda: self.names, boosted=lambda: self.boosts, reserve=7,
+            hard=True,
+        )  # fmt: skip
 
     def tick(self, at: int) -> None:
         made = frame(at)

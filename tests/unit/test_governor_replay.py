@@ -9,7 +9,7 @@ import pytest
 from wirt.governor.decide import State, decide
 from wirt.governor.estimate import Tuning, want_of
 from wirt.governor.journal import Frame, Share
-from wirt.governor.movement import Reason
+from wirt.governor.movement import Reason, margin
 from wirt.governor.observe import Seen, Tick
 from wirt.governor.replay import Rules, Tally, replay
 from wirt.governor.trace import Head, Label, Record, Scene, decode, encode
@@ -26,11 +26,12 @@ ROOT = Group(
 )
 
 
-def day(ticks: int = 60) -> list[Record]:
-    """One guest is hungry, the other idle; the limits follow as the governor decides."""
+def day(ticks: int = 60, *, hard: bool = False, sleeps: range = range(0)) -> list[Record]:
+    """One guest is hungry, the other idle; the limits follow as the governor decides. ``hard``:
+    they are such; ``sleeps``: ticks in which the idle one does."""
     state, limits = State(), {"g1": 200 * MIB, "g2": 200 * MIB}
     records: list[Record] = [
-        Head(at=1, reserve=0),
+        Head(at=1, reserve=0, hard=hard),
         Scene(at=1, root=ROOT, labels={"g1": Label(name="dc"), "g2": Label(name="mail")}),
     ]
     for number in range(ticks):
@@ -41,7 +42,11 @@ def day(ticks: int = 60) -> list[Record]:
             "g2": Seen(memory=150 * MIB, memory_limit=limits["g2"], refaults=0.0, cpu=50),
         }
         tick = Tick(seconds=0.5, guests=seen)
-        made = decide(state, tick, ROOT, capacity=CAPACITY, reserve=0, tuning=Tuning())
+        learned, asleep = state.estimates, frozenset({"g2"} if number in sleeps else ())
+        made = decide(
+            state, tick, ROOT, capacity=CAPACITY, reserve=0, tuning=Tuning(),
+            slack=margin(CAPACITY) if hard else 0, asleep=asleep,
+        )  # fmt: skip
         state = made.state
         shares = {}
         for name in seen:
@@ -58,6 +63,7 @@ def day(ticks: int = 60) -> list[Record]:
             Frame(
                 at=number + 2, tick=tick, shares=shares, reasons=made.reasons,
                 capacity={Resource.MEMORY: CAPACITY, Resource.CPU: 1000},
+                asleep=asleep, learned=learned,
             )
         )  # fmt: skip
     return records
@@ -77,6 +83,21 @@ def test_the_same_rules_give_the_same_day() -> None:
     assert dc.hungry > 50
     assert outcome.replayed["g2", Resource.MEMORY].taxed > 0
     assert not outcome.refused
+
+
+@pytest.mark.parametrize("hard", [False, True])
+@pytest.mark.parametrize("sleeps", [range(0), range(20, 45)])
+@pytest.mark.parametrize(("first", "since"), [(0, 0), (7, 7), (0, 30), (7, 31)])
+def test_so_they_do_from_any_tick_on(hard: bool, sleeps: range, first: int, since: int) -> None:
+    """``first``: of the trace, ``since``: that counts."""
+    _, scene, *frames = day(hard=hard, sleeps=sleeps)
+    head = Head(reserve=0, hard=hard, since=since + 2)
+    lines = [encode(record) for record in (head, scene, *frames[first:])]
+    outcome = replay(decode(lines, lead=True), Rules())
+    assert outcome.ticks == 60 - since
+    assert outcome.recorded == outcome.replayed
+    shown = [one.at for one in decode(lines) if isinstance(one, Frame)]
+    assert shown == [*range(since + 2, 62)], "others see nothing of what is learned from"
 
 
 def test_without_tax_the_idle_keep_more() -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from wirt.errors import Invalid
 from wirt.governor.emergency import Alarm
+from wirt.governor.estimate import Estimate
 from wirt.governor.journal import Act, Change, Frame, Share
 from wirt.governor.movement import Reason
 from wirt.governor.observe import Seen, Tick
@@ -34,6 +35,11 @@ changes = st.builds(
     inputs=st.dictionaries(names, st.floats(-1e9, 1e9), max_size=3), effect=maybe, failure=names,
 )  # fmt: skip
 shares = st.builds(Share, use=maybe, demand=maybe, entitled=maybe, limit=maybe)
+estimates = st.builds(
+    Estimate, cpu=reals, work=reals, memory=units, rate=reals, calm=units, use=units,
+    hungry=st.booleans(), taxed=st.booleans(), lull=units, regret=units, hurt=units, limit=maybe,
+    taken=reals, missed=reals, growth=reals, margin=units,
+)  # fmt: skip
 frames = st.builds(
     Frame, at=units,
     tick=st.builds(
@@ -47,8 +53,10 @@ frames = st.builds(
     ),
     reasons=st.dictionaries(names, st.sampled_from(Reason), max_size=3),
     changes=st.lists(changes, max_size=2).map(tuple), cost=st.floats(0, 100),
+    asleep=st.frozensets(names, max_size=3),
+    learned=st.dictionaries(names, estimates, max_size=3),
 )  # fmt: skip
-HEAD = encode(Head(at=5, reserve=7))
+HEAD = encode(Head(at=5, reserve=7, hard=True))
 SCENE = Scene(
     at=6,
     root=Group(
@@ -73,7 +81,7 @@ SCENE = Scene(
 
 @given(frames)
 def test_frames_come_back(frame: Frame) -> None:
-    assert list(decode([HEAD, encode(frame)])) == [Head(at=5, reserve=7), frame]
+    assert list(decode([HEAD, encode(frame)])) == [Head(at=5, reserve=7, hard=True), frame]
 
 
 @given(frames)
@@ -118,6 +126,9 @@ def _deep(levels: int) -> dict[str, Any]:
         (_frame(shares={"g": []}), "it is no object"),
         (_frame(changes=[{"at": 1}]), "guest"),
         (_frame(changes={}), "it is no list"),
+        (_frame(asleep=[1]), "asleep"),
+        (_frame(learned={"g": {"calm": 1.5}}), "learned.g, calm"),
+        (_frame(learned={"g": {"wishes": 1}}), "'wishes' is unknown"),
         (_frame(tick={"seconds": 1e30}), "seconds"),
         (_frame(tick={"seconds": 1, "guests": {"g": {"memory": -5}}}), "memory"),
         (_frame(tick={"seconds": 1, "guests": {"g": {"under_oom": 1}}}), "under_oom"),

@@ -27,8 +27,9 @@ def trace_lines(daemon: Daemon, *, since: int, seconds: float = 0.0) -> Iterator
         raise unreachable(daemon.path, error) from error
 
 
-def read_trace(name: str) -> Iterator[Record]:
-    """The records of a file (``-``: standard input). Raises Invalid naming the file and the line.
+def read_trace(name: str, *, lead: bool = False) -> Iterator[Record]:
+    """The records of a file (``-``: standard input), see :func:`wirt.governor.trace.decode`. Raises
+    Invalid naming the file and the line.
 
     A last line that is cut off, as when the recording was killed, is left out with a warning.
     """
@@ -37,7 +38,7 @@ def read_trace(name: str) -> Iterator[Record]:
 
     with open(0 if name == "-" else name, "rb") as file:  # noqa: PTH123 - pathlib costs 8 ms
         try:
-            yield from decode(_lines(file, name))
+            yield from decode(_lines(file, name), lead=lead)
         except Invalid as error:
             raise Invalid(f"{name}: {error.message}", hint=error.hint, code=error.code) from error
 
@@ -99,11 +100,16 @@ def _copy(call: Call, fd: int, length: int | None) -> int:
     try:
         for line in trace_lines(call.daemon, since=since, seconds=(length or 0) / 1e9):
             write(fd, line + b"\n")
-            ticks += b'"tick":' in line
+            ticks += b'"tick":' in line and _at(line) >= since
     except KeyboardInterrupt:
         if length is None:
             raise
     return ticks
+
+
+def _at(line: bytes) -> int:
+    """When a tick was, by which each begins; those before are only there to learn from."""
+    return int(line.partition(b",")[0].partition(b":")[2])
 
 
 RECORD = Command(

@@ -66,8 +66,9 @@ class GovernParts:
         self.boosting.on_change = self.governor.wake
         self.governor.steering.boosted = self.boosting.apply
         self._chronicle = Chronicle(
-            ring, labels=self._labels, boosted=self._boosted, reserve=self.governor.keeps
-        )
+            ring, labels=self._labels, boosted=self._boosted, reserve=self.governor.keeps,
+            hard=not self.governor.roll.v2,
+        )  # fmt: skip
         self.governor.steering.noted = self._chronicle.note
         self.governor.steering.seen = self._seen
         self.dozing = Dozing(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from wirt.governor.emergency import Alarm
+from wirt.governor.estimate import Estimate
 from wirt.governor.movement import Reason
 from wirt.governor.observe import Tick
 from wirt.governor.tree import Resource
@@ -66,7 +67,8 @@ class Frame:
     """One tick. ``at``: Unix nanoseconds. ``capacity``: of each resource, for guests.
 
     ``shares``: by guest id, then resource. ``reasons``: of memory, by guest id. ``cost``: seconds
-    of processor time that the tick took.
+    of processor time that the tick took. ``asleep``: guests that slept then. ``learned``: what was
+    thought of each guest before this tick, now and then, for a trace to begin with.
     """
 
     at: int
@@ -77,3 +79,5 @@ class Frame:
     reasons: Mapping[str, Reason] = field(default_factory=dict)
     changes: tuple[Change, ...] = ()
     cost: float = 0.0
+    asleep: frozenset[str] = frozenset()
+    learned: Mapping[str, Estimate] = field(default_factory=dict)

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from wirt.governor.admission import Host, Shortage, shortages
-from wirt.governor.decide import State, decide
+from wirt.governor.decide import Decision, State, decide
 from wirt.governor.estimate import Tuning, want_of
 from wirt.governor.journal import Frame
-from wirt.governor.movement import Reason
+from wirt.governor.movement import Reason, margin
 from wirt.governor.plan import Want, entitle
 from wirt.governor.trace import Head, Label, Record, Scene
 from wirt.governor.tree import Group, Member, Resource
@@ -99,11 +99,13 @@ class Outcome:
 
 
 def replay(records: Iterable[Record], rules: Rules) -> Outcome:
-    """Decide every recorded tick again. Raises Invalid when the trace is no good."""
+    """Decide every recorded tick again; those that are only there to learn from are not counted.
+    Raises Invalid when the trace is no good."""
     player = _Player(rules)
     for record in records:
         if isinstance(record, Head):
             player.reserve = record.reserve if rules.reserve is None else rules.reserve
+            player.hard, player.since = record.hard, record.since
         elif isinstance(record, Scene):
             player.scene(record)
         else:
@@ -115,7 +117,8 @@ class _Player:
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
         self.reserve = rules.reserve or 0
-        self._state = State()
+        self.hard, self.since = False, 0
+        self._state: State | None = None
         self._recorded = Group(name="")
         self._root = Group(name="")
         self._refused: set[tuple[str, Resource, bool]] = set()
@@ -136,12 +139,15 @@ class _Player:
     def frame(self, frame: Frame) -> None:
         out = self.outcome
         seconds = min(frame.tick.seconds, MOST_SECONDS)
+        capacity = {**frame.capacity, **self._rules.capacity}
+        told = self._decide(frame, capacity.get(Resource.MEMORY, 0))
+        if frame.at < self.since:
+            return
         out.ticks += 1
         out.seconds += seconds
-        capacity = {**frame.capacity, **self._rules.capacity}
         if not self._checked:
             self._check(frame.at, capacity)
-        self._memory(frame, seconds, capacity.get(Resource.MEMORY, 0))
+        self._memory(frame, seconds, told)
         self._cpu(frame, seconds, capacity.get(Resource.CPU, 0))
 
     def _check(self, at: int, capacity: Mapping[Resource, int]) -> None:
@@ -155,7 +161,7 @@ class _Player:
                 self._refused.add(key)
                 self.outcome.refused.append(Refusal(at=at, shortage=found))
 
-    def _memory(self, frame: Frame, seconds: float, capacity: int) -> None:
+    def _decide(self, frame: Frame, capacity: int) -> Decision:
         told = {
             name: share[Resource.MEMORY]
             for name, share in frame.shares.items()
@@ -163,16 +169,20 @@ class _Player:
         }
         root = only(self._root, told.keys())
         tick = replace(frame.tick, guests={n: s for n, s in frame.tick.guests.items() if n in told})
+        state = self._state or State(estimates=frame.learned, alarm=frame.alarm)
         decision = decide(
-            self._state, tick, root, capacity=capacity, reserve=self.reserve,
-            tuning=self._rules.tuning,
+            state, tick, root, capacity=capacity, reserve=self.reserve, tuning=self._rules.tuning,
+            slack=margin(capacity) if self.hard else 0, asleep=frame.asleep,
         )  # fmt: skip
         self._state = decision.state
+        return decision
+
+    def _memory(self, frame: Frame, seconds: float, decision: Decision) -> None:
         was, now = self.outcome.alarms
         self.outcome.alarms = was + (frame.alarm > 0), now + (decision.state.alarm > 0)
-        claims = root.claims_to(Resource.MEMORY)
+        claims = self._root.claims_to(Resource.MEMORY)
         for name, reason in decision.reasons.items():
-            share = told[name]
+            share = frame.shares[name][Resource.MEMORY]
             before = _tally(self.outcome.recorded, name, Resource.MEMORY)
             before.count(
                 seconds, entitled=share.entitled or 0, want=share.demand or 0, use=share.use

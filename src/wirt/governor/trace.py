@@ -27,10 +27,15 @@ MOST_NODES = 20_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
-    """The first line. ``at``: Unix nanoseconds; ``reserve``: bytes that the host kept free."""
+    """The first line. ``at``: Unix nanoseconds; ``reserve``: bytes that the host kept free;
+    ``hard``: guests were held by hard limits, above which they need some room (version 1 of
+    control groups). ``since``: frames before that time are only there to learn from: what the
+    governor knew then follows from them."""
 
     at: int = 0
     reserve: int = 0
+    hard: bool = False
+    since: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +66,7 @@ def encode(record: Record) -> bytes:
     if isinstance(record, Frame):
         made: Any = plain(record)
     elif isinstance(record, Head):
-        made = {"wirt_trace": VERSION, "at": record.at, "reserve": record.reserve}
+        made = {"wirt_trace": VERSION, **plain(record)}
     else:
         made = {
             "at": record.at,
@@ -75,9 +80,10 @@ def encode(record: Record) -> bytes:
     return json.dumps(made, separators=(",", ":"), allow_nan=False).encode() + b"\n"
 
 
-def decode(lines: Iterable[bytes]) -> Iterator[Record]:
-    """The records of a trace. Raises Invalid, naming the line, as soon as one is wrong."""
-    number = 0
+def decode(lines: Iterable[bytes], *, lead: bool = False) -> Iterator[Record]:
+    """The records of a trace; ``lead``: those too that are only there to learn from. Raises
+    Invalid, naming the line, as soon as one is wrong."""
+    number = since = 0
     for number, line in enumerate(lines, 1):
         where = f"line {number}"
         if len(line) > LONGEST_LINE:
@@ -86,11 +92,13 @@ def decode(lines: Iterable[bytes]) -> Iterator[Record]:
         if not isinstance(value, dict):
             raise strict.fault(where, "it is no object")
         if number == 1:
-            yield _head(value, where)
+            head = _head(value, where)
+            since = 0 if lead else head.since
+            yield head
         elif "tree" in value:
             yield _scene(value, where)
-        else:
-            yield frame_from(value, where)
+        elif (frame := frame_from(value, where)).at >= since:
+            yield frame
     if not number:
         raise strict.fault("the file", "it is empty")
 
@@ -100,10 +108,12 @@ def _head(value: Mapping[str, Any], where: str) -> Head:
     if version != VERSION or isinstance(version, bool):
         told = "it is no trace" if version is None else f"version {str(version)[:20]} is unknown"
         raise strict.fault(where, f"{told}; this wirt reads version {VERSION}")
-    strict.table(value, where, {"wirt_trace", "at", "reserve"})
+    strict.table(value, where, {"wirt_trace", "at", "reserve", "hard", "since"})
     return Head(
         at=strict.whole(value.get("at", 0), f"{where}, at"),
         reserve=strict.whole(value.get("reserve", 0), f"{where}, reserve"),
+        hard=strict.truth(value.get("hard", False), f"{where}, hard"),
+        since=strict.whole(value.get("since", 0), f"{where}, since"),
     )
 
 

@@ -9,18 +9,24 @@ from typing import Any, TypeVar
 
 from wirt.governor import strict
 from wirt.governor.emergency import Alarm
+from wirt.governor.estimate import Estimate
 from wirt.governor.journal import Act, Change, Frame, Share
 from wirt.governor.movement import Reason
 from wirt.governor.observe import Seen, Tick
 from wirt.governor.tree import Resource
 
 Kind = TypeVar("Kind", bound=Enum)
-_SEEN = {
+Readers = Mapping[str, Callable[..., Any]]
+_SEEN: Readers = {
     "cpu": strict.whole, "cpu_wait": strict.whole, "memory": strict.whole,
     "memory_limit": strict.whole, "anon": strict.whole, "refaults": strict.real,
     "under_oom": strict.truth, "margin": strict.whole, "disk": strict.whole, "net_in": strict.whole,
     "net_out": strict.whole, "quiet": strict.real, "swap": strict.whole,
 }  # fmt: skip
+_KINDS: Readers = {
+    "int": strict.whole, "int | None": strict.whole, "float": strict.real, "bool": strict.truth,
+}  # fmt: skip
+_ESTIMATE: Readers = {one.name: _KINDS[str(one.type)] for one in fields(Estimate)}
 _SHARE = ("use", "demand", "entitled", "limit")
 MOST_SECONDS = 1e7
 
@@ -33,7 +39,7 @@ def plain(value: object) -> Any:
         return value.value
     if isinstance(value, Mapping):
         return {plain(key): plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple | frozenset):
         return [plain(inner) for inner in value]
     if hasattr(value, "__dataclass_fields__"):
         return {one.name: plain(getattr(value, one.name)) for one in fields(value)}  # type: ignore[arg-type]
@@ -47,6 +53,8 @@ def frame_from(value: object, where: str) -> Frame:
     shares = strict.table(made.get("shares", {}), f"{where}, shares")
     reasons = strict.table(made.get("reasons", {}), f"{where}, reasons")
     changes = strict.rows(made.get("changes", []), f"{where}, changes")
+    learned = strict.table(made.get("learned", {}), f"{where}, learned")
+    asleep = strict.rows(made.get("asleep", []), f"{where}, asleep")
     return Frame(
         at=strict.whole(made.get("at"), f"{where}, at"),
         tick=_tick(made.get("tick"), f"{where}, tick"),
@@ -59,6 +67,11 @@ def frame_from(value: object, where: str) -> Frame:
         reasons={key: one_of(Reason, one, where) for key, one in reasons.items()},
         changes=tuple(change_from(one, f"{where}, changes") for one in changes),
         cost=strict.real(made.get("cost", 0.0), f"{where}, cost"),
+        asleep=frozenset(strict.text(one, f"{where}, asleep") for one in asleep),
+        learned={
+            key: Estimate(**_read(_ESTIMATE, one, f"{where}, learned.{key}"))
+            for key, one in learned.items()
+        },
     )
 
 
@@ -96,20 +109,22 @@ def _tick(value: object, where: str) -> Tick:
     guests = strict.table(made.get("guests", {}), f"{where}, guests")
     return Tick(
         seconds=strict.real(made.get("seconds"), f"{where}, seconds", high=MOST_SECONDS),
-        guests={key: _seen(one, f"{where}, guests.{key}") for key, one in guests.items()},
+        guests={
+            key: Seen(**_read(_SEEN, one, f"{where}, guests.{key}")) for key, one in guests.items()
+        },
         free=_maybe(strict.whole, made.get("free"), f"{where}, free"),
         pressure=_maybe(strict.real, made.get("pressure"), f"{where}, pressure"),
     )
 
 
-def _seen(value: object, where: str) -> Seen:
-    made = strict.table(value, where, _SEEN.keys())
-    found = {
-        key: _SEEN[key](inner, f"{where}, {key}")  # type: ignore[operator]
+def _read(readers: Readers, value: object, where: str) -> dict[str, Any]:
+    """The figures of a guest that are known, each by its reader."""
+    made = strict.table(value, where, readers.keys())
+    return {
+        key: readers[key](inner, f"{where}, {key}")
         for key, inner in made.items()
         if inner is not None
     }
-    return Seen(**found)
 
 
 def _shares(value: object, where: str) -> dict[Resource, Share]:

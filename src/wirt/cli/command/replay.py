@@ -26,7 +26,7 @@ def run(call: Call) -> int:
         chosen = replace(chosen, capacity=capacity)
     if idle:
         warn(f"not replayed: {', '.join(idle)}; what was seen, and when, is as recorded")
-    outcome = replay(read_trace(call.args[0]), chosen)
+    outcome = replay(read_trace(call.args[0], lead=True), chosen)
     if not outcome.ticks:
         raise misuse(
             f"{call.args[0]}: there is no tick in it, so nothing to decide again",

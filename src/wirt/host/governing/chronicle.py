@@ -22,13 +22,14 @@ Boosted = Callable[[], Mapping[str, int]]
 
 
 class Frames(Protocol):
-    """Where the frames are: JSON lines, those of the last hour and the next ones."""
+    """Where the frames are: JSON lines, those of the last hour and the next ones. ``lead``: also
+    some before them, from one on that tells what had been learned."""
 
-    def frames(self, since: int) -> Iterator[bytes]:
+    def frames(self, since: int, *, lead: bool = False) -> Iterator[bytes]:
         """All from Unix nanoseconds on, the oldest first."""
         ...
 
-    def follow(self, since: int) -> AsyncIterator[bytes]:
+    def follow(self, since: int, *, lead: bool = False) -> AsyncIterator[bytes]:
         """The same, then each new one."""
         ...
 
@@ -36,7 +37,8 @@ class Frames(Protocol):
 class Chronicle:
     """Remembers scenes as they change, and puts them before their frames.
 
-    ``labels``: what the guests are called, and how they are; ``reserve``: bytes the host keeps.
+    ``labels``: what the guests are called, and how they are; ``reserve``: bytes the host keeps;
+    ``hard``: see :class:`~wirt.governor.trace.Head`.
     """
 
     def __init__(
@@ -46,11 +48,13 @@ class Chronicle:
         labels: Callable[[], Mapping[str, Label]],
         boosted: Boosted,
         reserve: int,
+        hard: bool,
     ) -> None:
         self._frames = frames
         self._labels = labels
         self._boosted = boosted
         self._reserve = reserve
+        self._hard = hard
         self._scenes: deque[tuple[int, bytes]] = deque()
         self._bytes = 0
         self._last: tuple[Group, Mapping[str, Label], Mapping[str, int]] | None = None
@@ -73,9 +77,9 @@ class Chronicle:
 
     def trace(self, since: int) -> Iterator[bytes]:
         """A trace of everything from Unix nanoseconds on."""
-        yield self._head()
+        yield self._head(since)
         shown = -1
-        for line in self._frames.frames(since):
+        for line in self._frames.frames(since, lead=True):
             if (scene := self._scene_before(line, shown)) is not None:
                 shown = scene[0]
                 yield scene[1]
@@ -83,16 +87,17 @@ class Chronicle:
 
     async def follow(self, since: int) -> AsyncIterator[bytes]:
         """The same, then what happens."""
-        yield self._head()
+        yield self._head(since)
         shown = -1
-        async for line in self._frames.follow(since):
+        async for line in self._frames.follow(since, lead=True):
             if (scene := self._scene_before(line, shown)) is not None:
                 shown = scene[0]
                 yield scene[1]
             yield line
 
-    def _head(self) -> bytes:
-        return encode(Head(at=time.time_ns(), reserve=self._reserve))
+    def _head(self, since: int) -> bytes:
+        now = time.time_ns()
+        return encode(Head(at=now, reserve=self._reserve, hard=self._hard, since=since))
 
     def _scene_before(self, line: bytes, shown: int) -> tuple[int, bytes] | None:
         """The scene in which a frame was decided, unless it was shown already."""

@@ -188,10 +188,10 @@ class Governor:
             pool=host.available(Resource.MEMORY) - fixed(root, members),
         )  # fmt: skip
         inner = root if len(divided) == len(members) else prune(root, divided.__contains__)
+        before, asleep = self._state, self.roll.asleep()
         decision = decide(
-            self._state, tick, inner, capacity=capacity, reserve=self._keeps,
-            tuning=policy.tuning, slack=0 if self.roll.v2 else margin(capacity),
-            asleep=self.roll.asleep(),
+            before, tick, inner, capacity=capacity, reserve=self._keeps, tuning=policy.tuning,
+            slack=0 if self.roll.v2 else margin(capacity), asleep=asleep,
         )  # fmt: skip
         self._state = decision.state
         self._short.alarmed(decision.state.alarm)
@@ -211,7 +211,8 @@ class Governor:
             at=time.time_ns(), tick=tick, alarm=decision.state.alarm,
             capacity={**host.capacity, Resource.MEMORY: capacity},
             shares=look.shares(tick, decision, self._entitled(root, host), root, policy.tuning),
-            reasons=decision.reasons, changes=changes,
+            reasons=decision.reasons, changes=changes, asleep=asleep,
+            learned=before.estimates if self.ring.begins else {},
             cost=round(spent + time.thread_time() - begun, 6),
         )  # fmt: skip
         self.steering.noted(root, frame)

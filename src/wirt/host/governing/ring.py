@@ -67,18 +67,25 @@ class Ring:
         if len(self._fresh) >= BLOCK:
             self._pack(frame.at)
 
-    def frames(self, since: int) -> Iterator[bytes]:
-        """JSON lines of all frames from Unix nanoseconds on, the oldest first."""
+    @property
+    def begins(self) -> bool:
+        """Whether the next frame is the first of a block."""
+        return not self._fresh
+
+    def frames(self, since: int, *, lead: bool = False) -> Iterator[bytes]:
+        """JSON lines of all frames from Unix nanoseconds on, the oldest first; ``lead``: with those
+        before them in their block."""
         for block in tuple(self._blocks):
             if block.last >= since:
                 lines = zlib.decompress(block.packed).splitlines(keepends=True)
-                yield from (line for line in lines if block.first >= since or _at(line) >= since)
-        yield from [line for at, line in self._fresh if at >= since]
+                whole = lead or block.first >= since
+                yield from (line for line in lines if whole or _at(line) >= since)
+        yield from [line for at, line in self._fresh if lead or at >= since]
 
-    async def follow(self, since: int) -> AsyncIterator[bytes]:
+    async def follow(self, since: int, *, lead: bool = False) -> AsyncIterator[bytes]:
         """As :meth:`frames`, then each new one."""
         with self._reader() as queue:
-            for line in self.frames(since):
+            for line in self.frames(since, lead=lead):
                 yield line
             while True:
                 yield await queue.get()
