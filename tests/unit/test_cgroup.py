@@ -329,22 +329,6 @@ def test_one_controller_that_is_refused_keeps_none_of_the_others_back(
     assert enabled == ["+memory", "+pids"]
 
 
-def test_freezing_a_group_that_is_gone(tmp_path: Path) -> None:
-    for cgroups in (_v2(tmp_path / "2"), _v1(tmp_path / "1")):
-        with pytest.raises(FileNotFoundError):
-            cgroups.freeze("/wirt/gone", True)
-        assert not cgroups.frozen("/wirt/gone")
-
-
-def test_freezing_that_does_not_happen_is_undone(tmp_path: Path) -> None:
-    cgroups = _v2(tmp_path)
-    group = tmp_path / "wirt/abc"
-    _files(group, cgroup__freeze="0", cgroup__events="populated 1\nfrozen 0\n")
-    with pytest.raises(TimeoutError):
-        cgroups.freeze(GROUP, True, timeout=0)
-    assert (group / "cgroup.freeze").read_text() == "0"
-
-
 def test_removing_and_killing_nothing(tmp_path: Path) -> None:
     cgroups = _v2(tmp_path)
     (tmp_path / "wirt/abc/below").mkdir()

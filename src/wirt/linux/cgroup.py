@@ -12,14 +12,15 @@ import errno
 import os
 import select
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from pathlib import Path
 
 from wirt.linux import procfs
+from wirt.linux.joining import Joining
 
 CONTROLLERS = frozenset(
     {"cpu", "cpuacct", "cpuset", "memory", "pids", "blkio", "io", "devices", "freezer", "hugetlb"}
@@ -162,7 +163,7 @@ class Cgroups:
         Version 2 has no ``tasks``: there it is on its way, from a thread.
         """
         if self.mode is Mode.V2:
-            return Joining(self, path)
+            return Joining(partial(self.join, path))
         for file in self.own_files(path):
             with contextlib.suppress(FileNotFoundError):
                 write_file(file, "0")
@@ -245,8 +246,9 @@ class Cgroups:
 
     # --- freezing
 
-    def freeze(self, path: str, frozen: bool, *, timeout: float = 10.0) -> None:
-        """Freeze or thaw the group and wait until it is so; ``timeout`` in seconds.
+    def freeze(self, path: str, frozen: bool, *, timeout: float = 10.0) -> bool:
+        """Freeze or thaw the group and wait until it is so; ``timeout`` in seconds. Whether it is:
+        False when somebody thawed it while it froze.
 
         Raises FileNotFoundError when there is no such group, TimeoutError (after thawing again)
         when a process does not stop, as one in uninterruptible sleep.
@@ -254,10 +256,13 @@ class Cgroups:
         self._set_frozen(path, frozen)
         deadline = time.monotonic() + timeout
         while self.frozen(path) is not frozen:
+            if frozen and not self._is_to_freeze(path):
+                return False
             if time.monotonic() > deadline:
                 self._set_frozen(path, False)
                 raise TimeoutError(errno.ETIMEDOUT, "processes do not stop", path)
             _pause()
+        return True
 
     def frozen(self, path: str) -> bool:
         """Whether the group is frozen; False when it does not exist."""
@@ -267,6 +272,16 @@ class Cgroups:
             return events.get("frozen") == 1
         directory = self.directory("freezer", path)
         return directory is not None and read_file(directory / "freezer.state").strip() == "FROZEN"
+
+    def _is_to_freeze(self, path: str) -> bool:
+        """Whether it is frozen, or will be once its processes have stopped."""
+        if self.mode is Mode.V2:
+            assert self.v2 is not None
+            return read_file(self.v2 / path.lstrip("/") / "cgroup.freeze").strip() == "1"
+        directory = self.directory("freezer", path)
+        if directory is None:
+            return False
+        return read_file(directory / "freezer.state").strip() in {"FREEZING", "FROZEN"}
 
     def _set_frozen(self, path: str, frozen: bool) -> None:
         if self.mode is Mode.V2:
@@ -292,33 +307,6 @@ class Cgroups:
         """How many processes of the group the kernel killed for want of memory."""
         file = self.oom_file(path)
         return 0 if file is None else flat(read_file(file)).get("oom_kill", 0)
-
-
-class Joining:
-    """A process on its way into a group, from a thread of its own.
-
-    The kernel lets a process change its group only after an RCU grace period, some 10 ms, unless
-    another one did so a moment ago. That is as long as all the rest of a launch takes.
-    """
-
-    def __init__(self, cgroups: Cgroups, path: str) -> None:
-        self._cgroups = cgroups
-        self._path = path
-        self._error: OSError | None = None
-        self._thread = threading.Thread(target=self._join, name="join", daemon=True)
-        self._thread.start()
-
-    def _join(self) -> None:
-        try:
-            self._cgroups.join(self._path)
-        except OSError as error:
-            self._error = error
-
-    def wait(self) -> None:
-        """Return when the whole process is in the group. Raises what :meth:`Cgroups.join` does."""
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
 
 
 def flat(text: str) -> dict[str, int]:

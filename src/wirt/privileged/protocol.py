@@ -202,7 +202,7 @@ class KillGuest(Verb["Done"], frozen=True, kw_only=True, tag="kill"):
 
 class FreezeGuest(Verb["Done"], frozen=True, kw_only=True, tag="freeze"):
     """Freeze or thaw all processes of a guest (cgroup freezer). ``asleep``: it stays frozen only
-    if it is watched, see :class:`WatchTraffic`."""
+    if it is watched, see :class:`WatchTraffic`, and may have been woken before it stood still."""
 
     slow: ClassVar[bool] = True
     id: str

@@ -41,9 +41,9 @@ from wirt.privileged.users import resolve
 
 Fds = Sequence[int]
 
-FROZEN_WITHIN = 10.0
-ASLEEP_WITHIN = 1.0
-"""Seconds: one that is thawed meanwhile, since something comes for it, is not waited for."""
+FROZEN_WITHIN, ASLEEP_WITHIN = 10.0, 1.0
+"""Seconds. Whoever wants something of a guest waits until it is asleep, so nothing waits long for
+a process that does not stop."""
 
 
 def kill(ctx: Context, verb: KillGuest, _fds: Fds) -> Done:
@@ -57,7 +57,7 @@ def freeze(ctx: Context, verb: FreezeGuest, _fds: Fds) -> Done:
     try:
         path = ctx.layout.cgroup(check.guest_id(verb.id))
         patience = ASLEEP_WITHIN if verb.asleep else FROZEN_WITHIN
-        ctx.cgroups.freeze(path, verb.frozen, timeout=patience)
+        done = ctx.cgroups.freeze(path, verb.frozen, timeout=patience)
     except FileNotFoundError:
         raise _not_running(verb.id) from None
     except TimeoutError as error:
@@ -66,6 +66,12 @@ def freeze(ctx: Context, verb: FreezeGuest, _fds: Fds) -> Done:
             hint="they wait for a device or a network file system; try again later",
             code="guest.stuck",
         ) from error
+    if not done and not verb.asleep:
+        raise Conflict(
+            f"guest {short(verb.id)} was thawed while it was to be frozen",
+            hint="try again",
+            code="guest.thawed",
+        )
     return Done()
 
 
