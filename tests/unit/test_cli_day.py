@@ -178,6 +178,7 @@ def test_the_picture_of_a_day(run: Run, tmp_path: Path) -> None:
     assert all(
         word in texts[1] for word in ("pale: due", "full: used", "dashed: wanted", "hatched")
     )
+    assert {"128MiB", "256MiB", "384MiB", "0.50", "1.00"} <= set(texts)
     assert any(text.startswith("pause dc") for text in texts)
     hatched = [n for n in root.iter() if n.get("fill") == "url(#unmet)"]
     assert len(hatched) == 1  # dc wants 360 MiB, is due 339 and has 321 of them

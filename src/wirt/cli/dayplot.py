@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 
 from wirt.bench.svg import COLOURS, FAINT, INK, Canvas, Point
+from wirt.cli import axis
 from wirt.cli.daydata import Day, unmet
 from wirt.cli.figures import amount
 from wirt.cli.output import cell
@@ -20,6 +21,7 @@ _TITLES = {
     Resource.CPU: "CPU (cores)", Resource.MEMORY: "Memory", Resource.DISK: "Disk",
     Resource.NET: "Network",
 }  # fmt: skip
+_BYTES = frozenset({Resource.MEMORY, Resource.DISK})
 _MOST_MARKS = 40
 _NOTHING = Share()
 
@@ -126,17 +128,16 @@ class _Panel:
     def _frame(self) -> None:
         self._canvas.text((_LEFT, self._top - 8), _TITLES[self._resource], bold=True)
         left, right = self._begin, self._begin + self._span
-        for quarter in range(5):
-            units = self._most * quarter / 4
+        binary, least = self._resource in _BYTES, 10 if self._resource is Resource.CPU else 1
+        for units in axis.lines(self._most, binary=binary, least=least):
             ends = [self._at(left, units), self._at(right, units)]
-            self._canvas.line(ends, FAINT if quarter else INK)
-            label = amount(self._resource, round(units))
+            self._canvas.line(ends, FAINT if units else INK)
+            label = amount(self._resource, units)
             self._canvas.text((_LEFT - 6, ends[0][1] + 4), label, anchor="end")
-        for sixth in range(7):
-            moment = left + self._span * sixth // 6
+        moments, pattern = axis.times(left, right)
+        for moment in moments:
             foot = self._at(moment, 0)
             self._canvas.line([foot, (foot[0], foot[1] + 4)], INK)
-            pattern = "%H:%M" if self._span > 1200 * 10**9 else "%H:%M:%S"
             clock = time.strftime(pattern, time.localtime(moment // 10**9))
             self._canvas.text((foot[0], foot[1] + 17), clock, anchor="middle")
 
