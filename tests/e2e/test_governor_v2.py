@@ -11,15 +11,22 @@ import pytest
 
 from governedbox import HOLD
 from hostbox import NAME, NEEDS, Hostbox, booted
+from modernbox import (
+    MIB,
+    NONE,
+    PATIENCE,
+    POOL,
+    TOP,
+    Guest,
+    above,
+    governed,
+    set_policy,
+    together,
+)  # fmt: skip
 from needs import needs, require
 from waiting import until
 
 pytestmark = [needs(*NEEDS), pytest.mark.timeout(300)]
-MIB = 2**20
-POOL = 128 * MIB
-TOP = f"/sys/fs/cgroup/{NAME}"
-NONE = 2**62
-PATIENCE = 120.0
 CACHE = "head -c %dm /dev/zero > /x; sync; cat /x > /dev/null; exec sleep 1000"
 """So many MiB of a file in its cache, which it does not use any more."""
 WORK = "head -c %dm /dev/zero > /y; sync; while :; do cat /y > /dev/null; done"
@@ -34,78 +41,6 @@ def box(session_tag: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield inside
 
 
-@contextmanager
-def governed(
-    box: Hostbox, *, tick: float = 0.5, memory: str | None = "128m", disk: str | None = None
-) -> Iterator[None]:
-    """A policy of the governor's; afterwards it is unset, and no guest is left."""
-    set_policy(box, tick=tick, memory=memory, disk=disk)
-    try:
-        yield
-    finally:
-        until(lambda: box.wirt("ps", "-aq", code=None).returncode == 0, "it answers", PATIENCE)
-        if names := box.wirt("ps", "-aq").stdout.split():
-            box.wirt("rm", "-f", *names, code=None)
-        box.wirt("governor", "policy", "unset")
-    left = box.sh(f"cd {TOP}; cat memory.max memory.min memory.low").stdout.split()
-    assert left == ["max", "0", "0"], "who is gone needs nothing"
-
-
-def set_policy(box: Hostbox, *, tick: float, memory: str | None, disk: str | None = None) -> None:
-    given = {"memory": memory, "disk": disk}
-    pool = [f"{name} = '{value}'\n" for name, value in given.items() if value is not None]
-    box.sh("cat > /policy.toml", feed=f"tick = {tick}\n[pool]\n{''.join(pool)}")
-    box.wirt("governor", "policy", "set", "/policy.toml")
-
-
-class Guest:
-    """A running container inside, asked past wirt."""
-
-    def __init__(self, box: Hostbox, name: str, *flags: str, does: str) -> None:
-        words = ["run", "-d", "--name", name, *flags, "busybox", "sh", "-c", does]
-        self.id = box.wirt(*words).stdout.strip()
-        self.name = name
-        self._box = box
-
-    def figure(self, name: str) -> int:
-        """Bytes of a file of its group's."""
-        text = self._box.group(self.id, f"memory.{name}")
-        return NONE if text == "max" else int(text)
-
-    @property
-    def holds(self) -> int:
-        return self.figure("current")
-
-    @property
-    def high(self) -> int:
-        return self.figure("high")
-
-    @property
-    def low(self) -> int:
-        return self.figure("low")
-
-    def spared_by_kills(self) -> bool:
-        return "oom_kill 0" in self._box.group(self.id, "memory.events")
-
-    def reasons(self) -> set[str]:
-        """Why the governor did something to it."""
-        lines = self._box.wirt("why", self.name, "--json").stdout.splitlines()
-        return {json.loads(line)["reason"] for line in lines}
-
-
-def above(box: Hostbox, name: str) -> int:
-    """Bytes of a file of the group above all guests."""
-    return int(box.sh(f"cat {TOP}/memory.{name}").stdout)
-
-
-def together(box: Hostbox, *guests: Guest) -> int:
-    """Bytes of what guests may hold, all read at once."""
-    files = " ".join(f"{TOP}/{guest.id}/memory.high" for guest in guests)
-    return sum(
-        NONE if text == "max" else int(text) for text in box.sh(f"cat {files}").stdout.split()
-    )
-
-
 def last_tick(box: Hostbox) -> int:
     """When the governor has last looked, in nanoseconds of the host's inside."""
     return int(json.loads(box.wirt("governor", "status", "--json").stdout)["last_tick"])
@@ -116,22 +51,28 @@ def take(box: Hostbox, group: str, mib: int) -> None:
     box.sh(f"echo {mib}m > {group}/memory.reclaim", code=None)
 
 
-def test_what_slows_down_is_the_governors_and_what_kills_is_the_users(box: Hostbox) -> None:
+def test_what_slows_down_is_the_governors_and_its_users_limit_is_kept(box: Hostbox) -> None:
     with governed(box):
         a = Guest(box, "a", does="exec sleep 1000")
         b = Guest(box, "b", "-m", "100m", "--memory-reservation", "16m", does=HOLD % 70)
         until(lambda: together(box, a, b) <= POOL, "memory is divided", PATIENCE)
         until(lambda: b.holds > 70 * MIB, "b grows", PATIENCE)
         assert together(box, a, b) <= POOL
-        assert (a.figure("max"), b.figure("max")) == (NONE, 100 * MIB)
+        until(lambda: a.figure("max") < POOL - 64 * MIB, "it ends before b has to", PATIENCE)
+        assert b.figure("max") <= 100 * MIB
         assert b.spared_by_kills()
         assert (b.figure("min"), above(box, "min")) == (16 * MIB, 16 * MIB)
         box.wirt("update", "--memory-reservation", "24m", "b")
         until(lambda: b.figure("min") == 24 * MIB, "it is promised more", PATIENCE)
         assert above(box, "max") == POOL
+        box.wirt("update", "-m", "96m", "b")
+        assert b.figure("max") <= 96 * MIB
+        box.wirt("update", "--memory-swap", "200m", "b")
         box.wirt("governor", "pause")
         try:
             assert a.high == b.high == NONE
+            assert (a.figure("max"), b.figure("max")) == (NONE, 96 * MIB)
+            assert b.figure("swap.max") == 104 * MIB, "the user's limit counts, not the line"
             assert (a.low, b.low, above(box, "low")) == (0, 24 * MIB, 24 * MIB)
         finally:
             box.wirt("governor", "resume")
@@ -217,14 +158,78 @@ def test_who_starts_is_held_before_any_tick_to_what_others_do_not_keep(box: Host
         until(lambda: last_tick(box) > before, "that is seen", PATIENCE)
         new = Guest(box, "new", does="exec sleep 1000")
         assert new.high < 48 * MIB
-        assert new.figure("max") == NONE, "what kills stays its user's"
+        assert new.figure("max") < 48 * MIB, "nor may it end others"
         until(lambda: "fence" in new.reasons(), "it is looked at, too", PATIENCE)
         box.wirt("governor", "pause")
         try:
             assert Guest(box, "late", does="exec sleep 1000").high == NONE
-            assert new.high == NONE
+            assert new.high == new.figure("max") == NONE
         finally:
             box.wirt("governor", "resume")
+
+
+SERVER = r"""
+mkfifo /asked /answers
+awk 'BEGIN {
+  c = sprintf("%1048000s", ""); for (i = 0; i < 70; i++) a[i] = c i
+  while ((getline n < "/asked") > 0) { s = substr(a[n % 70], 1000000, 1); print n s; fflush() }
+}' > /answers &
+exec 3<>/asked 4<>/answers
+i=0
+while :; do
+  i=$((i + 1)); echo $i >&3
+  if read -t 20 got <&4 && [ $got = $i ]; then echo $i > /served; sleep 0.05
+  else echo lost $i; exit 1; fi
+done
+"""
+"""Answers requests out of 70 MiB, one after the other."""
+FORKS = "f() { f | f & }; f & "
+"""A process that becomes as many as it may."""
+
+
+@contextmanager
+def laboratory(box: Hostbox) -> Iterator[None]:
+    """A group that may have 48 MiB."""
+    box.wirt("group", "create", "lab", "-m", "48m")
+    try:
+        yield
+    finally:
+        box.wirt("group", "rm", "lab")
+
+
+def met(box: Hostbox) -> str:
+    """How often the killer was called at the limit of all together."""
+    lines = box.sh(f"cat {TOP}/memory.events.local").stdout.splitlines()
+    return next(line for line in lines if line.startswith("oom "))
+
+
+def served(box: Hostbox) -> int:
+    return int(box.wirt("exec", "server", "cat", "/served").stdout)
+
+
+def test_a_bomb_without_a_limit_ends_and_its_neighbour_goes_on(box: Hostbox) -> None:
+    """It crept above what it was given, keepers came on top, and the pool's limit killed the
+    neighbour."""
+    bombs = {
+        "grows": ((), HOLD % 400),
+        "forks": (("--pids-limit", "200"), FORKS + HOLD % 400),
+        "grouped": (("--group", "lab"), HOLD % 400),
+    }
+    with laboratory(box), governed(box, tick=1):
+        server = Guest(box, "server", does=SERVER)
+        until(lambda: server.holds > 70 * MIB, "it has what it needs", PATIENCE)
+        pool = met(box)
+        for number, (kind, (flags, does)) in enumerate(2 * list(bombs.items())):
+            bomb = Guest(box, f"{kind}{number}", *flags, does=does)
+            box.wirt("wait", bomb.name)
+            status = box.status(bomb.name)
+            assert (kind, status["exit_code"], status["oom_killed"]) == (kind, 137, True)
+            assert "fence" in bomb.reasons(), kind
+            assert server.spared_by_kills(), kind
+        assert met(box) == pool, "the pool was never full"
+        before = served(box)
+        until(lambda: served(box) > before + 5, "requests are answered", PATIENCE)
+        assert box.wirt("logs", "server").stdout == "", "none was lost"
 
 
 def test_pressure_wakes_the_governor_between_ticks(box: Hostbox) -> None:
@@ -260,6 +265,7 @@ def test_a_killed_governor_lets_go_and_the_next_start_goes_on(box: Hostbox) -> N
         )
         try:
             until(lambda: a.high == b.high == NONE, "nobody is held any more", PATIENCE)
+            assert a.figure("max") == NONE
             until(lambda: above(box, "low") == 8 * MIB, "nor spared for ever", PATIENCE)
             assert (a.low, b.low, b.figure("max")) == (8 * MIB, 0, 100 * MIB)
             assert above(box, "min") == 8 * MIB, "a promise holds without a governor"

@@ -1,4 +1,4 @@
-"""Control groups of version 1 without a kernel: limits, uses, what cannot be taken back."""
+"""Control groups without a kernel: limits, uses, what cannot be taken back."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ UNLIMITED = -1
 class FakeKernel:
     """See :class:`wirt.host.governing.actuate.Actuator`. ``anon``: bytes that stay.
 
-    ``after_write`` is called after every single write, as if all ended there.
+    ``after_write`` is called after every single write, as if all ended there. ``order``: whose
+    lines were written.
     """
 
     def __init__(self, uses: dict[str, int], *, anon: dict[str, int] | None = None) -> None:
@@ -24,6 +25,8 @@ class FakeKernel:
         self.weights: dict[str, int] = {}
         self.floors: dict[str, int] = {}
         self.lows: dict[str, int] = {}
+        self.lines = dict.fromkeys(uses, UNLIMITED)
+        self.order: list[str] = []
         self.safe: tuple[Safe, ...] = ()
         self.frozen: set[str] = set()
         self.killed: list[str] = []
@@ -57,7 +60,15 @@ class FakeKernel:
             else:
                 self.limits[hold.id] = hold.limit
             self.after_write()
-        return Held(id=hold.id, limit=self.limits[hold.id], use=self.uses[hold.id], failure=failure)
+        if hold.line is not None and hold.was != self.lines[hold.id]:
+            failure = "changed meanwhile"
+        elif hold.line is not None:
+            self.lines[hold.id] = hold.line
+            self.order.append(hold.id)
+        return Held(
+            id=hold.id, limit=self.limits[hold.id], use=self.uses[hold.id],
+            line=self.lines[hold.id], failure=failure,
+        )  # fmt: skip
 
     async def watch(self, guest_id: str) -> int:
         raise NotFound(f"{guest_id} is not to be watched here")

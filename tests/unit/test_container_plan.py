@@ -311,13 +311,13 @@ def test_limits_in_the_terms_that_crun_converts_for_version_two() -> None:
     [
         (Mode.V1, 2**25, None),
         (Mode.HYBRID, 2**25, None),
-        (Mode.V2, 2**26, {"memory.high": "33554432"}),
+        (Mode.V2, 2**26, {"memory.high": "33554432", "memory.max": "33554432"}),
     ],
 )
 def test_a_first_fence_is_a_limit_of_the_governors(
     mode: Mode, memory: int, files: dict[str, str] | None
 ) -> None:
-    """What kills stays what the user said, where the kernel has two limits."""
+    """What the user said stays in the other keys: it is known again without a governor."""
     asked = start(spec(resources=Resources(memory=2**26)))
     plan = engine(replace(HOST, cgroup=mode)).plan(replace(asked, fence=2**25))
     limits = config_of(plan)["linux"]["resources"]

@@ -79,7 +79,7 @@ def test_what_is_due_is_spared_while_memory_is_divided_and_never_more_than_there
 def test_nobody_is_spared_for_ever_when_nobody_governs() -> None:
     spared, plain = modern("spared", low=40 * MIB, promised=8 * MIB), modern("plain")
     assert safety.plan([spared, plain], set(), None) == (
-        Safe(id="spared", limit=-1, cpu=100, low=8 * MIB),
+        Safe(id="spared", limit=-1, cpu=100, low=8 * MIB, line=-1),
     )
     (touched,) = safety.plan([plain], {"plain"}, None)
     assert touched.low == 0, "who is spared next is in the plan already"

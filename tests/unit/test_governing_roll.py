@@ -203,6 +203,34 @@ class _Heart:
         return None
 
 
+def test_what_others_hold_in_the_instances_group_is_what_the_kernel_cannot_drop(
+    tmp_path: Path,
+) -> None:
+    host = Host(tmp_path)
+    roll = host.roll
+    assert roll.others() == 0, "version 1 needs no such figure"
+    roll._cgroups = Cgroups(v1={}, v2=tmp_path, v2_controllers=frozenset({"memory"}))
+    assert roll.others() == 0
+    (tmp_path / "wt").mkdir()
+    (tmp_path / "wt/memory.current").write_text(f"{86 * MIB}\n")
+    (tmp_path / "wt/memory.stat").write_text(f"inactive_file {9 * MIB}\nactive_file {MIB}\n")
+    for name in "ab":
+        host.add(name)
+    roll.sync()
+    first, second = roll.members.values()
+    first.before = Reading(at=1, memory=40 * MIB, file=8 * MIB)
+    assert roll.others() == (86 - 10 - 32) * MIB
+    second.before = Reading(at=1, memory=30 * MIB)
+    assert roll.others() == (86 - 10 - 62) * MIB
+    for one in (first, second):
+        one.readings = cast(Any, SimpleNamespace(held=lambda: (37 * MIB, MIB), close=lambda: None))
+    assert roll.others(now=True) == (86 - 10 - 72) * MIB
+    second.before = Reading(at=1, memory=80 * MIB)
+    assert roll.others() == 0, "the looks are not of one instant"
+    assert roll.lines(roll.members, roll.tree(), pool=None, seconds=1.0) == {}
+    assert roll.lines(roll.members, roll.tree(), pool=128 * MIB, seconds=1.0).keys() == {"a", "b"}
+
+
 def test_a_first_fence_goes_by_what_others_hold_at_that_instant() -> None:
     """A second of growth since the last look was else the newcomer's as well."""
     told: list[tuple[int | None, int | None]] = []

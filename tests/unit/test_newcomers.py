@@ -23,9 +23,10 @@ def newcomers(kernel: FakeKernel, *, v2: bool, shared: int | None = 128 * MIB) -
     """Beside ``calm``, which keeps 80 MiB of what all share."""
     calm = member("calm")
     calm.use, calm.revocable = 80 * MIB, 0
+    calm.readings = cast(Any, SimpleNamespace(held=lambda: (80 * MIB, 0)))
     roll = SimpleNamespace(
         v2=v2, tree=lambda: Group(name="", children=(Leaf(name="calm"),)),
-        containers=lambda: {"calm": calm},
+        containers=lambda: {"calm": calm}, others=lambda now: 3 * MIB if v2 else 0,
     )  # fmt: skip
     made = Newcomers(cast(Any, roll), kernel, Heartbeat(kernel))
     made.shared = lambda: shared
@@ -40,11 +41,44 @@ def test_without_a_governor_a_newcomer_has_what_its_user_said(v2: bool, safe: in
     async def story() -> None:
         coming = newcomers(kernel, v2=v2)
         async with coming.starting(member("new", own=40 * MIB).guest) as room:
-            assert room == 32 * MIB, "what calm does not keep, and room for calm to grow by"
+            least = 16 * MIB  # room for calm to grow by
+            assert room == 128 * MIB - 80 * MIB - least - (3 * MIB if v2 else 0)
             assert [(one.id, one.limit) for one in kernel.safe] == [("new", safe)], "known before"
+            assert [one.line for one in kernel.safe] == [40 * MIB if v2 else None]
+            kernel.lines["new"] = room if v2 else -1
             coming.shared = lambda: None  # it was paused meanwhile
         assert kernel.limits["new"] == safe
+        assert kernel.lines["new"] == (40 * MIB if v2 else -1)
         assert coming.plan() == ()
+
+    asyncio.run(story())
+
+
+def test_who_has_just_ended_counts_as_what_is_still_held_above() -> None:
+    """Else a guest that starts right after it could end for what nobody holds any more."""
+    kernel = FakeKernel({"new": 0})
+
+    async def story() -> None:
+        coming = newcomers(kernel, v2=True)
+        (calm,) = coming._roll.containers().values()
+        calm.readings = cast(Any, SimpleNamespace(held=lambda: (None, None)))
+        async with coming.starting(member("new").guest) as room:
+            assert room == (128 - 16 - 3) * MIB
+
+    asyncio.run(story())
+
+
+def test_of_who_ended_before_any_look_the_fence_is_told() -> None:
+    """A bomb that went off at once met it; nobody would know why it ended."""
+    kernel = FakeKernel({"new": 0})
+
+    async def story() -> None:
+        coming = newcomers(kernel, v2=True)
+        async with coming.starting(member("new").guest) as room:
+            assert coming.arrived({}, []) == [], "its start is not over"
+        (told,) = coming.arrived({}, [])
+        assert (told.guest, told.after, told.effect) == ("new", room, None)
+        assert coming.arrived({}, []) == []
 
     asyncio.run(story())
 

@@ -16,6 +16,7 @@ from wirt.engine._place import Place
 from wirt.errors import Conflict, Internal, Invalid, Unavailable
 from wirt.guest.keeper import KeeperLink, Record, Request
 from wirt.linux import usage
+from wirt.linux.cgroup import Mode
 from wirt.model.guest import ExecSpec, Guest
 from wirt.model.resources import Resources, Usage, merge
 from wirt.model.terminal import parse_detach_keys
@@ -176,6 +177,9 @@ class ContainerHandle:
         if wish.memory or wish.memory_swap == 0:
             effective, _ = resources.effective(merged, self._place.facts)
             wish = replace(wish, memory_swap=effective.memory_swap)
+        if wish.memory is None and wish.memory_swap and self._place.facts.cgroup is Mode.V2:
+            # Swap is what is above the user's limit, and the governor may have a lower one there.
+            wish = replace(wish, memory=merged.memory)
         await self._place.helper.call(LimitGuest(id=self._guest.id, resources=wish))
         self._limits = merged
 

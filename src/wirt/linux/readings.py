@@ -188,9 +188,8 @@ class Readings:
         disk = _stat(files.read("io"))
         net = self._net()
         used = cpu.get(b"usage_usec")
-        limits = [
-            limit for key in ("limit", "high") if (limit := _number(files.read(key))) is not None
-        ]
+        most, high = (_number(files.read(key)) for key in ("limit", "high"))
+        limits = [limit for limit in (most, high) if limit is not None]
         waits = _STALLED.search(files.read("waits"))
         return Reading(
             at=time.monotonic_ns(),
@@ -198,6 +197,7 @@ class Readings:
             wait_ns=None if waits is None else int(waits[1]) * 1000,
             memory=_number(files.read("usage")),
             memory_limit=min(limits, default=None),
+            memory_max=most,
             anon=_sum(stat, b"anon", b"shmem"),
             file=_sum(stat, *_V2_CACHES),
             swap=_number(files.read("swap")),

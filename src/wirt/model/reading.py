@@ -17,8 +17,8 @@ class Reading:
     ``refaults`` pages read again after they had been taken, swap-ins included; ``failures`` times
     its limit of memory was met; ``disk_read``, ``disk_written``, ``net_in`` and ``net_out`` bytes.
     Sizes in bytes: ``memory`` held, ``memory_limit`` in force (None: unlimited or unknown),
-    ``anon``, ``file`` (caches, tmpfs not), ``swap`` (swapped out). ``under_oom``: it stands still
-    until it is given memory.
+    ``memory_max``: of it what kills (version 2), ``anon``, ``file`` (caches, tmpfs not), ``swap``
+    (swapped out). ``under_oom``: it stands still until it is given memory.
     """
 
     at: int
@@ -26,6 +26,7 @@ class Reading:
     wait_ns: int | None = None
     memory: int | None = None
     memory_limit: int | None = None
+    memory_max: int | None = None
     anon: int | None = None
     file: int | None = None
     swap: int | None = None

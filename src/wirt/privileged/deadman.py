@@ -18,7 +18,7 @@ import msgspec
 
 from wirt.layout import Layout
 from wirt.linux import disks, libc
-from wirt.linux.cgroup import Cgroups
+from wirt.linux.cgroup import Cgroups, Mode
 from wirt.privileged import facts, governing
 from wirt.privileged.holds import Safe
 
@@ -57,6 +57,20 @@ class Deadman:
             self._plan = plan
         self._tries = 0
         self._wind(SILENCE)
+
+    def allowed(self, guest_id: str, memory: int) -> None:
+        """Its user allows a guest another number of bytes, -1: any. The daemon may be gone before
+        it has told another plan, and what the plan says is written over what the user said."""
+        name = "line" if self._cgroups.mode is Mode.V2 else "limit"
+        plan = tuple(
+            msgspec.structs.replace(safe, **{name: memory})
+            if safe.id == guest_id and getattr(safe, name) is not None
+            else safe
+            for safe in self._plan
+        )
+        if plan != self._plan:
+            facts.replace(self._path, msgspec.json.encode(plan))
+            self._plan = plan
 
     def lost(self) -> None:
         """A connection ended; it may have been the governor's."""

@@ -2,7 +2,7 @@
 
 Version 1 has one limit, which a guest may meet only with somebody at hand to raise it. Version 2
 has two: what the governor gives is ``memory.high``, at which a guest is slowed down; ``memory.max``
-stays what the user said.
+is what the user said, or a line below it, at which the guest ends before the pool is full.
 """
 
 from __future__ import annotations
@@ -37,10 +37,8 @@ def hold(cgroups: Cgroups, path: str, wanted: Hold, *, disks: Sequence[str] = ()
     if wanted.cpu is not None:
         name = "cpu.weight" if cgroups.mode is Mode.V2 else "cpu.shares"
         _try(cgroups.directory("cpu", path), name, str(wanted.cpu), failures)
-    if wanted.floor is not None and cgroups.mode is Mode.V2:
-        _try(memory, "memory.min", str(wanted.floor), failures)
-    if wanted.low is not None and cgroups.mode is Mode.V2:
-        _try(memory, "memory.low", str(wanted.low), failures)
+    if cgroups.mode is Mode.V2:
+        _promise(cgroups, memory, wanted, failures)
     if wanted.disk_weight is not None:
         _weigh_disks(cgroups, path, wanted.disk_weight, failures)
     if wanted.disk is not None:
@@ -90,6 +88,8 @@ def release(cgroups: Cgroups, path: str, safe: Safe, *, disks: Sequence[str] = (
         _try(memory, _limit(cgroups), _text(cgroups, safe.limit), failures)
         if cgroups.mode is not Mode.V2:
             _try(memory, "memory.oom_control", "0", failures)
+    if safe.line is not None and cgroups.mode is Mode.V2:
+        _try(memory, "memory.max", _text(cgroups, safe.line), failures)
     if safe.low is not None and cgroups.mode is Mode.V2:
         _try(memory, "memory.low", str(safe.low), failures)
     if safe.cpu is not None:
@@ -185,6 +185,30 @@ def _weigh_disks(cgroups: Cgroups, path: str, weight: int, failures: list[str]) 
             _try(directory, name, f"default {min(weight, most)}", failures)
 
 
+def _promise(cgroups: Cgroups, memory: Path | None, wanted: Hold, failures: list[str]) -> None:
+    """What version 2 has beside the limit: what is spared, and where it ends."""
+    if wanted.floor is not None:
+        _try(memory, "memory.min", str(wanted.floor), failures)
+    if wanted.low is not None:
+        _try(memory, "memory.low", str(wanted.low), failures)
+    if wanted.line is not None:
+        _draw(cgroups, memory, wanted.line, wanted.was, failures)
+
+
+def _draw(cgroups: Cgroups, memory: Path | None, line: int, was: int, failures: list[str]) -> None:
+    """Write ``memory.max``. A line that falls stays above what is in use: at or below it the kernel
+    would begin to kill at once, when it finds nothing to drop fast enough."""
+    now = _number(memory, "memory.max")
+    if (-1 if now is None else now) != was:
+        failures.append("changed meanwhile")
+        return
+    if line >= 0 and (now is None or line < now):
+        line = max(line, (_number(memory, "memory.current") or 0) + _PAGES)
+        if now is not None and line >= now:
+            return
+    _try(memory, "memory.max", _text(cgroups, line), failures)
+
+
 def _takes(cgroups: Cgroups, memory: Path | None, limit: int) -> bool:
     """Whether to write this limit would take something out of use, which takes its time."""
     use = _number(memory, _use(cgroups))
@@ -199,8 +223,12 @@ def _read(cgroups: Cgroups, path: str, guest_id: str, failures: list[str]) -> He
     limit = _number(memory, _limit(cgroups))
     if limit is None and memory is not None and memory.is_dir():
         limit = -1
+    line = None if cgroups.mode is not Mode.V2 else _number(memory, "memory.max")
+    if line is None and cgroups.mode is Mode.V2 and memory is not None and memory.is_dir():
+        line = -1
     return Held(
         id=guest_id,
+        line=line,
         limit=-1 if limit is not None and limit >= NO_LIMIT else limit,
         use=_number(memory, _use(cgroups)),
         failure="; ".join(failures),

@@ -12,7 +12,8 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True):
     ``cpu.shares`` or ``cpu.weight``. ``waits``: at its limit it stands still until it is given
     more, instead of being killed (version 1). ``floor``: bytes of ``memory.min``, ``low``: of
     ``memory.low``, ``disk_weight``: ``io.weight`` (version 2). ``disk``: bytes a second of reads
-    and of writes each, 0 no limit.
+    and of writes each, 0 no limit. ``line``: bytes of ``memory.max``, -1 none (version 2), written
+    only if what is there is ``was``: its user may have written another limit meanwhile.
     """
 
     id: str
@@ -23,14 +24,18 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True):
     low: int | None = None
     disk: int | None = None
     disk_weight: int | None = None
+    line: int | None = None
+    was: int = -1
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):
-    """What was read back: bytes, -1 unlimited, None unknown. ``failure``: what did not work."""
+    """What was read back: bytes, -1 unlimited, None unknown. ``line``: ``memory.max``, None with
+    version 1. ``failure``: what did not work."""
 
     id: str
     limit: int | None = None
     use: int | None = None
+    line: int | None = None
     failure: str = ""
 
 
@@ -51,6 +56,7 @@ class Safe(msgspec.Struct, frozen=True, kw_only=True):
     low: int | None = None
     disk: int | None = None
     disk_weight: int | None = None
+    line: int | None = None
 
 
 class Woken(msgspec.Struct, frozen=True, kw_only=True):

@@ -148,7 +148,7 @@ def effective(wish: Resources, facts: HostFacts) -> tuple[Resources, tuple[str, 
 def resources(limits: Resources, facts: HostFacts, *, fence: int | None = None) -> Json:
     """OCI ``linux.resources`` (runtime-spec config-linux.md, "Control groups"). ``io_limit`` is for
     the host's ``disks``. ``fence``: bytes of memory that it may have at first, until the governor
-    has another limit: version 1's own, version 2's ``memory.high``."""
+    has another limit: version 1's own, version 2's ``memory.high`` and ``memory.max``."""
     made: Json = {"devices": device_rules()}
     if cpu := _cpu(limits, facts):
         made["cpu"] = cpu
@@ -189,7 +189,7 @@ def _files(limits: Resources, fence: int | None) -> Json:
     if limits.cpu_shares is not None:
         made["cpu.weight"] = str(weight(limits.cpu_shares))
     if fence is not None:
-        made["memory.high"] = str(fence)
+        made["memory.high"] = made["memory.max"] = str(fence)  # goes before the user's own
     return made
 
 

@@ -39,6 +39,7 @@ def look(members: Mapping[str, Member], host: HostMemory, *, seconds: float, lea
         member.before = now
         member.use = now.memory
         member.limit = now.memory_limit
+        member.most = now.memory_max
     if free is None or free > least:
         pressure = None if pressure is None else 0.0
     return Tick(seconds=seconds, guests=guests, free=free, pressure=pressure)

@@ -22,7 +22,7 @@ from wirt.governor.journal import Change, Frame
 from wirt.governor.movement import margin
 from wirt.governor.observe import Tick
 from wirt.governor.plan import due
-from wirt.governor.tree import Claim, Group, Resource
+from wirt.governor.tree import Group, Resource
 from wirt.host.capacity import with_reserve
 from wirt.host.governing import disk, fence, ioweight, look, protection, safety, weigh
 from wirt.host.governing.actuate import Actuator
@@ -54,8 +54,6 @@ MOST_FAILURES = 2
 """Ticks in a row that may fail before everybody gets the safe plan."""
 REST = 10.0
 """Seconds until the next try after that."""
-
-Claims = Mapping[str, Claim]
 
 
 class Governor:
@@ -252,7 +250,7 @@ class Governor:
         await protection.write(self._actuator, self.roll.members, protection.given_back(everybody))
         back = ioweight.given_back(self.roll.members)
         await ioweight.write(self._actuator, self.roll.members, back, self.steering.why)
-        bounded = [m for m in members if m.container and (m.bounded or m.waits)]
+        bounded = [m for m in members if m.container and (m.bounded or m.waits or m.lined)]
         if bounded:
             await self._mover.loosen(bounded)
         claims = self.roll.tree().claims_to(Resource.MEMORY)
@@ -337,18 +335,18 @@ class Governor:
         )
         await protection.write(self._actuator, self.roll.members, spared)
         if self._short.now:
-            await self._divide(divided, tick, decision, claims)
+            await self._divide(divided, tick, decision, root)
         else:
             self._machines.loosen(self.roll.elastic(), claims)
-            if bounded := [m for m in divided.values() if m.limit is not None and m.bounded]:
+            if bounded := [m for m in divided.values() if m.bounded or m.lined]:
                 await self._mover.loosen(bounded)
         self._emergency.act(decision.state.alarm, everybody, claims)
         fault("governor.ticked")
 
     async def _divide(
-        self, divided: Mapping[str, Member], tick: Tick, decision: Decision, claims: Claims
+        self, divided: Mapping[str, Member], tick: Tick, decision: Decision, root: Group
     ) -> None:
-        now = time.monotonic()
+        now, claims = time.monotonic(), root.claims_to(Resource.MEMORY)
         await self._hearing.watch(divided.values())
         for member in divided.values():
             if member.before is None or not member.before.under_oom:
@@ -358,8 +356,11 @@ class Governor:
         governed = {name: m for name, m in divided.items() if m.v2 or m.watched}
         elastic = self.roll.elastic()
         taken = self._machines.committed(elastic.values(), claims)
+        capacity = max(self._short.capacity - taken, 0)
+        pool = capacity if self.policy.pool.memory is not None else None
         goal = Goal(
-            entitled=decision.memory.members, capacity=max(self._short.capacity - taken, 0),
+            entitled=decision.memory.members, capacity=capacity,
+            lines=self.roll.lines(governed, root, pool=pool, seconds=tick.seconds),
             reasons=decision.reasons, hungry=look.hungry(decision.state),
             inputs=look.inputs(tick, decision.state),
             keeps={n: fence.kept(m, claims[n].reservation) for n, m in governed.items()},

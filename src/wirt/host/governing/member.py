@@ -33,6 +33,8 @@ class Member:
     not squeezed, ``backoff`` seconds the next time. ``squeezing``: under way.
     ``floor`` and ``low``: bytes of ``memory.min`` and ``memory.low`` that the kernel has, None
     where it has no such thing.
+    ``most``: bytes of ``memory.max`` that the kernel has, None: no limit. ``settled``: bytes that
+    it has kept for some time, see :mod:`wirt.host.governing.line`.
     ``fenced``: its limit is one that kills (see :mod:`wirt.host.governing.fence`).
     ``revocable``: bytes that the kernel can take from it.
     ``frozen``: in an emergency of the host's, by a governor, not by its user. ``freezing``: a
@@ -62,6 +64,8 @@ class Member:
     fenced: bool = False
     floor: int | None = None
     low: int | None = None
+    most: int | None = None
+    settled: int | None = None
     frozen: bool = False
     freezing: bool = False
     disk: int = 0
@@ -129,6 +133,24 @@ class Member:
         return own < 0 or self.limit < own
 
     @property
+    def own(self) -> int | None:
+        """Bytes that its user allowed, in whole pages; None: no limit."""
+        own = self.guest.spec.resources.memory
+        return None if own is None else own // PAGE * PAGE
+
+    @property
+    def lined(self) -> bool:
+        """Whether it is killed elsewhere than its user said, with version 2."""
+        return self.container and self.floor is not None and self.most != self.own
+
+    @property
+    def safe_line(self) -> int | None:
+        """``memory.max`` when nobody governs, -1: none. None with version 1, and of a machine."""
+        if not self.v2 or not self.container:
+            return None
+        return -1 if self.own is None else self.own
+
+    @property
     def throttled(self) -> bool:
         """Whether its disks are not as they are to be when nobody governs."""
         return self.disk != self.safe_disk
@@ -139,6 +161,7 @@ class Member:
         weighed = self.cpu is not None and self.cpu != self.safe_cpu
         slowed = self.throttled and self.container
         changed = self.bounded or self.waits or weighed or self.frozen or self.protected
+        changed = changed or self.lined
         tilted = self.disk_weight not in {None, NORMAL_WEIGHT}
         if not (changed or slowed or tilted):
             return None
@@ -150,6 +173,7 @@ class Member:
             low=self.safe_low if self.protected else None,
             disk=self.safe_disk if slowed else None,
             disk_weight=NORMAL_WEIGHT if tilted else None,
+            line=self.safe_line,
         )
 
     def close(self) -> None:
@@ -196,6 +220,11 @@ def kernel_protection(cgroups: Cgroups, path: str) -> tuple[int | None, int | No
         return None, None
     floor, low = (_figure(cgroups, "memory", path, f"memory.{name}") for name in ("min", "low"))
     return floor, low
+
+
+def kernel_line(cgroups: Cgroups, path: str) -> int | None:
+    """Bytes at which a group's processes are killed; None: at none, and with version 1."""
+    return _figure(cgroups, "memory", path, "memory.max") if cgroups.mode is Mode.V2 else None
 
 
 def _figure(cgroups: Cgroups, controller: str, path: str, name: str) -> int | None:

@@ -19,6 +19,7 @@ from wirt.governor.tree import Resource
 from wirt.host.governing.actuate import Actuator
 from wirt.host.governing.cushion import sort
 from wirt.host.governing.fence import fences
+from wirt.host.governing.line import astray
 from wirt.host.governing.member import MOST_BACKOFF, Member
 from wirt.privileged.holds import Held, Hold
 
@@ -29,12 +30,14 @@ BITE = 16 << 20
 LEAST = 1 << 20
 """Bytes below which to feed a guest is not worth a write."""
 _PAGE = 4096
+_NONE = 1 << 62
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Goal:
     """What all guests are to hold: ``entitled`` bytes of ``capacity``, and why. ``keeps``: bytes
-    of each that nobody else can have."""
+    of each that nobody else can have. ``lines``: bytes at which guests of version 2 end, see
+    :mod:`wirt.host.governing.line`; who is not named ends where its user said."""
 
     entitled: Mapping[str, int]
     capacity: int
@@ -42,6 +45,7 @@ class Goal:
     hungry: frozenset[str]
     inputs: Mapping[str, Mapping[str, float]]
     keeps: Mapping[str, int] = field(default_factory=dict)
+    lines: Mapping[str, int] = field(default_factory=dict)
 
 
 class Mover:
@@ -64,6 +68,9 @@ class Mover:
         """One tick's writes; who cannot be held to a limit is let go, up to a fence."""
         self._sorted = sort(members, goal.capacity)
         await self._fence(goal)
+        await self._draw(members, goal)
+        nearer = {n: min(most, goal.lines.get(n, most)) for n, most in goal.entitled.items()}
+        goal = replace(goal, entitled=nearer)
         members, capacity = self._sorted.held, self._sorted.capacity
         now = time.monotonic()
         first = [self._first(m, goal) for m in members.values() if self._loose(m, goal)]
@@ -86,7 +93,13 @@ class Mover:
 
     async def loosen(self, members: Sequence[Member]) -> None:
         """Give back what the user said to guests whose memory is not divided any more."""
-        holds = [Hold(id=m.guest.id, limit=m.safe_limit, waits=False) for m in members]
+        holds = [
+            Hold(
+                id=m.guest.id, limit=m.safe_limit, waits=False,
+                line=m.safe_line, was=-1 if m.most is None else m.most,
+            )
+            for m in members
+        ]  # fmt: skip
         for member, held in zip(members, await self._actuator.govern(holds), strict=True):
             before = member.limit
             _read_back(member, held)
@@ -150,6 +163,34 @@ class Mover:
                     after=wanted[member.guest.id] // _PAGE * _PAGE,
                     effect=held.limit, failure=held.failure,
                     inputs=goal.inputs.get(member.guest.id),
+                )  # fmt: skip
+
+    async def _draw(self, members: Mapping[str, Member], goal: Goal) -> None:
+        """Have everybody end where it is to end; lines that fall first."""
+        moved: list[tuple[Member, int | None]] = []
+        for name, member in members.items():
+            line = goal.lines.get(name, member.own)
+            if member.floor is None or line == member.most:
+                continue
+            if line == member.own or line is None or astray(member, line, goal.capacity):
+                moved.append((member, line))
+        moved.sort(key=lambda one: (one[1] or _NONE) - (one[0].most or _NONE))
+        holds = [
+            Hold(
+                id=m.guest.id, line=-1 if line is None else line,
+                was=-1 if m.most is None else m.most,
+            )
+            for m, line in moved
+        ]  # fmt: skip
+        if not holds:
+            return
+        for (member, line), held in zip(moved, await self._actuator.govern(holds), strict=True):
+            before = member.most
+            _read_back(member, held)
+            if before is None or line is None or abs(before - line) > before // 4:
+                self._note(
+                    member, Act.LIMIT, Reason.FENCE, before=before, after=line, effect=held.line,
+                    failure=held.failure, inputs=goal.inputs.get(member.guest.id),
                 )  # fmt: skip
 
     def _loose(self, member: Member, goal: Goal) -> bool:
@@ -306,3 +347,5 @@ def _read_back(member: Member, held: Held) -> None:
         member.limit = None if held.limit < 0 else held.limit
     if held.use is not None:
         member.use = held.use
+    if held.line is not None:
+        member.most = None if held.line < 0 else held.line

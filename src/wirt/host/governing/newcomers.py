@@ -68,26 +68,32 @@ class Newcomers:
         coming.runs = True
         if self.shared() is None:  # the governor was paused meanwhile, or memory is not short now
             self._coming.pop(guest.id, None)
-            hold = Hold(id=guest.id, limit=self._safe(guest))
+            hold = Hold(
+                id=guest.id, limit=self._safe(guest), line=self._safe_line(guest), was=coming.fence
+            )  # fmt: skip
             with contextlib.suppress(WirtError):  # else the plan is carried out later
                 await self._actuator.govern([hold])
 
     def plan(self) -> tuple[Safe, ...]:
         """What those who are not looked at yet get when nobody governs."""
         return tuple(
-            Safe(id=name, limit=self._safe(one.guest)) for name, one in self._coming.items()
+            Safe(id=name, limit=self._safe(one.guest), line=self._safe_line(one.guest))
+            for name, one in self._coming.items()
         )
 
     def arrived(self, members: Mapping[str, Member], live: Iterable[str]) -> list[Change]:
         """Those who have been looked at are fenced like all others from now on; who is no more
-        among the ``live`` is forgotten. What there is to remember of the first ones."""
+        among the ``live`` is forgotten. What there is to remember of both: who ended before any
+        look may have met its fence."""
         here, told = set(live), []
         for name, one in tuple(self._coming.items()):
             member = members.get(name)
             if member is not None:
                 member.fenced = True
+                member.settled = 0  # all that it holds is growth
+            gone = one.runs and name not in here
+            if member is not None or gone:
                 told.append(_change(one, member))
-            if member is not None or (one.runs and name not in here):
                 del self._coming[name]
         return told
 
@@ -96,12 +102,20 @@ class Newcomers:
         its user's limit."""
         return -1 if self._roll.v2 else guest.spec.resources.memory or -1
 
+    def _gone(self, member: Member) -> bool:
+        """Whether it is counted with others: what a guest that has just ended may still hold stands
+        in the group above, with version 2."""
+        return self._roll.v2 and member.readings.held()[0] is None
+
+    def _safe_line(self, guest: Guest) -> int | None:
+        return guest.spec.resources.memory or -1 if self._roll.v2 else None
+
     def _room(self, guest: Guest) -> int | None:
         capacity = self.shared()
         if capacity is None or guest.spec.isolation is not Isolation.CONTAINER:
             return None
         claims = self._roll.tree().claims_to(Resource.MEMORY)
-        containers = self._roll.containers()
+        containers = {n: m for n, m in self._roll.containers().items() if not self._gone(m)}
         keeps = [fence.kept_now(m, claims.get(n, FREE).reservation) for n, m in containers.items()]
         keeps += [
             one.guest.spec.resources.memory_reservation or 0
@@ -110,14 +124,16 @@ class Newcomers:
         ]
         resources = guest.spec.resources
         promised = resources.memory_reservation or 0
-        room = fence.first(keeps, promised, capacity=capacity, least=margin(capacity))
+        least = margin(capacity) + self._roll.others(now=True)
+        room = fence.first(keeps, promised, capacity=capacity, least=least)
         return room if resources.memory is None or room < resources.memory else None
 
 
-def _change(one: _Newcomer, member: Member) -> Change:
+def _change(one: _Newcomer, member: Member | None) -> Change:
     return Change(
         at=time.time_ns(), guest=one.guest.id, resource=Resource.MEMORY, act=Act.LIMIT,
-        reason=Reason.FENCE, after=one.fence, effect=member.limit,
+        reason=Reason.FENCE, after=one.fence,
+        effect=None if member is None else member.limit,
     )  # fmt: skip
 
 

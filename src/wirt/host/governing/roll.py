@@ -9,12 +9,13 @@ from wirt.errors import NotFound
 from wirt.governor.tree import Group, Resource
 from wirt.governor.tree import Member as Leaf
 from wirt.host.admit import UP, Admit
-from wirt.host.governing import disk
+from wirt.host.governing import disk, line
 from wirt.host.governing.inside import overhead
 from wirt.host.governing.member import (
     UNKNOWN,
     Member,
     kernel_disk_weight,
+    kernel_line,
     kernel_protection,
     kernel_rate,
     kernel_weight,
@@ -23,7 +24,7 @@ from wirt.host.groups import Groups
 from wirt.host.roster import Roster
 from wirt.host.running import Running
 from wirt.layout import Layout
-from wirt.linux.cgroup import Cgroups, Mode
+from wirt.linux.cgroup import Cgroups, Mode, flat, read_file
 from wirt.linux.interface import Interfaces
 from wirt.linux.readings import Readings
 from wirt.model.guest import Guest, GuestState, Isolation
@@ -96,7 +97,7 @@ class Roll:
                     guest=guest, live=live, v2=self._cgroups.mode is Mode.V2,
                     readings=Readings(self._cgroups, path, cards=cards),
                     cpu=kernel_weight(self._cgroups, path),
-                    floor=floor, low=low,
+                    floor=floor, low=low, most=kernel_line(self._cgroups, path),
                     disk_weight=kernel_disk_weight(self._cgroups, path),
                     disk=kernel_rate(self._cgroups, path) if container else UNKNOWN,
                     frozen=guest.status.state is GuestState.RUNNING and self._cgroups.frozen(path),
@@ -136,6 +137,29 @@ class Roll:
             member.disk_weight = kernel_disk_weight(self._cgroups, path)
             member.floor, member.low = kernel_protection(self._cgroups, path)
 
+    def lines(
+        self, members: Mapping[str, Member], root: Group, *, pool: int | None, seconds: float
+    ) -> dict[str, int]:
+        """Where these end before the pool is full, of which they share so many bytes: see
+        :func:`wirt.host.governing.line.lines`. Nowhere without a pool, and with version 1."""
+        if pool is None or not self.v2:
+            return {}
+        left = max(pool - self.others(), 0)
+        return line.lines(members, root, capacity=left, seconds=seconds)
+
+    def others(self, *, now: bool = False) -> int:
+        """Bytes that others than guests hold in the instance's group, keepers above all, and the
+        kernel cannot drop. With version 2; 0 where it does not tell. ``now``: guests are looked at
+        anew, for what they came to hold since the last look is not others'."""
+        directory = self._cgroups.directory("memory", f"/{self._layout.name}")
+        if directory is None or not self.v2:
+            return 0
+        stat = flat(read_file(directory / "memory.stat"))
+        everything = int(read_file(directory / "memory.current").strip() or 0)
+        caches = stat.get("inactive_file", 0) + stat.get("active_file", 0)
+        theirs = sum(_dear(one, now=now) for one in self.members.values())
+        return max(everything - caches - theirs, 0)
+
     def tree(self) -> Group:
         """The claims of the members, made anew when anything of them has changed."""
         asked = (*(m.guest.spec for m in self.members.values()), *self._groups.all())
@@ -159,6 +183,14 @@ class Roll:
             for name, member in self.members.items()
             if member.inside is not None and member.inside.memory is not None
         }
+
+
+def _dear(member: Member, *, now: bool) -> int:
+    """Bytes that it holds but for files' caches."""
+    seen = member.before
+    last = (None, None) if seen is None else (seen.memory, seen.file)
+    memory, file = member.readings.held() if now else last
+    return (memory or 0) - (file or 0)
 
 
 def prune(group: Group, wanted: Callable[[str], bool]) -> Group:

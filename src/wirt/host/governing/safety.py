@@ -34,6 +34,7 @@ def plan(
                 thaw=member.frozen or member is freezing, low=member.safe_low,
                 disk=member.safe_disk if member.container else None,
                 disk_weight=None if member.disk_weight is None else NORMAL_WEIGHT,
+                line=member.safe_line,
             )  # fmt: skip
         if safe is not None:
             made.append(safe)

@@ -24,6 +24,7 @@ from wirt.privileged.protocol import (
     ConnectGuest,
     DisconnectGuest,
     Done,
+    Failure,
     ForgetGuest,
     FreezeGuest,
     KillGuest,
@@ -100,6 +101,15 @@ def limit(ctx: Context, verb: LimitGuest, _fds: Fds) -> Done:
         disks=disks.under(ctx.layout.on_disks),
     )  # fmt: skip
     return Done()
+
+
+def limited(ctx: Context, verb: LimitGuest, ended: Ended[Done]) -> Ended[Done]:
+    """What holds from now on holds without a governor, too."""
+    memory = verb.resources.memory
+    done = not isinstance(ended.answer, Failure)
+    if done and memory is not None and not verb.machine and ctx.deadman is not None:
+        ctx.deadman.allowed(verb.id, memory or -1)
+    return ended
 
 
 def release_guest(ctx: Context, verb: ReleaseGuest, _fds: Fds) -> Outcome[Done]:
@@ -298,7 +308,7 @@ HANDLERS = (
     on(LaunchGuest, launching.launch, then=launching.launched),
     on(KillGuest, kill),
     on(FreezeGuest, freeze, then=frozen),
-    on(LimitGuest, limit),
+    on(LimitGuest, limit, then=limited),
     on(ReleaseGuest, release_guest),
     on(ForgetGuest, forget),
     on(ConnectGuest, connect, then=rewired),
