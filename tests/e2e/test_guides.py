@@ -141,6 +141,16 @@ REGISTRY = Guide(
     after=("wirt registry stop", "wirt rmi localhost:5000/team/busybox:1"),
     says={"wirt registry ls": "team/busybox"},
 )
+LOAD = Guide(
+    page="howto/load-an-image-from-docker.md",
+    files={"root/etc/os-release": "ID=debian\n"},
+    before=(
+        "wirt tag busybox:latest app:1.0", "wirt save -o app.tar app:1.0", "wirt rmi app:1.0",
+        "tar -C root -cf debian.tar .",
+    ),
+    after=("wirt image inspect debian:12", "wirt rmi app:1.0 debian:12"),
+    says={"wirt load": "app:1.0", "wirt image inspect": '"bash"'},
+)  # fmt: skip
 GUIDES = (
     pytest.param(TUTORIAL, marks=MACHINES),
     PORTS,
@@ -150,6 +160,7 @@ GUIDES = (
     WATCH,
     pytest.param(BUILD, marks=MACHINES),
     REGISTRY,
+    LOAD,
 )
 
 
