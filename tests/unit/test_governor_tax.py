@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wirt.governor.decide import State, decide
 from wirt.governor.demand import cpu_wants, memory_wants
 from wirt.governor.estimate import Estimate, Tuning, usual, want_of
-from wirt.governor.observe import Seen
+from wirt.governor.observe import Seen, Tick
 from wirt.governor.tax import taxed
-from wirt.governor.tree import Claim
+from wirt.governor.tree import Claim, Group, Member
 
 MIB = 1 << 20
 CAPACITY = 512 * MIB
@@ -173,3 +174,64 @@ def test_who_grows_is_given_room_before_it_meets_its_limit_and_is_not_taxed() ->
             assert before["b"].memory >= 1.3 * grown * MIB
             assert not before["b"].regret, "it has missed nothing"
     assert before["a"].memory <= 260 * MIB
+
+
+def again(cpu: int, refaults: float, *, swap: int = 40) -> list[Estimate]:
+    """What is thought of a guest of which 14 MiB were taken in each of three ticks and that reads
+    ``refaults`` pages a second again, beside one that grows; it works by ``cpu`` millicores, and
+    has so many MiB in ``swap``."""
+    claims = dict.fromkeys("ab", Claim(reservation=MIB, limit=420 * MIB))
+    before: dict[str, Estimate] = {}
+    thought = []
+    for number in range(17):
+        limit = 300 - 14 * min(max(number - 9, 0), 3)
+        seen = {
+            "a": Seen(
+                memory=(min(limit, 299) + number % 2 * (number > 12) * 6) * MIB,
+                memory_limit=limit * MIB, refaults=refaults if number > 10 else 0.0, cpu=cpu,
+                swap=swap * MIB,
+            ),
+            "b": Seen(
+                memory=(60 + 8 * number) * MIB, memory_limit=190 * MIB, refaults=0.0, cpu=400
+            ),
+        }  # fmt: skip
+        before = cpu_wants(before, seen, TUNING)
+        before = memory_wants(before, seen, claims, capacity=400 * MIB, seconds=0.2, tuning=TUNING)
+        thought.append(before["a"])
+    return thought
+
+
+def test_idle_memory_is_taken_on_though_what_is_in_use_of_it_comes_back() -> None:
+    """A guest that was idle after its peak kept 239 MiB so, and others less than they work with."""
+    thought = again(30, 4500.0)
+    assert not any(one.hungry for one in thought)
+    assert all(one.calm for one in thought[1:]), "nor does it grow"
+    assert not thought[-1].regret
+
+
+def test_who_works_or_asks_nearly_all_back_needs_it() -> None:
+    assert any(one.hungry for one in again(600, 4500.0))
+    assert any(one.hungry for one in again(30, 20_000.0))
+
+
+def test_what_comes_back_from_a_disk_is_needed() -> None:
+    """There it costs who waits for the same disk more than the memory is worth."""
+    assert any(one.hungry for one in again(30, 4500.0, swap=0))
+
+
+@pytest.mark.parametrize(("busy", "room"), [(300, True), (690, True), (960, False)])
+def test_room_is_made_while_there_is_processor_time_for_it(busy: int, room: bool) -> None:
+    """Where it was made at a peak's worst moment, requests waited twice as long."""
+    root = Group(name="host", children=(Member(name="a"), Member(name="b")))
+    seen = {
+        "a": Seen(memory=300 * MIB, memory_limit=330 * MIB, refaults=0.0, cpu=20, swap=40 * MIB),
+        "b": Seen(memory=90 * MIB, memory_limit=180 * MIB, refaults=0.0, cpu=busy),
+    }
+    state = State()
+    for _ in range(20):
+        made = decide(
+            state, Tick(seconds=0.2, guests=seen), root, capacity=CAPACITY, reserve=0,
+            processors=1000, tuning=TUNING,
+        )  # fmt: skip
+        state = made.state
+    assert (made.memory.members["a"] < 300 * MIB) is room

@@ -13,6 +13,9 @@ from wirt.governor.observe import Seen, Tick
 from wirt.governor.plan import Entitlements, Want, entitle
 from wirt.governor.tree import Claim, Group, Resource
 
+LEISURE = 0.3
+"""Part of the processors that is left, from which on all room is made that is worth having."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
@@ -40,11 +43,13 @@ def decide(
     reserve: int,
     tuning: Tuning,
     slack: int = 0,
+    processors: int = 0,
     asleep: frozenset[str] = frozenset(),
 ) -> Decision:
     """Entitlements to ``capacity`` bytes of memory; ``reserve``: bytes that the host keeps free;
     ``slack``: bytes that a guest must have above what cannot be taken from it; machines tell their
     own. ``asleep``: guests that keep what they have, and need no room: they cannot move.
+    ``processors``: millicores for all guests together; 0: unknown.
 
     Guests that were not seen in this tick want nothing and are forgotten.
     """
@@ -57,6 +62,7 @@ def decide(
     claims = {m.name: m.claim(Resource.MEMORY) for m in root.members() if m.name in tick.guests}
     seen = {name: tick.guests[name] for name in claims}
     estimates = cpu_wants(state.estimates, seen, tuning)
+    tuning = _unhurried(tuning, estimates, processors)
     estimates = memory_wants(
         estimates, seen, claims, capacity=capacity, seconds=tick.seconds, tuning=tuning
     )
@@ -86,6 +92,17 @@ def decide(
         for name in claims
     }
     return Decision(state=replace(state, estimates=estimates), memory=entitled, reasons=reasons)
+
+
+def _unhurried(tuning: Tuning, estimates: Mapping[str, Estimate], processors: int) -> Tuning:
+    """With no more room to be made by swapping than there is processor time for: it costs that,
+    and twice where what was taken is asked back."""
+    if processors <= 0:
+        return tuning
+    left = 1 - sum(one.work for one in estimates.values()) / processors
+    part = min(max(left / LEISURE, 0.0), 1.0)
+    room = tuning.buffer + part * (tuning.easy_room - tuning.buffer)
+    return replace(tuning, easy_room=room)
 
 
 def _kept(guest: Seen, slack: int) -> int:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from wirt.governor.estimate import AHEAD, FRESH, Estimate, Tuning, held, usual, work
+from wirt.governor.estimate import AHEAD, FRESH, Estimate, Tuning, held, swaps, usual, work
 from wirt.governor.observe import Seen
-from wirt.governor.tax import taxed
+from wirt.governor.tax import IDLE, taxed
 from wirt.governor.tree import Claim
 
 MOST_URGENT = 20_000.0
@@ -17,6 +17,9 @@ MOST_REGRET = 4
 """How often the patience before the tax is doubled and the tax halved at most: 16 times."""
 FADE = 0.95
 """Part of what was taken and asked back that is still remembered a tick later."""
+MOSTLY = 0.8
+"""Part of what was taken that who does little work must have asked back to need it: the kernel
+takes first what was touched first, so that of idle memory what is in use goes, too, and returns."""
 _PAGE = 4096
 PRESSING = 3
 """Ticks for which somebody's hunger counts: a guest that was just fed is not sated yet."""
@@ -69,11 +72,12 @@ def memory_wants(
     """
     old = {name: before.get(name, FRESH) for name in seen}
     mean = usual(old, seen)
-    grew = {name: _grew(old[name], guest, mean, tuning) for name, guest in seen.items()}
+    asked = {n: _asked(old[n], guest, mean, tuning) for n, guest in seen.items()}
+    grew = {n: _grew(old[n], guest, mean, seconds, asked[n], tuning) for n, guest in seen.items()}
     known = {n: _weighed(old[n], guest, seconds, grew[n]) for n, guest in seen.items()}
     urgent = max((min(known[n].rate, MOST_URGENT) * claims[n].shares for n in seen), default=0.0)
     hungry = {
-        name: _hungry(guest, known[name], claims[name].shares, urgent, tuning)
+        name: _hungry(guest, known[name], claims[name].shares, urgent, asked[name], tuning)
         for name, guest in seen.items()
     }
     pressing = any(hungry[n] or known[n].calm < PRESSING for n in seen)
@@ -119,16 +123,31 @@ def _near(guest: Seen, tuning: Tuning) -> bool:
     return held(guest) > near * guest.memory_limit
 
 
-def _grew(old: Estimate, guest: Seen, mean: float, tuning: Tuning) -> bool:
+def _asked(old: Estimate, guest: Seen, mean: float, tuning: Tuning) -> float:
+    """Part of what was taken that it must have asked back to need it."""
+    idle = swaps(guest) and work(old, guest) < IDLE * mean
+    return MOSTLY if idle else tuning.missed
+
+
+def _grew(
+    old: Estimate, guest: Seen, mean: float, seconds: float, asked: float, tuning: Tuning
+) -> bool:
     """Whether it needs more from now on. Machines breathe: they do when they work and have come to
-    their margin. ``mean``: the usual work."""
-    grew = old.use > 0 and held(guest) > 1.02 * old.use
-    if not guest.margin:
-        return grew
-    return grew and _near(guest, tuning) and work(old, guest) > WORKS * mean
+    their margin. ``mean``: the usual work; ``asked``: as :func:`_asked` says."""
+    growth = held(guest) - old.use
+    if old.use <= 0 or growth <= 0.02 * old.use:
+        return False
+    if guest.margin:
+        return _near(guest, tuning) and work(old, guest) > WORKS * mean
+    if not swaps(guest):
+        return True
+    regained = (guest.refaults or 0.0) * seconds * _PAGE
+    return regained < growth / 2 or old.missed >= asked * old.taken
 
 
-def _hungry(guest: Seen, now: Estimate, shares: int, urgent: float, tuning: Tuning) -> bool:
+def _hungry(
+    guest: Seen, now: Estimate, shares: int, urgent: float, asked: float, tuning: Tuning
+) -> bool:
     if guest.under_oom:
         return True
     if guest.blind or not _near(guest, tuning):
@@ -137,7 +156,7 @@ def _hungry(guest: Seen, now: Estimate, shares: int, urgent: float, tuning: Tuni
         return False
     if now.rate <= tuning.refaults or now.rate * shares < tuning.ratio * urgent:
         return False
-    return now.missed >= tuning.missed * now.taken
+    return now.missed >= asked * now.taken
 
 
 def _move(old: Estimate, guest: Seen, tuning: Tuning, *, hungry: bool, grew: bool) -> Estimate:

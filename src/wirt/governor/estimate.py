@@ -12,6 +12,8 @@ from wirt.governor.tree import Claim
 _MIB = 1 << 20
 AHEAD = 10
 """Ticks for which growth is thought to go on."""
+SWAPS = 4 * _MIB
+"""Bytes in swap from which on a guest counts as one that is swapped."""
 SORE = 1.25
 """Times the size at which the tax hurt up to which, and down to which, that is regretted: what lies
 above is idle, and who came to be calm far below needs less than then."""
@@ -30,7 +32,8 @@ class Tuning:
     or was a moment ago. ``headroom``: part added to what is used, for growth. ``tight``: part of
     the capacity above which memory is short. ``buffer``: part of it that calm guests make room for
     before anybody is hungry, ``early`` of the tax a tick; ``room``: part of it that those do whose
-    memory does little work.
+    memory does little work. ``easy_room``, ``easy_early``: the same of those who get back what was
+    taken as soon as they ask for it (:func:`swaps`).
     """
 
     cpu_up: float = 0.7
@@ -48,6 +51,8 @@ class Tuning:
     buffer: float = 0.125
     room: float = 0.3
     early: float = 0.25
+    easy_room: float = 0.3
+    easy_early: float = 0.6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +101,12 @@ FRESH = Estimate()
 def held(guest: Seen) -> int:
     """What it holds and cannot do without: a machine also needs room to move."""
     return (guest.memory or 0) + guest.margin
+
+
+def swaps(guest: Seen) -> bool:
+    """Whether what is taken from it is swapped: that comes back at once, if it is asked for, from
+    compressed memory; files come back from a disk that others may keep busy."""
+    return (guest.swap or 0) >= SWAPS
 
 
 def work(estimate: Estimate, guest: Seen) -> float:

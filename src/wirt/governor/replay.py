@@ -140,7 +140,7 @@ class _Player:
         out = self.outcome
         seconds = min(frame.tick.seconds, MOST_SECONDS)
         capacity = {**frame.capacity, **self._rules.capacity}
-        told = self._decide(frame, capacity.get(Resource.MEMORY, 0))
+        told = self._decide(frame, capacity)
         if frame.at < self.since:
             return
         out.ticks += 1
@@ -161,7 +161,7 @@ class _Player:
                 self._refused.add(key)
                 self.outcome.refused.append(Refusal(at=at, shortage=found))
 
-    def _decide(self, frame: Frame, capacity: int) -> Decision:
+    def _decide(self, frame: Frame, capacity: Mapping[Resource, int]) -> Decision:
         told = {
             name: share[Resource.MEMORY]
             for name, share in frame.shares.items()
@@ -170,9 +170,11 @@ class _Player:
         root = only(self._root, told.keys())
         tick = replace(frame.tick, guests={n: s for n, s in frame.tick.guests.items() if n in told})
         state = self._state or State(estimates=frame.learned, alarm=frame.alarm)
+        memory = capacity.get(Resource.MEMORY, 0)
         decision = decide(
-            state, tick, root, capacity=capacity, reserve=self.reserve, tuning=self._rules.tuning,
-            slack=margin(capacity) if self.hard else 0, asleep=frame.asleep,
+            state, tick, root, capacity=memory, reserve=self.reserve, tuning=self._rules.tuning,
+            slack=margin(memory) if self.hard else 0, processors=capacity.get(Resource.CPU, 0),
+            asleep=frame.asleep,
         )  # fmt: skip
         self._state = decision.state
         return decision

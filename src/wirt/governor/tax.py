@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import replace
 
-from wirt.governor.estimate import AHEAD, Estimate, Tuning, held, want_of, work
+from wirt.governor.estimate import AHEAD, Estimate, Tuning, held, swaps, want_of, work
 from wirt.governor.observe import Seen
 from wirt.governor.tree import Claim
 
@@ -39,11 +39,10 @@ def taxed(
     lacks = _lacks(estimates, seen, claims, capacity, tuning) if pressing else {}
     if max(lacks.values(), default=0) > 0:
         sorry = {n: estimates[n].sorry for n in seen}
-        return _take(estimates, seen, claims, lacks, sorry, part=tuning.tax, tuning=tuning)
+        return _take(estimates, seen, claims, lacks, sorry, early=False, tuning=tuning)
     lacks = _rooms(estimates, seen, capacity, mean, tuning)
     calm = {n: 0 for n in lacks if not estimates[n].sorry}
-    part = tuning.tax * tuning.early
-    return _take(estimates, seen, claims, lacks, calm, part=part, tuning=tuning)
+    return _take(estimates, seen, claims, lacks, calm, early=True, tuning=tuning)
 
 
 def _lacks(
@@ -81,11 +80,13 @@ def _rooms(
     use = sum(map(held, seen.values()))
     growth = sum(int(AHEAD * estimates[n].growth) for n in seen)
     room = use + growth - int((1 - tuning.buffer) * capacity)
-    idle = max(room, use - int((1 - tuning.room) * capacity))
     works = {n: work(estimates[n], seen[n]) for n in seen}
-    return {
-        n: idle if one < IDLE * mean else room for n, one in works.items() if one <= BUSY * mean
-    }
+    rooms = dict.fromkeys((n for n, one in works.items() if one <= BUSY * mean), room)
+    for name in rooms:
+        if works[name] < IDLE * mean:
+            part = tuning.easy_room if swaps(seen[name]) else tuning.room
+            rooms[name] = max(room, use - int((1 - part) * capacity))
+    return rooms
 
 
 def _take(
@@ -95,11 +96,12 @@ def _take(
     lacks: Mapping[str, int],
     sorry: Mapping[str, int],
     *,
-    part: float,
+    early: bool,
     tuning: Tuning,
 ) -> dict[str, int]:
-    """Take ``part`` of what the calm ones among those in ``sorry`` use, one after another, until
-    nothing is lacking. ``sorry``: how often each is to be taxed half as hard."""
+    """Take a part of what the calm ones among those in ``sorry`` use, one after another, until
+    nothing is lacking. ``sorry``: how often each is to be taxed half as hard; ``early``: nobody is
+    hungry yet."""
     made: dict[str, int] = {}
     given = 0
     for name in sorted(sorry, key=lambda n: (work(estimates[n], seen[n]), -estimates[n].calm, n)):
@@ -108,6 +110,7 @@ def _take(
         if lack <= 0 or guest.blind or now.calm <= tuning.patience << sorry[name]:
             continue
         use = held(guest)
+        part = tuning.tax * (_early(guest, tuning) if early else 1.0)
         kept = min(guest.anon or 0, use)
         least = int(min(now.memory, use) * (1 - part / (1 << sorry[name])))
         memory = max(least, kept, now.memory - int(lack / (1 + tuning.headroom)))
@@ -116,3 +119,7 @@ def _take(
             made[name] = memory
             given += before - want_of(replace(now, memory=memory), claims[name], tuning).amount
     return made
+
+
+def _early(guest: Seen, tuning: Tuning) -> float:
+    return tuning.easy_early if swaps(guest) else tuning.early

@@ -189,7 +189,8 @@ class Governor:
         before, asleep = self._state, self.roll.asleep()
         decision = decide(
             before, tick, inner, capacity=capacity, reserve=self._keeps, tuning=policy.tuning,
-            slack=0 if self.roll.v2 else margin(capacity), asleep=asleep,
+            slack=0 if self.roll.v2 else margin(capacity),
+            processors=host.capacity[Resource.CPU], asleep=asleep,
         )  # fmt: skip
         self._state = decision.state
         self._short.alarmed(decision.state.alarm)
