@@ -224,7 +224,7 @@ def test_a_bomb_without_a_limit_ends_and_its_neighbour_goes_on(box: Hostbox) -> 
             box.wirt("wait", bomb.name)
             status = box.status(bomb.name)
             assert (kind, status["exit_code"], status["oom_killed"]) == (kind, 137, True)
-            assert "fence" in bomb.reasons(), kind
+            until(lambda: "fence" in bomb.reasons(), f"{kind}: it is told", PATIENCE)  # noqa: B023
             assert server.spared_by_kills(), kind
         assert met(box) == pool, "the pool was never full"
         before = served(box)
