@@ -28,21 +28,29 @@ CACHE = "dd if=/dev/zero of=/f bs=1M count=%d 2>/dev/null; exec sleep 1000"
 """So many MiB of a file in its cache: only such guests are held to limits that are hard."""
 
 
-SERVE = r"""
+def serving(mib: int, tell: str) -> str:
+    """Answers requests out of so many MiB, one after the other, and tells of each by ``tell``, a
+    shell command with its number in ``$i``. A request that is lost ends it."""
+    return rf"""
 mkfifo /asked /answers
-awk 'BEGIN {
-  c = sprintf("%1048000s", ""); for (i = 0; i < 150; i++) a[i] = c i
-  while ((getline n < "/asked") > 0) { s = substr(a[n % 150], 1000000, 1); print n s; fflush() }
-}' > /answers &
+awk 'BEGIN {{
+  c = sprintf("%1048000s", ""); for (i = 0; i < {mib}; i++) a[i] = c i
+  while ((getline n < "/asked") > 0) {{ s = substr(a[n % {mib}], 1000000, 1); print n s; fflush() }}
+}}' > /answers &
 exec 3<>/asked 4<>/answers
 i=0
 while :; do
   i=$((i + 1)); echo $i >&3
-  if read -t 20 got <&4 && [ $got = $i ]; then [ $((i % 100)) != 0 ] || echo served $i
+  if read -t 20 got <&4 && [ $got = $i ]; then {tell}
   else echo lost $i; exit 1; fi
 done
 """
-"""Answers requests out of 150 MiB, one after the other, and tells of each hundredth."""
+
+
+SERVE = serving(150, "[ $((i % 100)) != 0 ] || echo served $i")
+"""Tells of each hundredth."""
+FORKS = "f() { f | f & }; f & "
+"""A process that becomes as many as it may."""
 
 
 @contextmanager

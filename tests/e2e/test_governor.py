@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import instance as local
-from governedbox import CACHE, HOLD, MIB, POOL, changes, only_version_1, pool, start, status
+from governedbox import CACHE, FORKS, HOLD, MIB, POOL, changes, only_version_1, pool, start, status
 from live import Live, running
 from needs import needs
 from waiting import until
@@ -76,8 +76,7 @@ def test_a_bomb_harms_only_itself(live: Live, tmp_path: Path) -> None:
     with pool(live, tmp_path):
         calm = start(live, "calm", "--memory-reservation", "64m", does=HOLD % 48)
         until(lambda: calm.use > 48 * MIB, "calm has what it needs")
-        forks = "f() { f | f & }; f & "
-        bomb = start(live, "bomb", "--pids-limit", "64", does=f"sleep 2; {forks} {HOLD % 900}")
+        bomb = start(live, "bomb", "--pids-limit", "64", does=f"sleep 2; {FORKS}{HOLD % 900}")
         until(lambda: bomb.ended or bomb.oom("oom_kill"), "the kernel ends what nobody can feed")
         assert calm.oom("oom_kill") == 0
         assert calm.use > 48 * MIB
@@ -90,8 +89,7 @@ def test_a_bomb_dies_before_a_larger_neighbour(live: Live, tmp_path: Path) -> No
     with pool(live, tmp_path):
         calm = start(live, "calm", does=HOLD % 150)
         until(lambda: calm.use > 150 * MIB, "calm has what it needs")
-        forks = "f() { f | f & }; f & "
-        bomb = start(live, "bomb", "--pids-limit", "64", does=f"sleep 2; {forks} {HOLD % 900}")
+        bomb = start(live, "bomb", "--pids-limit", "64", does=f"sleep 2; {FORKS}{HOLD % 900}")
         until(lambda: bomb.ended or bomb.oom("oom_kill"), "the kernel ends it")
         shared = "dd if=/dev/zero of=/dev/shm/x bs=1M count=900; sleep 1000"
         files = start(live, "files", "--shm-size", "1g", does=f"sleep 2; {shared}")

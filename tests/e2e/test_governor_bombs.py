@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import instance as local
-from governedbox import HOLD, MIB, changes, only_version_1, pool, start, status
+from governedbox import FORKS, HOLD, MIB, changes, only_version_1, pool, start, status
 from live import Live, running
 from needs import needs
 from waiting import until
@@ -20,8 +20,6 @@ pytestmark = [
     needs("root", "netns", "mountns", "overlay", "nft", "crun", "busybox", "keeper"),
     pytest.mark.timeout(300),
 ]
-FORKS = "f() { f | f & }; f & "
-"""A process that becomes as many as it may."""
 
 
 @pytest.fixture(scope="module")

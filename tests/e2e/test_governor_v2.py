@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from governedbox import HOLD
+from governedbox import FORKS, HOLD, serving
 from hostbox import NAME, NEEDS, Hostbox, booted
 from modernbox import (
     MIB,
@@ -168,23 +168,7 @@ def test_who_starts_is_held_before_any_tick_to_what_others_do_not_keep(box: Host
             box.wirt("governor", "resume")
 
 
-SERVER = r"""
-mkfifo /asked /answers
-awk 'BEGIN {
-  c = sprintf("%1048000s", ""); for (i = 0; i < 70; i++) a[i] = c i
-  while ((getline n < "/asked") > 0) { s = substr(a[n % 70], 1000000, 1); print n s; fflush() }
-}' > /answers &
-exec 3<>/asked 4<>/answers
-i=0
-while :; do
-  i=$((i + 1)); echo $i >&3
-  if read -t 20 got <&4 && [ $got = $i ]; then echo $i > /served; sleep 0.05
-  else echo lost $i; exit 1; fi
-done
-"""
-"""Answers requests out of 70 MiB, one after the other."""
-FORKS = "f() { f | f & }; f & "
-"""A process that becomes as many as it may."""
+SERVER = serving(70, "echo $i > /served; sleep 0.05")
 
 
 @contextmanager

@@ -138,8 +138,8 @@ def test_an_act_on_a_guest_that_ended_is_told_and_the_others_get_theirs(kernel: 
         assert told[STAYS][-1].effect < 200 * MIB
         assert told[ENDS]
         assert all(one.failure and one.effect is None for one in told[ENDS])
-        members[ENDS].readings = Readings(kernel.groups, kernel.path(ENDS))
-        assert fence.kept_now(members[ENDS], 5) == 5, "nothing of it is known to stay"
+        held = Readings(kernel.groups, kernel.path(ENDS)).held()
+        assert fence.kept_now(members[ENDS], 5, held) == 5, "nothing of it is known to stay"
 
 
 def test_nothing_that_the_helper_does_to_it_is_an_error_of_its_own(kernel: Kernel) -> None:

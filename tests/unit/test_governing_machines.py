@@ -102,6 +102,15 @@ def _again(*members: Member) -> None:
         one.inside.at = one.inside.ordered = time.monotonic() - 5
 
 
+async def taken(all_: Machines, one: Member, settle: Callable[[], Awaitable[None]]) -> None:
+    """A tick in which all that can be taken from it is to be."""
+    _again(one)
+    all_.ask([one], short=True)
+    await settle()
+    all_.move({"a": one}, CLAIMS, goal(a=0), free=0)
+    await settle()
+
+
 def test_memory_is_seen_as_the_guest_tells_it_and_the_rest_from_outside() -> None:
     outside = Seen(cpu=500, memory=900 * MIB, anon=900 * MIB, refaults=3.0, disk=7)
     inside = Inside()
@@ -165,11 +174,7 @@ def test_a_machine_shrinks_in_steps_and_never_below_what_it_needs() -> None:
         all_.ask([one], short=True)
         await settle()
         for _ in range(8):
-            _again(one)
-            all_.ask([one], short=True)
-            await settle()
-            all_.move({"a": one}, CLAIMS, goal(a=0), free=0)
-            await settle()
+            await taken(all_, one, settle)
         assert machine.orders[0] == 512 * MIB, "half of it at most, until it has told anew"
         assert machine.orders[-1] == machine.left == 428 * MIB, "a margin stays"
         assert len(machine.orders) == 2, "and then it is still"
@@ -238,11 +243,7 @@ def test_whoever_ignores_its_balloon_is_told_and_left_alone_for_longer_and_longe
         for _ in range(2):
             one.stuck = 0.0
             for _ in range(STUCK_AFTER + 3):
-                _again(one)
-                all_.ask([one], short=True)
-                await settle()
-                all_.move({"a": one}, CLAIMS, goal(a=0), free=0)
-                await settle()
+                await taken(all_, one, settle)
             backoffs.append(one.backoff)
         refused = [change for change in all_.take_done() if change.act is Act.REFUSE]
         assert [change.reason for change in refused] == [Reason.STUCK] * 2
@@ -250,11 +251,7 @@ def test_whoever_ignores_its_balloon_is_told_and_left_alone_for_longer_and_longe
         assert machine.orders == [512 * MIB, SIZE] * 2, "its balloon is told to try no more"
         machine.stubborn, one.stuck = False, 0.0
         for _ in range(2):
-            _again(one)
-            all_.ask([one], short=True)
-            await settle()
-            all_.move({"a": one}, CLAIMS, goal(a=0), free=0)
-            await settle()
+            await taken(all_, one, settle)
             backoffs.append(one.backoff)
         assert machine.left < SIZE
 

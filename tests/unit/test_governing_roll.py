@@ -224,7 +224,9 @@ def test_what_others_hold_in_the_instances_group_is_what_the_kernel_cannot_drop(
     assert roll.others() == (86 - 10 - 62) * MIB
     for one in (first, second):
         one.readings = cast(Any, SimpleNamespace(held=lambda: (37 * MIB, MIB), close=lambda: None))
-    assert roll.others(now=True) == (86 - 10 - 72) * MIB
+    assert (
+        roll.others({n: m.readings.held() for n, m in roll.members.items()}) == (86 - 10 - 72) * MIB
+    )
     second.before = Reading(at=1, memory=80 * MIB)
     assert roll.others() == 0, "the looks are not of one instant"
     assert roll.lines(roll.members, roll.tree(), pool=None, seconds=1.0) == {}
@@ -235,16 +237,17 @@ def test_a_first_fence_goes_by_what_others_hold_at_that_instant() -> None:
     """A second of growth since the last look was else the newcomer's as well."""
     told: list[tuple[int | None, int | None]] = []
     one = member("calm")
-    one.readings = cast(Any, SimpleNamespace(held=lambda: told[-1]))
     one.use, one.revocable = 20 * MIB, 8 * MIB
     told.append((200 * MIB, 5 * MIB))
-    assert fence.kept_now(one, 0) == 187 * MIB, "of 8 MiB that could be taken all were swap's"
+    assert fence.kept_now(one, 0, told[-1]) == 187 * MIB, (
+        "of 8 MiB that could be taken all were swap's"
+    )
     one.before = Reading(at=1, memory=20 * MIB, file=8 * MIB)
-    assert fence.kept_now(one, 0) == 195 * MIB
-    assert fence.kept_now(one, 250 * MIB) == 250 * MIB
+    assert fence.kept_now(one, 0, told[-1]) == 195 * MIB
+    assert fence.kept_now(one, 250 * MIB, told[-1]) == 250 * MIB
     for unknown in ((None, None), (None, 5)):
         told.append(unknown)
-        assert fence.kept_now(one, 0) == 12 * MIB, "it is gone: as it was last seen"
+        assert fence.kept_now(one, 0, told[-1]) == 12 * MIB, "it is gone: as it was last seen"
     one.before = None
     told.append((200 * MIB, 0))
-    assert fence.kept_now(one, 0) == 200 * MIB - 8 * MIB
+    assert fence.kept_now(one, 0, told[-1]) == 200 * MIB - 8 * MIB

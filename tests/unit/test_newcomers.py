@@ -26,7 +26,8 @@ def newcomers(kernel: FakeKernel, *, v2: bool, shared: int | None = 128 * MIB) -
     calm.readings = cast(Any, SimpleNamespace(held=lambda: (80 * MIB, 0)))
     roll = SimpleNamespace(
         v2=v2, tree=lambda: Group(name="", children=(Leaf(name="calm"),)),
-        containers=lambda: {"calm": calm}, others=lambda now: 3 * MIB if v2 else 0,
+        containers=lambda: {"calm": calm}, members={"calm": calm},
+        others=lambda _held: 3 * MIB if v2 else 0,
     )  # fmt: skip
     made = Newcomers(cast(Any, roll), kernel, Heartbeat(kernel))
     made.shared = lambda: shared

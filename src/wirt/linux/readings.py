@@ -54,6 +54,10 @@ _STALLED: Final = re.compile(rb"some [^\n]*total=(\d+)")
 _FULL: Final = re.compile(rb"full avg10=([0-9.]+)")
 
 
+Holding = tuple[int | None, int | None]
+"""Bytes of memory that a guest holds, and how many of them are files' caches."""
+
+
 class Files:
     """Files of one guest, each opened at its first reading."""
 
@@ -116,7 +120,7 @@ class Readings:
         """The guest now; all figures are None when it is gone."""
         return self._read_v2() if self._v2 else self._read_v1()
 
-    def held(self) -> tuple[int | None, int | None]:
+    def held(self) -> Holding:
         """Only what it holds and how much of that are files' caches, in bytes: a third of the cost
         of a reading."""
         stat = _pairs(self._files.read("stat"))

@@ -19,7 +19,7 @@ from wirt.linux import limits, pressure
 from wirt.linux.cgroup import Cgroups, Mode, read_file, write_file
 from wirt.model.resources import Resources
 from wirt.privileged.faults import fault
-from wirt.privileged.holds import Held, Hold, Safe
+from wirt.privileged.holds import Held, Hold, Safe, as_bound
 
 BITE: Final = 16 << 20
 """Bytes that are taken back at a time: swapping them out takes a tenth of a second."""
@@ -199,7 +199,7 @@ def _draw(cgroups: Cgroups, memory: Path | None, line: int, was: int, failures: 
     """Write ``memory.max``. A line that falls stays above what is in use: at or below it the kernel
     would begin to kill at once, when it finds nothing to drop fast enough."""
     now = _number(memory, "memory.max")
-    if (-1 if now is None else now) != was:
+    if as_bound(now) != was:
         failures.append("changed meanwhile")
         return
     if line >= 0 and (now is None or line < now):
@@ -220,19 +220,20 @@ def _takes(cgroups: Cgroups, memory: Path | None, limit: int) -> bool:
 
 def _read(cgroups: Cgroups, path: str, guest_id: str, failures: list[str]) -> Held:
     memory = cgroups.directory("memory", path)
-    limit = _number(memory, _limit(cgroups))
-    if limit is None and memory is not None and memory.is_dir():
-        limit = -1
-    line = None if cgroups.mode is not Mode.V2 else _number(memory, "memory.max")
-    if line is None and cgroups.mode is Mode.V2 and memory is not None and memory.is_dir():
-        line = -1
+    limit = _bound(memory, _limit(cgroups))
     return Held(
         id=guest_id,
-        line=line,
+        line=_bound(memory, "memory.max") if cgroups.mode is Mode.V2 else None,
         limit=-1 if limit is not None and limit >= NO_LIMIT else limit,
         use=_number(memory, _use(cgroups)),
         failure="; ".join(failures),
     )
+
+
+def _bound(memory: Path | None, name: str) -> int | None:
+    """Bytes of a limit, -1: none; None when the group is gone."""
+    number = _number(memory, name)
+    return -1 if number is None and memory is not None and memory.is_dir() else number
 
 
 def _limit(cgroups: Cgroups) -> str:

@@ -5,6 +5,11 @@ from __future__ import annotations
 import msgspec
 
 
+def as_bound(size: int | None) -> int:
+    """Bytes of a limit as they are told here: -1 for none."""
+    return -1 if size is None else size
+
+
 class Hold(msgspec.Struct, frozen=True, kw_only=True):
     """What a running guest may have from now on; None leaves a value as it is.
 

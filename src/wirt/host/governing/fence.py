@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from wirt.host.governing.member import Member
+from wirt.linux.readings import Holding
 
 PAGE = 4096
 FIRST = 16 << 20
@@ -22,10 +23,10 @@ def kept(member: Member, reservation: int) -> int:
     return max((member.use or 0) - member.revocable, reservation)
 
 
-def kept_now(member: Member, reservation: int) -> int:
+def kept_now(member: Member, reservation: int, held: Holding) -> int:
     """The same, looked at anew: what it came to hold since the last tick would else be left to
     another. Who is just gone counts as it was last seen."""
-    memory, file = member.readings.held()
+    memory, file = held
     if memory is None:
         return kept(member, reservation)
     before = 0 if member.before is None else member.before.file or 0

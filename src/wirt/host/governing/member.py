@@ -12,7 +12,7 @@ from wirt.linux.limits import DISK_WEIGHTS, io_limit, weight
 from wirt.linux.readings import Readings
 from wirt.model.guest import Guest, Isolation
 from wirt.model.reading import Reading
-from wirt.privileged.holds import Safe
+from wirt.privileged.holds import Safe, as_bound
 
 UNKNOWN = -1
 """Rate of disks at first sight: a daemon before this one may have slowed them."""
@@ -148,7 +148,7 @@ class Member:
         """``memory.max`` when nobody governs, -1: none. None with version 1, and of a machine."""
         if not self.v2 or not self.container:
             return None
-        return -1 if self.own is None else self.own
+        return as_bound(self.own)
 
     @property
     def throttled(self) -> bool:

@@ -15,13 +15,13 @@ from wirt.aio import Nursery
 from wirt.errors import WirtError
 from wirt.governor.journal import Act, Change
 from wirt.governor.movement import PACE, Holding, Move, Reason, grows, margin, rule, shrinks
-from wirt.governor.tree import Resource
+from wirt.governor.tree import UNLIMITED, Resource
 from wirt.host.governing.actuate import Actuator
 from wirt.host.governing.cushion import sort
 from wirt.host.governing.fence import fences
 from wirt.host.governing.line import astray
 from wirt.host.governing.member import MOST_BACKOFF, Member
-from wirt.privileged.holds import Held, Hold
+from wirt.privileged.holds import Held, Hold, as_bound
 
 SLACK = 2 << 20
 """Bytes above what a guest holds at which its limit is lowered without taking anything out."""
@@ -30,7 +30,6 @@ BITE = 16 << 20
 LEAST = 1 << 20
 """Bytes below which to feed a guest is not worth a write."""
 _PAGE = 4096
-_NONE = 1 << 62
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +95,7 @@ class Mover:
         holds = [
             Hold(
                 id=m.guest.id, limit=m.safe_limit, waits=False,
-                line=m.safe_line, was=-1 if m.most is None else m.most,
+                line=m.safe_line, was=as_bound(m.most),
             )
             for m in members
         ]  # fmt: skip
@@ -174,14 +173,10 @@ class Mover:
                 continue
             if line == member.own or line is None or astray(member, line, goal.capacity):
                 moved.append((member, line))
-        moved.sort(key=lambda one: (one[1] or _NONE) - (one[0].most or _NONE))
+        moved.sort(key=lambda one: (one[1] or UNLIMITED) - (one[0].most or UNLIMITED))
         holds = [
-            Hold(
-                id=m.guest.id, line=-1 if line is None else line,
-                was=-1 if m.most is None else m.most,
-            )
-            for m, line in moved
-        ]  # fmt: skip
+            Hold(id=m.guest.id, line=as_bound(line), was=as_bound(m.most)) for m, line in moved
+        ]
         if not holds:
             return
         for (member, line), held in zip(moved, await self._actuator.govern(holds), strict=True):
@@ -306,7 +301,7 @@ class Mover:
 def _astray(member: Member, wanted: int, least: int) -> bool:
     """Whether a fence is far enough from where it should be; the nearer it is, the less it may be
     wrong."""
-    now = member.limit if member.limit is not None else 1 << 62
+    now = member.limit if member.limit is not None else UNLIMITED
     room = max(min(now, wanted) - (member.use or 0), 0)
     return abs(now - wanted) > max(room // 8, least // 8)
 
@@ -333,7 +328,7 @@ def _patient(member: Member, goal: int, now: float) -> int:
 
 
 def _holding(member: Member) -> Holding:
-    limit = member.limit if member.limit is not None else 1 << 62
+    limit = member.limit if member.limit is not None else UNLIMITED
     return Holding(
         limit=limit,
         use=member.use,

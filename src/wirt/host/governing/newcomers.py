@@ -102,11 +102,6 @@ class Newcomers:
         its user's limit."""
         return -1 if self._roll.v2 else guest.spec.resources.memory or -1
 
-    def _gone(self, member: Member) -> bool:
-        """Whether it is counted with others: what a guest that has just ended may still hold stands
-        in the group above, with version 2."""
-        return self._roll.v2 and member.readings.held()[0] is None
-
     def _safe_line(self, guest: Guest) -> int | None:
         return guest.spec.resources.memory or -1 if self._roll.v2 else None
 
@@ -115,8 +110,15 @@ class Newcomers:
         if capacity is None or guest.spec.isolation is not Isolation.CONTAINER:
             return None
         claims = self._roll.tree().claims_to(Resource.MEMORY)
-        containers = {n: m for n, m in self._roll.containers().items() if not self._gone(m)}
-        keeps = [fence.kept_now(m, claims.get(n, FREE).reservation) for n, m in containers.items()]
+        containers = self._roll.containers()
+        looked = self._roll.members if self._roll.v2 else containers
+        held = {name: member.readings.held() for name, member in looked.items()}
+        if self._roll.v2:  # what one that has just ended may still hold stands in the group above
+            containers = {n: m for n, m in containers.items() if held[n][0] is not None}
+        keeps = [
+            fence.kept_now(m, claims.get(n, FREE).reservation, held[n])
+            for n, m in containers.items()
+        ]
         keeps += [
             one.guest.spec.resources.memory_reservation or 0
             for name, one in self._coming.items()
@@ -124,7 +126,7 @@ class Newcomers:
         ]
         resources = guest.spec.resources
         promised = resources.memory_reservation or 0
-        least = margin(capacity) + self._roll.others(now=True)
+        least = margin(capacity) + self._roll.others(held)
         room = fence.first(keeps, promised, capacity=capacity, least=least)
         return room if resources.memory is None or room < resources.memory else None
 

@@ -26,7 +26,7 @@ from wirt.host.running import Running
 from wirt.layout import Layout
 from wirt.linux.cgroup import Cgroups, Mode, flat, read_file
 from wirt.linux.interface import Interfaces
-from wirt.linux.readings import Readings
+from wirt.linux.readings import Holding, Readings
 from wirt.model.guest import Guest, GuestState, Isolation
 
 
@@ -147,17 +147,19 @@ class Roll:
         left = max(pool - self.others(), 0)
         return line.lines(members, root, capacity=left, seconds=seconds)
 
-    def others(self, *, now: bool = False) -> int:
+    def others(self, held: Mapping[str, Holding] | None = None) -> int:
         """Bytes that others than guests hold in the instance's group, keepers above all, and the
-        kernel cannot drop. With version 2; 0 where it does not tell. ``now``: guests are looked at
-        anew, for what they came to hold since the last look is not others'."""
+        kernel cannot drop. With version 2; 0 where it does not tell. ``held``: by all guests now,
+        for what they came to hold since the last look is not others'."""
         directory = self._cgroups.directory("memory", f"/{self._layout.name}")
         if directory is None or not self.v2:
             return 0
         stat = flat(read_file(directory / "memory.stat"))
         everything = int(read_file(directory / "memory.current").strip() or 0)
         caches = stat.get("inactive_file", 0) + stat.get("active_file", 0)
-        theirs = sum(_dear(one, now=now) for one in self.members.values())
+        if held is None:
+            held = {name: _last(one) for name, one in self.members.items()}
+        theirs = sum((memory or 0) - (file or 0) for memory, file in held.values())
         return max(everything - caches - theirs, 0)
 
     def tree(self) -> Group:
@@ -185,12 +187,9 @@ class Roll:
         }
 
 
-def _dear(member: Member, *, now: bool) -> int:
-    """Bytes that it holds but for files' caches."""
-    seen = member.before
-    last = (None, None) if seen is None else (seen.memory, seen.file)
-    memory, file = member.readings.held() if now else last
-    return (memory or 0) - (file or 0)
+def _last(member: Member) -> Holding:
+    """What it held when it was looked at last."""
+    return (None, None) if member.before is None else (member.before.memory, member.before.file)
 
 
 def prune(group: Group, wanted: Callable[[str], bool]) -> Group:
