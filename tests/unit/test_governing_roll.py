@@ -177,6 +177,23 @@ def test_a_machine_has_the_size_that_its_user_last_said(host: Host) -> None:
     assert host.roll.members["vm"].size == 700 * MIB
 
 
+def test_a_weight_that_its_user_wrote_over_the_governors_is_seen_at_once(host: Host) -> None:
+    """Whatever was changed of the guest: the same shares once more are written as well."""
+    place = host.tmp / "cpu/wt/a"
+    place.mkdir()
+    host.add("a")
+    for number, shares in enumerate((2048, 2048, 700)):
+        (place / "cpu.shares").write_text("512\n")
+        host.roll.read_weights()
+        assert host.roll.members.get("a") is None or host.roll.members["a"].cpu == 512
+        (place / "cpu.shares").write_text(f"{shares}\n")
+        host.roll.sync()
+        assert host.roll.members["a"].cpu == (512 if number else 2048), "its user did nothing"
+        host.change("a", cpu_shares=shares)
+        host.roll.sync()
+        assert host.roll.members["a"].cpu == shares
+
+
 def test_a_guest_that_ended_since_the_last_look_hinders_no_start(host: Host) -> None:
     """A group that changed at the same time makes the claims be counted anew, without it."""
     host.add("a")

@@ -106,7 +106,10 @@ class Roll:
 
     def _renew(self, member: Member, guest: Guest) -> None:
         """Take over what its user changed. A container's new limit of its disks and its reservation
-        stand in the kernel already: to write a limit again could undo the next one."""
+        stand in the kernel already: to write a limit again could undo the next one. Weights were
+        written over the governor's, even those that are as before."""
+        if member.guest is not guest:
+            self._read_weights(member)
         before, now = member.guest.spec.resources, guest.spec.resources
         if before.io_limit != now.io_limit and member.container:
             member.disk = now.io_limit or 0
@@ -132,10 +135,14 @@ class Roll:
     def read_weights(self) -> None:
         """Look again at what the kernel has: others may have written."""
         for guest_id, member in self.members.items():
+            self._read_weights(member)
             path = self._layout.cgroup(guest_id)
-            member.cpu = kernel_weight(self._cgroups, path)
-            member.disk_weight = kernel_disk_weight(self._cgroups, path)
             member.floor, member.low = kernel_protection(self._cgroups, path)
+
+    def _read_weights(self, member: Member) -> None:
+        path = self._layout.cgroup(member.guest.id)
+        member.cpu = kernel_weight(self._cgroups, path)
+        member.disk_weight = kernel_disk_weight(self._cgroups, path)
 
     def lines(
         self, members: Mapping[str, Member], root: Group, *, pool: int | None, seconds: float
