@@ -129,6 +129,17 @@ def test_an_oracle_has_to_get_things_done() -> None:
     assert score.incomplete(some_run(Policy.STATIC, done=10)) == ()
 
 
+def test_an_oracle_has_to_do_no_more_than_there_is_time_for() -> None:
+    """For two hours, and a little of the ramps, two peaks that meet and two calm services ask for
+    137 % of the host; the whole day for 9.76 hours of it."""
+    assert score.feasible(office("polite")) == pytest.approx(1, abs=0.001)
+    part = score.feasible(office("overlap"))
+    assert part == pytest.approx(1 - 0.37 * 2.15 / 9.76, abs=0.003)
+    for done, counts in ((92, True), (91, False)):
+        run = replace(some_run(Policy.ORACLE, done=done), variant="overlap")
+        assert (score.incomplete(run) == ()) is counts
+
+
 def test_a_seed_without_its_oracle_is_left_out() -> None:
     spoiled = [replace(run, invalid=("noise",)) if run.policy == "oracle" else run
                for run in a_day(seed=2)]  # fmt: skip

@@ -26,7 +26,9 @@ MOST_OTHERS = 0.10
 """Of all processors, and of those of the simulated host: they delay its disk and its governor, and
 little else, since its guests weigh a hundred times what others do."""
 LEAST_DONE = 0.99
-"""Of the oracle, where latency was not the policy's doing."""
+"""Of what the oracle could do, where latency was not the policy's doing."""
+_HOURS = tuple((step + 0.5) / 4 for step in range(96))
+"""The middle of each quarter of an hour."""
 
 
 def disturbed(noise: Noise) -> tuple[str, ...]:
@@ -41,13 +43,24 @@ def disturbed(noise: Noise) -> tuple[str, ...]:
 
 
 def incomplete(run: Run) -> tuple[str, ...]:
-    """Why an oracle does not count: it has to get (almost) everything done."""
+    """Why an oracle does not count: it has to get (almost) everything done that there is processor
+    time for."""
     if run.policy != Policy.ORACLE.value:
         return ()
     total = run.total()
-    if total.offered and total.done >= LEAST_DONE * total.offered:
+    plan = office(run.variant, guests=run.guests, scale=run.scale)
+    able = round(total.offered * feasible(plan))
+    if able and total.done >= LEAST_DONE * able:
         return ()
-    return (f"the oracle did {total.done} of {total.offered} requests",)
+    return (f"the oracle did {total.done} of {able} requests that there is time for",)
+
+
+def feasible(plan: Office) -> float:
+    """The part of all requests that the host's processor has time for, 0 to 1: less than 1 where
+    peaks that meet ask for more than there is."""
+    could = entitled(plan, len(_HOURS))
+    asked = sum(at(one.load, hour) / CORE_COST for one in plan.scored for hour in _HOURS)
+    return min(sum(could[one.name] for one in plan.scored) / asked, 1.0)
 
 
 def ratio(one: float, other: float) -> float | None:
@@ -66,11 +79,10 @@ def entitled(plan: Office, seconds: int) -> dict[str, float]:
     asked. By weighted max-min, as the governor divides, in steps of a quarter of an hour."""
     made = dict.fromkeys((one.name for one in plan.services), 0.0)
     capacity = round(plan.pool.cpus * 1e6)
-    for step in range(96):
-        hour = (step + 0.5) / 4
+    for hour in _HOURS:
         slots = [_slot(one, hour, capacity) for one in plan.services]
         for name, given in fill(capacity, slots).items():
-            made[name] += given / 1e6 / CORE_COST * seconds / 96
+            made[name] += given / 1e6 / CORE_COST * seconds / len(_HOURS)
     return made
 
 
