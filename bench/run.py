@@ -18,6 +18,7 @@ from contextlib import ExitStack
 
 import builds
 import disk
+import governing
 import machines
 import monitor
 import registry
@@ -41,6 +42,8 @@ TABLE: dict[str, tuple[Measure, float]] = {
     "build": (builds.ten_steps, 1),
     "microvm": (machines.cold, 1),
     "monitor": (monitor.asked, 1),
+    "decision": (governing.decision, 1),
+    "governed": (governing.fifty, 0.25),
     "images": (transfer.images, 0.25),
     "disk": (disk.derived, 1),
     "registry": (registry.blobs, 0.25),

@@ -124,7 +124,7 @@ def test_another_s_higher_demand_never_raises_mine(
     tree, wants = world
     flat = Group(name="host", children=tuple(tree.members()))
     name = next(iter(wants))
-    raised = wants | {name: replace(wants[name], amount=wants[name].amount + more)}
+    raised = wants | {name: wants[name]._replace(amount=wants[name].amount + more)}
     before = entitle(flat, MEMORY, CAPACITY, wants).members
     after = entitle(flat, MEMORY, CAPACITY, raised).members
     slack = 3 * len(wants)  # a unit for each rounding
@@ -297,7 +297,7 @@ def test_who_is_modest_leaves_what_nobody_wants_to_others_or_free() -> None:
     wants = {name: Want(amount=100 * MIB, modest=name != "c") for name in "abc"}
     got = entitle(tree, MEMORY, 1000 * MIB, wants).members
     assert got == {"a": 100 * MIB, "b": 100 * MIB, "c": 800 * MIB}
-    wants["c"] = replace(wants["c"], modest=True)
+    wants["c"] = wants["c"]._replace(modest=True)
     assert sum(entitle(tree, MEMORY, 1000 * MIB, wants).members.values()) == 300 * MIB
-    wants["a"] = replace(wants["a"], hungry=True)
+    wants["a"] = wants["a"]._replace(hungry=True)
     assert entitle(tree, MEMORY, 1000 * MIB, wants).members["a"] == 800 * MIB

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,41 @@ def test_no_more_than_some_are_asked(threads: Threads, monkeypatch: pytest.Monke
     monkeypatch.setattr(os, "open", counted)
     readings.read()
     assert 0 < len([one for one in asked if b"schedstat" in os.fsencode(one)]) <= 64
+
+
+def open_files() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def test_of_a_few_the_files_stay_open_as_long_as_the_threads_are_there(threads: Threads) -> None:
+    before = open_files()
+    readings = threads.readings()
+    threads.wait({1000: MS, 1001: MS})
+    readings.read()
+    groups = open_files() - 2
+    threads.wait({1001: MS, 1002: MS, 1003: MS})
+    assert readings.read().wait_ns == MS, "of the one that was there before"
+    assert open_files() == groups + 3
+    threads.wait(dict.fromkeys(range(1000, 1009), MS))
+    readings.read()
+    assert open_files() == groups
+    threads.wait({1001: MS})
+    readings.read()
+    readings.close()
+    assert open_files() == before
+
+
+def test_a_thread_that_ends_between_two_looks_is_gone(threads: Threads) -> None:
+    """The kernel says so of an open file; its number may be another's by then."""
+    readings = Readings(Cgroups(v1={"cpu": threads.group.parents[1]}, v2=None), "/wirt/g")
+    with subprocess.Popen(["sleep", "100"]) as first:
+        (threads.group / "tasks").write_text(f"{first.pid}\n")
+        assert readings.read().wait_ns == 0
+        kept = open_files()
+        first.kill()
+    assert readings.read().wait_ns == 0
+    assert open_files() == kept - 1
+    readings.close()
 
 
 def test_threads_come_and_go(threads: Threads) -> None:

@@ -66,23 +66,18 @@ def decide(
     estimates = memory_wants(
         estimates, seen, claims, capacity=capacity, seconds=tick.seconds, tuning=tuning
     )
-    wants = {name: want_of(estimates[name], claims[name], tuning) for name in claims}
-    wants |= {n: Want(amount=seen[n].memory or 0) for n in asleep & claims.keys()}
-    kept = {
-        name: min(_kept(guest, 0 if name in asleep else slack), claims[name].limit)
-        for name, guest in seen.items()
-    }
-    wants = {
-        name: Want(
-            amount=max(want.amount, kept[name]), kept=kept[name],
-            hungry=want.hungry, modest=want.modest,
-        )
-        for name, want in wants.items()
-    }  # fmt: skip
+    wants: dict[str, Want] = {}
+    for name, guest in seen.items():
+        if name in asleep:
+            kept = min(_kept(guest, 0), claims[name].limit)
+            wants[name] = Want(amount=max(guest.memory or 0, kept), kept=kept)
+        else:
+            kept = min(_kept(guest, slack), claims[name].limit)
+            wants[name] = want_of(estimates[name], claims[name], tuning, kept=kept)
     if state.alarm >= Alarm.HARD:
         wants = {
-            name: replace(
-                want, amount=max(_least(seen[name], claims[name]), want.kept), hungry=False
+            name: want._replace(
+                amount=max(_least(seen[name], claims[name]), want.kept), hungry=False
             )
             for name, want in wants.items()
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from typing import NamedTuple
 
 from wirt.governor.estimate import AHEAD, FRESH, Estimate, Tuning, held, swaps, usual, work
 from wirt.governor.observe import Seen
@@ -32,6 +32,15 @@ FORGIVEN = 4
 """Patiences of calm after which an earlier regret no longer counts."""
 
 
+class _Weighed(NamedTuple):
+    """How urgently a guest needs memory; see :class:`Estimate` for each."""
+
+    limit: int | None
+    rate: float
+    taken: float
+    missed: float
+
+
 def cpu_wants(
     before: Mapping[str, Estimate], seen: Mapping[str, Seen], tuning: Tuning
 ) -> dict[str, Estimate]:
@@ -47,10 +56,9 @@ def cpu_wants(
             continue
         now = guest.cpu + (guest.cpu_wait or 0)
         part = tuning.cpu_up if now > old.cpu else tuning.cpu_down
-        after[name] = replace(
-            old, cpu=old.cpu + part * (now - old.cpu),
-            work=old.work + PACE * (guest.cpu - old.work),
-        )  # fmt: skip
+        after[name] = old.changed(
+            cpu=old.cpu + part * (now - old.cpu), work=old.work + PACE * (guest.cpu - old.work)
+        )
     return after
 
 
@@ -80,36 +88,35 @@ def memory_wants(
         name: _hungry(guest, known[name], claims[name].shares, urgent, asked[name], tuning)
         for name, guest in seen.items()
     }
-    pressing = any(hungry[n] or known[n].calm < PRESSING for n in seen)
+    pressing = any(hungry[n] or old[n].calm < PRESSING for n in seen)
     after = {
-        name: replace(old[name], hungry=False)
+        name: old[name].changed(hungry=False)
         if guest.blind
-        else _move(known[name], guest, tuning, hungry=hungry[name], grew=grew[name])
+        else _move(old[name], known[name], guest, tuning, hungry=hungry[name], grew=grew[name])
         for name, guest in seen.items()
     }
     taxes = taxed(
         after, seen, claims, capacity=capacity, mean=mean, pressing=pressing, tuning=tuning
     )
     for name, memory in taxes.items():
-        after[name] = replace(after[name], memory=memory, taxed=True, lull=0)
+        after[name] = after[name].changed(memory=memory, taxed=True, lull=0)
     return after
 
 
-def _weighed(old: Estimate, guest: Seen, seconds: float, grew: bool) -> Estimate:
+def _weighed(old: Estimate, guest: Seen, seconds: float, grew: bool) -> _Weighed:
     """How urgently it needs memory, and how much of what was taken from it it asks back.
 
     Who grows needs it as much as who reads again what it lost, even before it meets its limit.
     """
     if guest.refaults is None or guest.memory is None:
-        return replace(old, limit=guest.memory_limit)
+        return _Weighed(guest.memory_limit, old.rate, old.taken, old.missed)
     lowered = max((old.limit or 0) - (guest.memory_limit or (1 << 62)), 0)
     lost = max(old.use - held(guest), 0)
     taken = FADE * old.taken + min(lowered, lost) / _PAGE
     grown = (held(guest) - old.use) / _PAGE if grew else 0.0
-    return replace(
-        old,
-        rate=(old.rate + guest.refaults + grown / max(seconds, 0.01)) / 2,
+    return _Weighed(
         limit=guest.memory_limit,
+        rate=(old.rate + guest.refaults + grown / max(seconds, 0.01)) / 2,
         taken=taken,
         missed=min(FADE * old.missed + guest.refaults * seconds, taken),
     )
@@ -146,7 +153,7 @@ def _grew(
 
 
 def _hungry(
-    guest: Seen, now: Estimate, shares: int, urgent: float, asked: float, tuning: Tuning
+    guest: Seen, now: _Weighed, shares: int, urgent: float, asked: float, tuning: Tuning
 ) -> bool:
     if guest.under_oom:
         return True
@@ -159,10 +166,13 @@ def _hungry(
     return now.missed >= asked * now.taken
 
 
-def _move(old: Estimate, guest: Seen, tuning: Tuning, *, hungry: bool, grew: bool) -> Estimate:
+def _move(
+    old: Estimate, now: _Weighed, guest: Seen, tuning: Tuning, *, hungry: bool, grew: bool
+) -> Estimate:
     """Up at once; down to what it uses, and what it was taxed to for some time."""
     use = held(guest)
     growth = (old.growth + (max(use - old.use, 0) if old.use else 0)) / 2
+    known = {**now._asdict(), "use": use, "growth": growth, "margin": guest.margin}
     if hungry or grew:
         missed = hungry or _near(guest, tuning)
         memory = int(use * tuning.ramp) + tuning.spare
@@ -170,16 +180,16 @@ def _move(old: Estimate, guest: Seen, tuning: Tuning, *, hungry: bool, grew: boo
             memory = min(memory, use + int(AHEAD * growth))
         hurts = hungry if guest.margin else missed
         sorry = hurts and old.taxed and old.lull <= tuning.patience
-        return replace(
-            old, use=use, growth=growth, margin=guest.margin, hungry=hungry, memory=memory, calm=0,
-            taxed=False, hurt=use if sorry else old.hurt,
+        return old.changed(
+            **known, hungry=hungry, memory=memory, calm=0, taxed=False,
+            hurt=use if sorry else old.hurt,
             regret=min(old.sorry_at(use) + 1, MOST_REGRET) if sorry else old.regret,
         )  # fmt: skip
     calm = old.calm + 1
     lately = old.taxed and old.lull < tuning.patience
     most = use + (use - guest.margin) // 10
-    return replace(
-        old, use=use, growth=growth, margin=guest.margin, hungry=False, calm=calm,
+    return old.changed(
+        **known, hungry=False, calm=calm,
         memory=min(old.memory if lately else max(old.memory, use), most), lull=old.lull + 1,
         regret=old.regret if calm <= FORGIVEN * tuning.patience << old.regret else 0,
     )  # fmt: skip

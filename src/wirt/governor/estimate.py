@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from operator import attrgetter
+from typing import Any
 
 from wirt.governor.observe import Seen
 from wirt.governor.plan import Want
@@ -55,7 +57,7 @@ class Tuning:
     easy_early: float = 0.6
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True)
 class Estimate:
     """What is remembered of a guest from tick to tick.
 
@@ -85,6 +87,14 @@ class Estimate:
     growth: float = 0.0
     margin: int = 0
 
+    def changed(self, **values: Any) -> Estimate:
+        """The same with other values. It is not frozen, for that takes four times as long to make,
+        and several are made a guest and tick; yet nobody changes one that is made."""
+        made = Estimate(*_all(self))
+        for name, value in values.items():
+            setattr(made, name, value)
+        return made
+
     @property
     def sorry(self) -> int:
         """How often it was sorry for a tax at about the size that it has."""
@@ -95,6 +105,7 @@ class Estimate:
         return self.regret if self.hurt / SORE <= use <= self.hurt * SORE else 0
 
 
+_all = attrgetter(*(one.name for one in fields(Estimate)))
 FRESH = Estimate()
 
 
@@ -119,8 +130,15 @@ def usual(estimates: Mapping[str, Estimate], seen: Mapping[str, Seen]) -> float:
     return sum(estimates[n].work for n in seen) / max(sum(map(held, seen.values())), 1)
 
 
-def want_of(estimate: Estimate, claim: Claim, tuning: Tuning) -> Want:
-    """What to ask for: the need and some headroom, between reservation and limit."""
+def need_of(estimate: Estimate, claim: Claim, tuning: Tuning) -> int:
+    """Bytes to ask for: the need and some headroom, between reservation and limit."""
     room = 0 if estimate.margin else int(estimate.memory * tuning.headroom) + tuning.spare
-    amount = min(max(estimate.memory + room, claim.reservation), claim.limit)
-    return Want(amount=amount, hungry=estimate.hungry, modest=estimate.margin > 0)
+    return min(max(estimate.memory + room, claim.reservation), claim.limit)
+
+
+def want_of(estimate: Estimate, claim: Claim, tuning: Tuning, *, kept: int = 0) -> Want:
+    """What to ask for. ``kept``: bytes that it cannot do without."""
+    return Want(
+        amount=max(need_of(estimate, claim, tuning), kept), kept=kept, hungry=estimate.hungry,
+        modest=estimate.margin > 0,
+    )  # fmt: skip

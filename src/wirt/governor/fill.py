@@ -8,11 +8,10 @@ more per share (Bertsekas and Gallager, Data Networks, 6.5.2; here with weights 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Slot:
+class Slot(NamedTuple):
     """One claim. ``key`` breaks ties, so that the order of slots does not matter.
 
     ``0 <= floor <= ceiling``, whole units of the resource; ``weight`` is positive.

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import NamedTuple
 
 from wirt.governor.fill import Slot, fill
 from wirt.governor.tree import Group, Member, Resource
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Want:
+class Want(NamedTuple):
     """What a guest wants of one resource now. ``hungry``: it would take more, at once.
 
     ``lendable``: what it does not use of its reservation may be lent, since it comes back fast.
@@ -36,11 +37,11 @@ class Entitlements:
     groups: Mapping[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Need:
+class _Need(NamedTuple):
     """A node with everything that dividing needs, its children's needs summed up."""
 
     node: Group | Member
+    key: str
     floor: int
     kept: int
     want: int
@@ -49,11 +50,6 @@ class _Need:
     hungry: bool
     most: int
     children: tuple[_Need, ...] = ()
-
-    @property
-    def key(self) -> str:
-        kind = "group" if isinstance(self.node, Group) else "guest"
-        return f"{kind}/{self.node.name}"
 
 
 def entitle(
@@ -93,18 +89,27 @@ def _divide(need: _Need, amount: int, members: dict[str, int], groups: dict[str,
 
 
 def _rounds(capacity: int, needs: tuple[_Need, ...]) -> dict[str, int]:
-    """Four fills, each from where the one before left off; the first gives what nobody can take."""
+    """Four fills, each from where the one before left off, as long as anything is left; the first
+    gives what nobody can take."""
     got = fill(capacity, [_slot(n, n.floor, max(n.floor, n.kept)) for n in needs])
-    got = fill(capacity, [_slot(n, got[n.key], max(n.want, got[n.key])) for n in needs])
-    got = fill(
-        capacity,
-        [_slot(n, got[n.key], max(n.limit, got[n.key]) if n.hungry else got[n.key]) for n in needs],
-    )
-    return fill(capacity, [_slot(n, got[n.key], max(n.most, got[n.key])) for n in needs])
+    for ceiling in _CEILINGS:
+        if sum(got.values()) >= capacity:
+            break
+        got = fill(capacity, [_slot(n, got[n.key], max(ceiling(n), got[n.key])) for n in needs])
+    return got
+
+
+def _hungrily(need: _Need) -> int:
+    return need.limit if need.hungry else 0
+
+
+_CEILINGS: tuple[Callable[[_Need], int], ...] = (
+    attrgetter("want"), _hungrily, attrgetter("most"),
+)  # fmt: skip
 
 
 def _slot(need: _Need, floor: int, ceiling: int) -> Slot:
-    return Slot(key=need.key, floor=floor, ceiling=ceiling, weight=need.shares)
+    return Slot(need.key, floor, ceiling, need.shares)
 
 
 def _need(node: Group | Member, resource: Resource, wants: Mapping[str, Want]) -> _Need:
@@ -115,6 +120,7 @@ def _need(node: Group | Member, resource: Resource, wants: Mapping[str, Want]) -
         amount = min(max(want.amount, claim.reservation if kept else 0), claim.limit)
         return _Need(
             node=node,
+            key=f"guest/{node.name}",
             floor=claim.reservation if kept else min(claim.reservation, amount),
             kept=min(want.kept, amount),
             want=amount,
@@ -131,6 +137,7 @@ def _need(node: Group | Member, resource: Resource, wants: Mapping[str, Want]) -
     floor = min(max(least, floors), limit)
     return _Need(
         node=node,
+        key=f"group/{node.name}",
         floor=floor,
         kept=min(sum(child.kept for child in children), limit),
         want=min(max(sought, floor), limit),

@@ -9,9 +9,8 @@ from __future__ import annotations
 import itertools
 from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import replace
 
-from wirt.governor.estimate import AHEAD, Estimate, Tuning, held, swaps, want_of, work
+from wirt.governor.estimate import AHEAD, Estimate, Tuning, held, need_of, swaps, work
 from wirt.governor.observe import Seen
 from wirt.governor.tree import Claim
 
@@ -58,7 +57,7 @@ def _lacks(
     base = -int(tuning.tight * capacity)
     more: list[tuple[float, int]] = []
     for name in seen:
-        wanted = want_of(estimates[name], claims[name], tuning).amount
+        wanted = need_of(estimates[name], claims[name], tuning)
         least = wanted if estimates[name].calm else min(wanted, claims[name].reservation)
         base += least
         more.append((prices[name], wanted - least))
@@ -114,10 +113,10 @@ def _take(
         kept = min(guest.anon or 0, use)
         least = int(min(now.memory, use) * (1 - part / (1 << sorry[name])))
         memory = max(least, kept, now.memory - int(lack / (1 + tuning.headroom)))
-        before = want_of(now, claims[name], tuning).amount
+        before = need_of(now, claims[name], tuning)
         if memory < now.memory and before > claims[name].reservation:
             made[name] = memory
-            given += before - want_of(replace(now, memory=memory), claims[name], tuning).amount
+            given += before - need_of(now.changed(memory=memory), claims[name], tuning)
     return made
 
 

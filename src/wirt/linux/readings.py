@@ -10,7 +10,7 @@ import contextlib
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -27,6 +27,8 @@ _MOST_THREADS: Final = 64
 """Of a guest whose waiting for processors is counted thread by thread; with more some are asked."""
 _SOME: Final = 32
 """Of many threads so many are asked in each reading, others each time."""
+_FEW_THREADS: Final = 4
+"""Of so few their files are kept open."""
 _V1: Final = {
     "usage": ("memory", "memory.usage_in_bytes"),
     "limit": ("memory", "memory.limit_in_bytes"),
@@ -114,7 +116,7 @@ class Readings:
         self._threads: dict[bytes, int] = {}
         self._waited = 0
         self._turn = 0
-        self._proc = os.fsencode(proc)
+        self._delays = _Delays(os.fsencode(proc))
 
     def read(self) -> Reading:
         """The guest now; all figures are None when it is gone."""
@@ -129,6 +131,7 @@ class Readings:
     def close(self) -> None:
         """Let go of its files."""
         self._files.close()
+        self._delays.keep(())
 
     # --- version 1
 
@@ -164,9 +167,8 @@ class Readings:
         many = len(tasks) > _MOST_THREADS
         fresh = self._some(tasks) if many else tasks
         asked = {*fresh, *(self._threads if many else ())}
-        now = {
-            task: delay for task in asked if (delay := _run_delay_of(self._proc, task)) is not None
-        }
+        self._delays.keep(tasks if len(tasks) <= _FEW_THREADS else ())
+        now = {task: delay for task in asked if (delay := self._delays.of(task)) is not None}
         grown = [max(now[task] - was, 0) for task, was in self._threads.items() if task in now]
         if grown:
             self._waited += sum(grown) * len(tasks) // len(grown) if many else sum(grown)
@@ -251,19 +253,43 @@ class HostMemory:
         self._files.close()
 
 
-def _run_delay_of(proc: bytes, task: bytes) -> int | None:
-    """Field 2 of schedstat; None when the thread is gone."""
-    try:
-        fd = os.open(b"%s/%s/schedstat" % (proc, task), os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        fields = os.read(fd, 128).split()
-    except OSError:
-        return None
-    finally:
-        os.close(fd)
-    return int(fields[1]) if len(fields) > 1 else None
+class _Delays:
+    """How long threads waited for a processor: field 2 of their schedstat, in nanoseconds."""
+
+    def __init__(self, proc: bytes) -> None:
+        self._proc = proc
+        self._open: dict[bytes, int] = {}
+
+    def keep(self, tasks: Collection[bytes]) -> None:
+        """Open the files of these, and of no others: opening takes longer than reading."""
+        for gone in self._open.keys() - set(tasks):
+            os.close(self._open.pop(gone))
+        for task in tasks:
+            if task not in self._open and (fd := self._opened(task)) is not None:
+                self._open[task] = fd
+
+    def of(self, task: bytes) -> int | None:
+        """Of one thread; None when it is gone."""
+        kept = self._open.get(task)
+        fd = self._opened(task) if kept is None else kept
+        if fd is None:
+            return None
+        try:
+            fields = os.pread(fd, 128, 0).split()
+        except OSError:
+            if kept is not None:  # another may have its number next time
+                os.close(self._open.pop(task))
+            return None
+        finally:
+            if kept is None:
+                os.close(fd)
+        return int(fields[1]) if len(fields) > 1 else None
+
+    def _opened(self, task: bytes) -> int | None:
+        try:
+            return os.open(b"%s/%s/schedstat" % (self._proc, task), os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return None
 
 
 def _number(text: bytes) -> int | None:

@@ -7,6 +7,7 @@ Sizes become bytes, CPUs millicores, rates bits a second, durations nanoseconds,
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from wirt.errors import Invalid
 
@@ -89,6 +90,7 @@ def parse_rate(text: str) -> int:
     return rate
 
 
+@lru_cache(maxsize=64)
 def parse_duration(text: str) -> int:
     """Nanoseconds of ``"1h30m"``, ``"250ms"``, or of a bare number of seconds."""
     text = text.strip()

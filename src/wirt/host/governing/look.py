@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 
 from wirt.governor.decide import Decision, State
-from wirt.governor.estimate import Tuning, want_of
+from wirt.governor.estimate import Tuning, need_of
 from wirt.governor.journal import Share
 from wirt.governor.movement import Reason
 from wirt.governor.observe import Seen, Tick
@@ -63,7 +63,7 @@ def shares(
         claim = leaf.claim(Resource.MEMORY)
         made[leaf.name] = {
             Resource.MEMORY: Share(
-                use=seen.memory, demand=want_of(estimate, claim, tuning).amount,
+                use=seen.memory, demand=need_of(estimate, claim, tuning),
                 entitled=decision.memory.members.get(leaf.name), limit=seen.memory_limit,
             ),
             Resource.CPU: Share(
