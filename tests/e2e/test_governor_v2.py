@@ -171,22 +171,6 @@ def test_who_starts_is_held_before_any_tick_to_what_others_do_not_keep(box: Host
 SERVER = serving(70, "echo $i > /served; sleep 0.05")
 
 
-LATENT = "until [ -e /lit/go ]; do sleep 0.1; done; " + HOLD % 400
-
-
-@contextmanager
-def lit_together(box: Hostbox) -> Iterator[list[Guest]]:
-    """Several bombs that begin within one tick, none of which had grown before."""
-    box.sh("mkdir /state/lit")
-    bombs = [Guest(box, f"lit{n}", "-v", "/state/lit:/lit", does=LATENT) for n in range(3)]
-    box.sh("touch /state/lit/go")
-    try:
-        yield bombs
-    finally:
-        box.wirt("rm", "-f", *(bomb.name for bomb in bombs))
-        box.sh("rm -r /state/lit")
-
-
 @contextmanager
 def laboratory(box: Hostbox) -> Iterator[None]:
     """A group that may have 48 MiB."""
@@ -226,13 +210,6 @@ def test_a_bomb_without_a_limit_ends_and_its_neighbour_goes_on(box: Hostbox) -> 
             assert (kind, status["exit_code"], status["oom_killed"]) == (kind, 137, True)
             until(lambda: "fence" in bomb.reasons(), f"{kind}: it is told", PATIENCE)  # noqa: B023
             assert server.spared_by_kills(), kind
-        with lit_together(box) as lit:
-            for bomb in lit:
-                box.wirt("wait", bomb.name)
-                status = box.status(bomb.name)
-                assert (bomb.name, status["exit_code"]) == (bomb.name, 137)
-                assert status["oom_killed"], bomb.name
-            assert server.spared_by_kills(), "together"
         assert met(box) == pool, "the pool was never full"
         before = served(box)
         until(lambda: served(box) > before + 5, "requests are answered", PATIENCE)
