@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import random
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 from measure import Row
 from peers import ROOT, Peer
@@ -17,6 +15,7 @@ from rows import idle, quietly
 
 sys.path.insert(0, str(ROOT / "src"))
 
+from wirt.bench.watch import spent
 from wirt.governor.decide import State, decide
 from wirt.governor.estimate import Tuning
 from wirt.governor.observe import Seen, Tick
@@ -27,7 +26,7 @@ THOUSAND = 1000
 DEPARTMENTS = 20
 FIFTY = 50
 POOL = "192m"
-"""Less than fifty sleeping guests may have without a line being drawn: their memory is divided."""
+"""A pool of so much is divided whatever its guests use."""
 WATCHED = 10
 """Seconds of each sample, and before the first one."""
 
@@ -124,10 +123,5 @@ def _part(pids: Sequence[int]) -> float:
     return (_used(pids) - before) / (time.monotonic() - began) * 100
 
 
-def _used(pids: Iterable[int]) -> float:
-    """Seconds of processor time, of children that have ended too."""
-    total = 0
-    for pid in pids:
-        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        total += sum(map(int, words[11:15]))
-    return total / os.sysconf("SC_CLK_TCK")
+def _used(pids: Sequence[int]) -> float:
+    return sum(map(spent, pids))

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from wirt.governor.decide import State, decide
-from wirt.governor.estimate import Tuning, want_of
+from wirt.governor.estimate import Tuning, need_of
 from wirt.governor.journal import Frame, Share
 from wirt.governor.movement import Reason, margin
 from wirt.governor.observe import Seen, Tick
@@ -50,10 +50,10 @@ def day(ticks: int = 60, *, hard: bool = False, sleeps: range = range(0)) -> lis
         state = made.state
         shares = {}
         for name in seen:
-            want = want_of(state.estimates[name], _claim(name), Tuning())
+            want = need_of(state.estimates[name], _claim(name), Tuning())
             shares[name] = {
                 Resource.MEMORY: Share(
-                    use=seen[name].memory, demand=want.amount, entitled=made.memory.members[name],
+                    use=seen[name].memory, demand=want, entitled=made.memory.members[name],
                     limit=limits[name],
                 ),
                 Resource.CPU: Share(use=seen[name].cpu, demand=seen[name].cpu, entitled=500),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from wirt.governor.decide import State, decide
 from wirt.governor.demand import cpu_wants, memory_wants
-from wirt.governor.estimate import Estimate, Tuning, usual, want_of
+from wirt.governor.estimate import Estimate, Tuning, need_of, usual
 from wirt.governor.observe import Seen, Tick
 from wirt.governor.tax import taxed
 from wirt.governor.tree import Claim, Group, Member
@@ -118,11 +118,11 @@ def test_no_more_is_taken_than_is_lacking(
     guests: dict[str, tuple[int, float]], pressing: bool, calm: int
 ) -> None:
     wanted = sum(
-        want_of(
+        need_of(
             Estimate(memory=(2 * mib if name == "h" else mib) * MIB),
             Claim(reservation=MIB, limit=CAPACITY, shares=1000),
             TUNING,
-        ).amount
+        )
         for name, (mib, _) in guests.items()
     )
     taken = taxes(guests, pressing=pressing, calm=calm)
@@ -149,7 +149,7 @@ def test_an_idle_machine_asks_for_its_margin_and_no_headroom_beside() -> None:
         seen = {"b": busy, "m": one}
         before = cpu_wants(before, seen, TUNING)
         before = memory_wants(before, seen, claims, capacity=CAPACITY, seconds=0.2, tuning=TUNING)
-        return want_of(before["m"], claims["m"], TUNING).amount
+        return need_of(before["m"], claims["m"], TUNING)
 
     for number in range(20):
         assert machine(150 + 30 * (number % 2), 20) <= 310 * MIB, "it breathes"

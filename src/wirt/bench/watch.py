@@ -64,9 +64,9 @@ def machine(cgroups: Cgroups, group: str, servants: Sequence[int], rest: Sequenc
             busy[number] = sum(times) - times[_STEAL] - sum(times[i] for i in _IDLE)
     return Machine(
         busy=busy, steal=steal, ours=_ours(cgroups, group), at=time.monotonic(),
-        servants={pid: _spent(pid) / tick for pid in servants},
-        rest={pid: _spent(pid) / tick for pid in rest},
-        kernel={pid: _spent(pid) / tick for pid in _kernel_threads()},
+        servants={pid: spent(pid) for pid in servants},
+        rest={pid: spent(pid) for pid in rest},
+        kernel={pid: spent(pid) for pid in _kernel_threads()},
     )  # fmt: skip
 
 
@@ -92,14 +92,14 @@ def _ours(cgroups: Cgroups, group: str) -> dict[int, float]:
     return {-1: (spent or 0) / 1e9}
 
 
-def _spent(pid: int) -> int:
-    """Processor ticks of a process; 0 when it is gone. Not those of its children: keepers are the
+def spent(pid: int) -> float:
+    """Processor seconds of a process; 0 when it is gone. Not those of its children: keepers are the
     helper's, and bring it the time of their guests."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return 0
-    return sum(int(field) for field in fields[11:13])
+        return 0.0
+    return sum(int(field) for field in fields[11:13]) / os.sysconf("SC_CLK_TCK")
 
 
 def noise(before: Machine, after: Machine, pinned: frozenset[int]) -> Noise:

@@ -68,11 +68,10 @@ def decide(
     )
     wants: dict[str, Want] = {}
     for name, guest in seen.items():
+        kept = min(_kept(guest, 0 if name in asleep else slack), claims[name].limit)
         if name in asleep:
-            kept = min(_kept(guest, 0), claims[name].limit)
             wants[name] = Want(amount=max(guest.memory or 0, kept), kept=kept)
         else:
-            kept = min(_kept(guest, slack), claims[name].limit)
             wants[name] = want_of(estimates[name], claims[name], tuning, kept=kept)
     if state.alarm >= Alarm.HARD:
         wants = {

@@ -136,7 +136,7 @@ def need_of(estimate: Estimate, claim: Claim, tuning: Tuning) -> int:
     return min(max(estimate.memory + room, claim.reservation), claim.limit)
 
 
-def want_of(estimate: Estimate, claim: Claim, tuning: Tuning, *, kept: int = 0) -> Want:
+def want_of(estimate: Estimate, claim: Claim, tuning: Tuning, *, kept: int) -> Want:
     """What to ask for. ``kept``: bytes that it cannot do without."""
     return Want(
         amount=max(need_of(estimate, claim, tuning), kept), kept=kept, hungry=estimate.hungry,

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from wirt.governor.admission import Host, Shortage, shortages
 from wirt.governor.decide import Decision, State, decide
-from wirt.governor.estimate import Tuning, want_of
+from wirt.governor.estimate import Tuning, need_of
 from wirt.governor.journal import Frame
 from wirt.governor.movement import Reason, margin
 from wirt.governor.plan import Want, entitle
@@ -190,11 +190,9 @@ class _Player:
                 seconds, entitled=share.entitled or 0, want=share.demand or 0, use=share.use
             )
             _reason(before, frame.reasons.get(name))
-            want = want_of(decision.state.estimates[name], claims[name], self._rules.tuning)
+            want = need_of(decision.state.estimates[name], claims[name], self._rules.tuning)
             after = _tally(self.outcome.replayed, name, Resource.MEMORY)
-            after.count(
-                seconds, entitled=decision.memory.members[name], want=want.amount, use=share.use
-            )
+            after.count(seconds, entitled=decision.memory.members[name], want=want, use=share.use)
             _reason(after, reason)
 
     def _cpu(self, frame: Frame, seconds: float, capacity: int) -> None:
